@@ -1,0 +1,23 @@
+"""What a model and a run are. Typed, validated, frozen; no torch, no tensorflow."""
+
+from configs.errors import UserError, nearest, run_command
+from configs.generation import GenerationConfig
+from configs.model import ModelConfig
+from configs.reading import build, dump, load_model_config, load_run_config
+from configs.run import RunConfig
+from configs.tables import rotary_tables, sinusoidal_table
+
+__all__ = [
+    "GenerationConfig",
+    "ModelConfig",
+    "RunConfig",
+    "UserError",
+    "build",
+    "dump",
+    "load_model_config",
+    "load_run_config",
+    "nearest",
+    "rotary_tables",
+    "run_command",
+    "sinusoidal_table",
+]

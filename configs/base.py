@@ -1,0 +1,11 @@
+"""What every config shares: typed, frozen, and strict about names."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Config(BaseModel):
+    """A frozen group of settings. Unknown keys and wrong types are refused, nothing is coerced silently."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, protected_namespaces=())

@@ -1,0 +1,68 @@
+"""How text is generated: settings that both frameworks read, checked before anything is computed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+
+from configs.base import Config
+from configs.errors import UserError
+from configs.model import ModelConfig
+
+
+class GenerationConfig(Config):
+    """Settings of `generate`.
+
+    do_sample: draw from the softmax of logits / temperature over the `top_k` best tokens, instead of taking the best; one `seed`
+    gives the same tokens in both frameworks. eos_token_id: ids at which a sequence ends; default the model's, () for none.
+    pad_token_id: what fills up a sequence that has ended; default (-1) the model's, else its first end, else 0.
+    """
+
+    max_new_tokens: PositiveInt = 20
+    do_sample: bool = False
+    temperature: PositiveFloat = 1.0
+    top_k: PositiveInt | None = None
+    seed: NonNegativeInt = 0
+    eos_token_id: Annotated[tuple[int, ...] | None, Field(strict=False)] = None
+    pad_token_id: int = -1
+
+    @field_validator("eos_token_id", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, int) else value
+
+    def complete(self, model: ModelConfig) -> GenerationConfig:
+        """The same settings with the model's own special tokens in place of None."""
+        eos = model.special_tokens.eos if self.eos_token_id is None else self.eos_token_id
+        pads = (self.pad_token_id, model.special_tokens.pad, *eos, 0)
+        return self.model_copy(update={"eos_token_id": eos, "pad_token_id": next(pad for pad in pads if pad is not None and pad >= 0)})
+
+    def check(self, model: ModelConfig, input_ids: np.ndarray, attention_mask: np.ndarray | None) -> None:
+        """Refuse prompts and settings that the model cannot serve."""
+        if model.head.kind != "language_model":
+            raise UserError(f"this model has head.kind={model.head.kind!r}; only a language-model head generates")
+        if input_ids.ndim != 2 or 0 in input_ids.shape or input_ids.dtype.kind not in "iu":
+            raise UserError(
+                f"input_ids is {input_ids.dtype} of shape {list(input_ids.shape)}; "
+                f"expected integers (batch, length) with at least one token each"
+            )
+        if (low := input_ids.min()) < 0 or (high := input_ids.max()) >= model.vocab_size:
+            raise UserError(
+                f"input_ids has id {low if low < 0 else high}, outside the vocabulary of {model.vocab_size}; was the right tokenizer used?"
+            )
+        if input_ids.shape[1] + self.max_new_tokens > model.max_length:
+            raise UserError(
+                f"a prompt of {input_ids.shape[1]} tokens and max_new_tokens={self.max_new_tokens} exceed the model's "
+                f"max_length of {model.max_length}; shorten one of them"
+            )
+        if self.top_k is not None and self.top_k > model.vocab_size:
+            raise UserError(f"top_k={self.top_k} is more than the vocabulary of {model.vocab_size}")
+        if attention_mask is not None:
+            if attention_mask.shape != input_ids.shape:
+                raise UserError(
+                    f"attention_mask has shape {list(attention_mask.shape)}, and input_ids {list(input_ids.shape)}; they must be equal"
+                )
+            if not attention_mask[:, -1].all():
+                raise UserError("attention_mask ends in 0; pad prompts on the left, so that what is generated follows the prompt")

@@ -1,0 +1,321 @@
+"""What a model is. One config describes the same model in PyTorch and in TensorFlow.
+
+The fields are laid out for every family in docs/families.md: a part that differs between families is a small config of
+its own, chosen by its ``kind``, so that a new mechanism is a new kind and not a new flag.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+
+from configs.base import Config
+
+Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
+Projection = Literal["query", "key", "value", "output"]
+Activation = Literal["relu", "gelu", "gelu_tanh", "quick_gelu", "silu"]
+
+
+class NoPositions(Config):
+    """Positions enter nowhere."""
+
+    kind: Literal["none"] = "none"
+
+
+class LearnedPositions(Config):
+    """One trained vector a position, added to the embeddings ("Attention Is All You Need", 3.5, last paragraph).
+
+    offset: rows of the table before position 0 (BART and OPT: 2; RoBERTa: padding id + 1).
+    """
+
+    kind: Literal["learned"] = "learned"
+    offset: Annotated[int, Field(ge=0)] = 0
+
+
+class SinusoidalPositions(Config):
+    """Fixed sines and cosines, added to the embeddings ("Attention Is All You Need", 3.5).
+
+    layout: ``interleaved`` as in the paper (sin, cos, sin, cos, ...) or ``halves`` as in Marian (all sines, then all cosines).
+    """
+
+    kind: Literal["sinusoidal"] = "sinusoidal"
+    layout: Literal["interleaved", "halves"] = "interleaved"
+
+
+class RotaryScaling(Config):
+    """How rotary frequencies are stretched to a longer context than they were trained on."""
+
+    kind: Literal["linear", "dynamic", "llama3", "yarn"]
+    factor: PositiveFloat
+    original_max_length: PositiveInt | None = None
+    low_frequency_factor: PositiveFloat = 1.0
+    high_frequency_factor: PositiveFloat = 4.0
+    beta_fast: PositiveFloat = 32.0
+    beta_slow: PositiveFloat = 1.0
+    attention_factor: PositiveFloat | None = None
+
+
+class RotaryPositions(Config):
+    """Queries and keys are turned by an angle that grows with their position (RoFormer, Su et al. 2021, 3.2).
+
+    base: the angle of pair i is position * base ** (-2 i / K). window_base: another base in sliding-window layers (Gemma 3).
+    fraction: the share of each head that is turned (GPT-NeoX).
+    """
+
+    kind: Literal["rotary"] = "rotary"
+    base: PositiveFloat = 10000.0
+    window_base: PositiveFloat | None = None
+    fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    scaling: RotaryScaling | None = None
+
+
+class RelativePositions(Config):
+    """A trained bias for each head and each bucket of distances (T5, Raffel et al. 2020, 2.1)."""
+
+    kind: Literal["relative"] = "relative"
+    num_buckets: PositiveInt = 32
+    max_distance: PositiveInt = 128
+
+
+Positions = Annotated[
+    NoPositions | LearnedPositions | SinusoidalPositions | RotaryPositions | RelativePositions,
+    Field(discriminator="kind"),
+]
+
+
+class PatchInputs(Config):
+    """Images cut into square patches, with a class token in front (ViT, Dosovitskiy et al. 2021, 3.1)."""
+
+    kind: Literal["patches"] = "patches"
+    image_size: PositiveInt
+    patch_size: PositiveInt
+    num_channels: PositiveInt = 3
+    class_token: bool = True
+
+
+class AudioInputs(Config):
+    """Log-mel frames through two convolutions (Whisper, Radford et al. 2022, 2.2)."""
+
+    kind: Literal["audio"] = "audio"
+    num_mel_bins: PositiveInt = 80
+
+
+class TokenInputs(Config):
+    """Token ids, looked up in a table of `vocab_size` rows."""
+
+    kind: Literal["tokens"] = "tokens"
+
+
+Inputs = Annotated[TokenInputs | PatchInputs | AudioInputs, Field(discriminator="kind")]
+
+
+class Embedding(Config):
+    """The way into a stack of layers.
+
+    scale: multiply by sqrt(width) ("Attention Is All You Need", 3.4). norm: normalise the sum (BERT). token_types: number of
+    segment ids (BERT). width: width of the table when it is projected to the model's (ELECTRA).
+    """
+
+    scale: bool = False
+    norm: bool = False
+    token_types: Annotated[int, Field(ge=0)] = 0
+    width: PositiveInt | None = None
+
+
+class Norm(Config):
+    """Normalisation, and where it stands.
+
+    kind: ``layer`` (Ba et al. 2016) or ``rms`` (Zhang and Sennrich 2019). placement: ``after`` the residual sum as in the paper,
+    ``before`` each sublayer as in GPT-2, or ``both`` around each sublayer as in Gemma 2. bias: layer norm's shift.
+    unit_offset: the weight is stored as w - 1 (Gemma).
+    """
+
+    kind: Literal["layer", "rms"] = "layer"
+    placement: Literal["before", "after", "both"] = "before"
+    epsilon: PositiveFloat = 1e-5
+    bias: bool = True
+    unit_offset: bool = False
+
+    @model_validator(mode="after")
+    def _rms_has_no_bias(self) -> Norm:
+        if self.kind == "rms" and "bias" in self.model_fields_set and self.bias:
+            raise ValueError("kind 'rms' has no bias; set bias: false or leave it out")
+        return self
+
+    @property
+    def has_bias(self) -> bool:
+        return self.kind == "layer" and self.bias
+
+
+class Attention(Config):
+    """Multi-head attention ("Attention Is All You Need", 3.2).
+
+    num_key_value_heads: fewer heads for keys and values (grouped queries, Ainslie et al. 2023); default num_heads.
+    head_size: default width / num_heads. bias: which of the four projections have one. scale: factor on the scores, default
+    1/sqrt(head_size). soft_cap: scores become cap * tanh(scores / cap) (Gemma 2). window: a token sees itself and the window - 1
+    before it, in the layers that window_layers repeats over (``w`` windowed, ``f`` full). query_key_norm: normalise each head's
+    queries and keys (Qwen 3).
+    """
+
+    num_heads: PositiveInt
+    num_key_value_heads: PositiveInt | None = None
+    head_size: PositiveInt | None = None
+    bias: Annotated[tuple[Projection, ...], Field(strict=False)] = ()
+    scale: PositiveFloat | None = None
+    soft_cap: PositiveFloat | None = None
+    window: PositiveInt | None = None
+    window_layers: Annotated[str, Field(pattern="^[wf]+$")] = "w"
+    query_key_norm: bool = False
+
+
+class Experts(Config):
+    """Several feed-forward networks, of which each token takes the best few (Mixtral, Jiang et al. 2024)."""
+
+    count: PositiveInt
+    per_token: PositiveInt = 2
+
+
+class FeedForward(Config):
+    """Position-wise feed-forward network ("Attention Is All You Need", 3.3).
+
+    gated: activation(gate(x)) * up(x) in place of activation(up(x)) (Shazeer 2020).
+    """
+
+    width: PositiveInt
+    activation: Activation = "gelu"
+    gated: bool = False
+    bias: bool = True
+    experts: Experts | None = None
+
+
+class Head(Config):
+    """What is read from the last hidden state.
+
+    tied: the language-model head shares the token table ("Attention Is All You Need", 3.4). soft_cap as in attention.
+    scale: factor on the hidden state before the head (T5: width ** -0.5).
+    """
+
+    kind: Literal["none", "language_model", "masked_language_model", "classification", "token_classification"] = "language_model"
+    tied: bool = True
+    bias: bool = False
+    num_labels: PositiveInt | None = None
+    soft_cap: PositiveFloat | None = None
+    scale: PositiveFloat | None = None
+
+
+class Dropout(Config):
+    """Dropout rates in training. One number stands for embedding, attention and residual alike."""
+
+    embedding: Rate = 0.0
+    attention: Rate = 0.0
+    residual: Rate = 0.0
+    feed_forward: Rate = 0.0
+
+
+class Initialization(Config):
+    """Weights ~ N(0, std); the projections that feed the residual sum are divided by sqrt(2 num_layers) (GPT-2, 2.3)."""
+
+    std: PositiveFloat = 0.02
+    scale_residual: bool = False
+
+
+class SpecialTokens(Config):
+    """Ids with a meaning. `eos` may be several."""
+
+    bos: int | None = None
+    eos: Annotated[tuple[int, ...], Field(strict=False)] = ()
+    pad: int | None = None
+    decoder_start: int | None = None
+
+
+class ModelConfig(Config):
+    """A whole model.
+
+    family: the table in weight_mapping/families that names its tensors in Hugging Face's files.
+    width: size D of the hidden states. max_length: the longest sequence, in tokens.
+    num_layers: layers of each stack; num_decoder_layers only where an encoder-decoder's stacks differ.
+    parallel_residual: attention and feed-forward read the same input (GPT-J, GPT-NeoX).
+    """
+
+    family: str
+    architecture: Literal["encoder", "decoder", "encoder_decoder"]
+    vocab_size: PositiveInt
+    max_length: PositiveInt
+    width: PositiveInt
+    num_layers: PositiveInt
+    num_decoder_layers: PositiveInt | None = None
+    parallel_residual: bool = False
+    inputs: Inputs = TokenInputs()
+    embedding: Embedding = Embedding()
+    positions: Positions = LearnedPositions()
+    norm: Norm = Norm()
+    attention: Attention
+    feed_forward: FeedForward
+    head: Head = Head()
+    dropout: Dropout = Dropout()
+    initialization: Initialization = Initialization()
+    special_tokens: SpecialTokens = SpecialTokens()
+
+    @field_validator("dropout", mode="before")
+    @classmethod
+    def _one_rate_for_all(cls, value: Any) -> Any:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return {"embedding": float(value), "attention": float(value), "residual": float(value)}
+        return value
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> ModelConfig:
+        heads, key_value_heads = self.attention.num_heads, self.num_key_value_heads
+        if self.attention.head_size is None and self.width % heads:
+            raise ValueError(
+                f"attention.num_heads={heads} does not divide width={self.width}; change one of them or set attention.head_size"
+            )
+        if heads % key_value_heads:
+            raise ValueError(
+                f"attention.num_key_value_heads={key_value_heads} does not divide attention.num_heads={heads}; "
+                f"each key/value head serves a whole number of query heads"
+            )
+        if isinstance(self.positions, RotaryPositions) and self.rotary_size % 2:
+            raise ValueError(
+                f"positions.kind='rotary' turns pairs, but {self.rotary_size} of each head's values are to be turned; "
+                f"make head_size * fraction even"
+            )
+        if isinstance(self.positions, RelativePositions) and self.positions.num_buckets % 2:
+            raise ValueError(f"positions.num_buckets={self.positions.num_buckets} is odd; half of the buckets are for each direction")
+        if isinstance(self.inputs, PatchInputs) and self.inputs.image_size % self.inputs.patch_size:
+            raise ValueError(f"inputs.patch_size={self.inputs.patch_size} does not divide inputs.image_size={self.inputs.image_size}")
+        if self.num_decoder_layers is not None and self.architecture != "encoder_decoder":
+            raise ValueError(
+                f"num_decoder_layers is for architecture 'encoder_decoder', and this one is '{self.architecture}'; use num_layers"
+            )
+        if self.head.kind == "language_model" and self.architecture == "encoder":
+            raise ValueError("head.kind='language_model' needs a decoder, and architecture is 'encoder'; use 'masked_language_model'")
+        if "classification" in self.head.kind and self.head.num_labels is None:
+            raise ValueError(f"head.kind='{self.head.kind}' needs head.num_labels")
+        experts = self.feed_forward.experts
+        if experts and experts.per_token > experts.count:
+            raise ValueError(f"feed_forward.experts.per_token={experts.per_token} is more than the {experts.count} experts there are")
+        for name, ids in self.special_tokens.model_dump().items():
+            for token in ids if isinstance(ids, tuple) else (ids,):
+                if token is not None and not 0 <= token < self.vocab_size:
+                    raise ValueError(f"special_tokens.{name}={token} is outside the vocabulary of {self.vocab_size}")
+        return self
+
+    @property
+    def num_key_value_heads(self) -> int:
+        return self.attention.num_key_value_heads or self.attention.num_heads
+
+    @property
+    def head_size(self) -> int:
+        return self.attention.head_size or self.width // self.attention.num_heads
+
+    @property
+    def rotary_size(self) -> int:
+        """How many values of each head are turned."""
+        return int(self.head_size * self.positions.fraction) if isinstance(self.positions, RotaryPositions) else 0
+
+    @property
+    def attention_scale(self) -> float:
+        """1/sqrt(K) unless the config says otherwise ("Attention Is All You Need", equation 1)."""
+        return self.attention.scale or self.head_size**-0.5

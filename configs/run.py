@@ -1,0 +1,170 @@
+"""What a training run is: model, tokenizer, data, optimizer, schedule, loop, and the figure it should reach."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from configs.base import Config
+from configs.model import ModelConfig
+
+Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+class Tokenizer(Config):
+    """How text becomes ids.
+
+    kind: ``bpe`` (byte-level, trained on the training text), ``character`` (every character of the text), or ``file`` (a
+    tokenizer.json, or a folder that holds one). `vocab_size` is what `bpe` is trained to; the model must have as many rows.
+    """
+
+    kind: Literal["bpe", "character", "file"] = "bpe"
+    vocab_size: PositiveInt | None = None
+    path: str | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Tokenizer:
+        if self.kind == "bpe" and self.vocab_size is None:
+            raise ValueError("kind 'bpe' needs vocab_size")
+        if self.kind == "file" and self.path is None:
+            raise ValueError("kind 'file' needs path, a tokenizer.json or its folder")
+        return self
+
+
+class StandardLibraryData(Config):
+    """English that every CPython carries: the language topics of `pydoc` and the docstrings of the standard library."""
+
+    source: Literal["stdlib"] = "stdlib"
+    validation_fraction: Fraction = 0.1
+
+
+class TextData(Config):
+    """A local text file, or a folder of *.txt files. The last `validation_fraction` of the characters is held out."""
+
+    source: Literal["text"] = "text"
+    path: str
+    validation_fraction: Fraction = 0.1
+
+
+class HubData(Config):
+    """A dataset by name through `datasets`. Without a validation split the last `validation_fraction` of the rows is held out."""
+
+    source: Literal["hub"] = "hub"
+    name: str
+    configuration: str | None = None
+    column: str = "text"
+    train_split: str = "train"
+    validation_split: str | None = None
+    validation_fraction: Fraction = 0.1
+
+
+Data = Annotated[StandardLibraryData | TextData | HubData, Field(discriminator="source")]
+
+
+class Optimizer(Config):
+    """AdamW (Loshchilov and Hutter 2019): decay is decoupled, and on matrices only. clip: largest norm of the whole gradient."""
+
+    learning_rate: PositiveFloat = 1e-3
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.95
+    epsilon: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.1
+    clip: PositiveFloat | None = 1.0
+
+
+class Schedule(Config):
+    """The learning rate: a linear warm-up, then ``cosine`` or ``linear`` to `final` times its height, or ``constant``."""
+
+    kind: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup_steps: NonNegativeInt = 0
+    final: NonNegativeFloat = 0.1
+
+
+class Train(Config):
+    """The loop. All sizes are of the whole run: they do not change with the number of processes.
+
+    batch_size: sequences in one optimizer step, over all processes and accumulation steps. block_size: tokens in a sequence,
+    default the model's max_length. precision: what the arithmetic of the matrix products is asked to be; ``auto`` takes what
+    `accelerate launch` says. num_processes: how many are expected, if it matters. save_every: steps between checkpoints, and the
+    number of checkpoints that are kept. existing: what to do where the run's folder exists: ``refuse``, ``resume`` an unfinished
+    run, take a ``new`` numbered folder, or ``auto`` (resume what is unfinished, else new).
+    """
+
+    max_steps: PositiveInt
+    batch_size: PositiveInt
+    accumulation_steps: PositiveInt = 1
+    block_size: PositiveInt | None = None
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    num_processes: PositiveInt | None = None
+    compile: bool = False
+    gradient_checkpointing: bool = False
+    evaluate_every: PositiveInt = 250
+    evaluation_batch_size: PositiveInt = 32
+    log_every: PositiveInt = 10
+    save_every: PositiveInt = 250
+    keep_checkpoints: PositiveInt = 2
+    tensorboard: bool = False
+    existing: Literal["refuse", "resume", "new", "auto"] = "refuse"
+    output: str = "runs"
+    cross_check: bool = False
+    sample_prompt: str | None = None
+
+    @model_validator(mode="after")
+    def _batches_divide(self) -> Train:
+        if self.batch_size % self.accumulation_steps:
+            raise ValueError(
+                f"accumulation_steps={self.accumulation_steps} does not divide batch_size={self.batch_size}; "
+                f"batch_size counts all sequences of one optimizer step"
+            )
+        return self
+
+
+class Expected(Config):
+    """The figure this run should reach, and under what conditions it was reached."""
+
+    validation_loss: PositiveFloat
+    note: str = ""
+
+
+class RunConfig(Config):
+    """A whole training run."""
+
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    seed: NonNegativeInt = 1
+    objective: Literal["causal_lm"] = "causal_lm"
+    model: ModelConfig
+    tokenizer: Tokenizer
+    data: Data
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    train: Train
+    expected: Expected | None = None
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> RunConfig:
+        if self.block_size > self.model.max_length:
+            raise ValueError(
+                f"train.block_size={self.block_size} is longer than model.max_length={self.model.max_length}; "
+                f"the model has no positions beyond it"
+            )
+        if self.tokenizer.vocab_size and self.tokenizer.vocab_size > self.model.vocab_size:
+            raise ValueError(
+                f"tokenizer.vocab_size={self.tokenizer.vocab_size} is more than model.vocab_size={self.model.vocab_size}; "
+                f"every token needs a row of the embedding table"
+            )
+        if self.schedule.warmup_steps >= self.train.max_steps and self.schedule.warmup_steps:
+            raise ValueError(
+                f"schedule.warmup_steps={self.schedule.warmup_steps} leaves nothing of train.max_steps={self.train.max_steps}; "
+                f"make it smaller"
+            )
+        if self.objective == "causal_lm" and (self.model.architecture != "decoder" or self.model.head.kind != "language_model"):
+            raise ValueError(
+                f"objective 'causal_lm' needs a decoder with a language-model head, and the model is "
+                f"architecture '{self.model.architecture}' with head '{self.model.head.kind}'"
+            )
+        return self
+
+    @property
+    def block_size(self) -> int:
+        return self.train.block_size or self.model.max_length

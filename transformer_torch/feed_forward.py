@@ -1,0 +1,60 @@
+"""Position-wise feed-forward network ("Attention Is All You Need", 3.3). B batch, T query length, D model width, F its width."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from configs import ModelConfig, UserError
+from transformer_torch.linear import Linear
+from transformer_torch.normalization import build_norm
+
+
+def gelu(hidden_BTF: torch.Tensor) -> torch.Tensor:
+    """x Phi(x) = 0.5 x (1 + erf(x / sqrt(2))) (Hendrycks and Gimpel 2016)."""
+    return F.gelu(hidden_BTF)
+
+
+def gelu_tanh(hidden_BTF: torch.Tensor) -> torch.Tensor:
+    """0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) (Hendrycks and Gimpel 2016, section 2)."""
+    return F.gelu(hidden_BTF, approximate="tanh")
+
+
+def quick_gelu(hidden_BTF: torch.Tensor) -> torch.Tensor:
+    """x sigmoid(1.702 x) (Hendrycks and Gimpel 2016, section 2)."""
+    return hidden_BTF * torch.sigmoid(1.702 * hidden_BTF)
+
+
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "relu": F.relu,
+    "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+    "quick_gelu": quick_gelu,
+    "silu": F.silu,
+}
+
+
+class FeedForward(nn.Module):
+    """down(activation(up(x))), or down(activation(gate(x)) * up(x)) (Shazeer 2020). Carries the norm that belongs to it."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        if config.feed_forward.experts:
+            raise UserError("feed_forward.experts is not built yet")
+        width, bias = config.feed_forward.width, config.feed_forward.bias
+        self.activation = ACTIVATIONS[config.feed_forward.activation]
+        self.norm = build_norm(config)
+        self.gate = Linear(config.width, width, bias) if config.feed_forward.gated else None
+        self.up = Linear(config.width, width, bias)
+        self.down = Linear(width, config.width, bias)
+        self.dropout = nn.Dropout(config.dropout.feed_forward)
+
+    def forward(self, hidden_BTD: torch.Tensor) -> torch.Tensor:
+        if self.gate is None:
+            hidden_BTF = self.activation(self.up(hidden_BTD))
+        else:
+            hidden_BTF = self.activation(self.gate(hidden_BTD)) * self.up(hidden_BTD)
+        return self.down(self.dropout(hidden_BTF))

@@ -1,0 +1,73 @@
+"""Continue prompts token by token. B batch, T prompt length, N longest length, E end tokens, V vocabulary, C candidates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from configs import GenerationConfig, build
+from transformer_torch.cache import Cache
+
+if TYPE_CHECKING:
+    from transformer_torch.model import Transformer
+
+
+@torch.inference_mode()
+def generate(model: Transformer, input_ids: Any, attention_mask: Any = None, **settings: Any) -> torch.Tensor:
+    """Prompts and what follows them.
+
+    input_ids: integers (B, T), padded on the left. attention_mask: (B, T), 1 for tokens and 0 for padding.
+    settings: those of `configs.GenerationConfig`; greedy without any.
+    Result: integers (B, T + at most max_new_tokens). Raises UserError before anything is computed.
+    """
+    config, device = model.config, model.decoder.embeddings.token.weight.device
+    prompt_BT = np.asarray(input_ids)
+    attended_BT = None if attention_mask is None else np.asarray(attention_mask)
+    generation = build(GenerationConfig, settings, "generate").complete(config)
+    generation.check(config, prompt_BT, attended_BT)
+    batch, length = prompt_BT.shape
+    total = length + generation.max_new_tokens
+    pad = generation.pad_token_id
+    uniforms_NB = np.random.default_rng(generation.seed).random((generation.max_new_tokens, batch))
+
+    mask_BN = position_ids_BT = None
+    if attended_BT is not None and not attended_BT.all():
+        mask_BN = torch.ones(batch, total, dtype=torch.long, device=device)
+        mask_BN[:, :length] = torch.from_numpy(attended_BT)
+        position_ids_BT = (mask_BN[:, :length].cumsum(-1) - 1).clamp(min=0)
+    cache = Cache(config, batch, total, model.decoder.embeddings.token.weight.dtype, device)
+    tokens_BN = torch.full((batch, total), pad, dtype=torch.long, device=device)
+    tokens_BN[:, :length] = torch.from_numpy(prompt_BT)
+    finished_B = torch.zeros(batch, dtype=torch.bool, device=device)
+    eos_E = torch.tensor(generation.eos_token_id, dtype=torch.long, device=device)
+
+    was_training = model.training
+    model.eval()
+    hidden_BTD = model.decoder(tokens_BN[:, :length], mask_BN, position_ids_BT, cache)
+    for step in range(generation.max_new_tokens):
+        logits_BV = model.head(hidden_BTD[:, -1:], model.decoder.embeddings.token.weight)[:, 0]
+        if generation.do_sample:
+            next_B = sample(logits_BV, generation, torch.from_numpy(uniforms_NB[step]).to(device))
+        else:
+            next_B = logits_BV.argmax(-1)
+        next_B = torch.where(finished_B, pad, next_B)
+        tokens_BN[:, length + step] = next_B
+        finished_B = finished_B | torch.isin(next_B, eos_E)
+        if finished_B.all() or step + 1 == generation.max_new_tokens:
+            break
+        if position_ids_BT is not None:
+            position_ids_BT = position_ids_BT[:, -1:] + 1
+        hidden_BTD = model.decoder(next_B[:, None], mask_BN, position_ids_BT, cache)
+    model.train(was_training)
+    return tokens_BN[:, : length + step + 1]
+
+
+def sample(logits_BV: torch.Tensor, generation: GenerationConfig, uniforms_B: torch.Tensor) -> torch.Tensor:
+    """The token at which the sum of probabilities, from the most probable down, first exceeds a uniform random number."""
+    sorted_BV, order_BV = torch.sort(logits_BV.double(), dim=-1, descending=True, stable=True)
+    probabilities_BC = torch.softmax(sorted_BV[:, : generation.top_k] / generation.temperature, -1)
+    cumulative_BC = probabilities_BC.cumsum(-1)
+    index_B1 = (cumulative_BC < uniforms_B[:, None] * cumulative_BC[:, -1:]).sum(-1, keepdim=True)
+    return order_BV.gather(-1, index_B1)[:, 0]

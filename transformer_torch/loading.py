@@ -1,0 +1,37 @@
+"""Models from checkpoints and back."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+import torch
+
+from configs import UserError
+from transformer_torch.model import Transformer
+from transformer_torch.weights import assign, named_weights, to_numpy
+from weight_mapping import Checkpoint
+from weight_mapping import save as save_checkpoint
+
+DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def load(source: str | os.PathLike[str], dtype: str = "float32", attention: str = "fused") -> Transformer:
+    """A model with its weights, ready to infer: from a Hugging Face folder, a run of this project, or a hub name.
+
+    dtype: the type of weights and arithmetic, whatever the file holds. Raises UserError where the checkpoint and the model do not
+    fit tensor for tensor.
+    """
+    if dtype not in DTYPES:
+        raise UserError(f"dtype={dtype!r} is not known; choose one of: {', '.join(DTYPES)}")
+    with Checkpoint(source) as checkpoint:
+        model = Transformer(checkpoint.config, seed=None, attention=attention).to(DTYPES[dtype])
+        assign(model, checkpoint.tensors())
+    return model.eval()
+
+
+def save(model: Transformer, destination: str | os.PathLike[str], to: Literal["run", "hf"] = "run") -> None:
+    """Write a model into a new folder, in this project's form or Hugging Face's. The folder appears whole or not at all."""
+    weights = named_weights(model)
+    dtype = str(next(iter(weights.values())).dtype).removeprefix("torch.")
+    save_checkpoint(destination, model.config, lambda name: to_numpy(weights[name]), to, dtype=dtype)

@@ -1,0 +1,19 @@
+"""What training makes small. B batch, T length, V vocabulary."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+IGNORED = -100
+
+
+def cross_entropy(logits_BTV: torch.Tensor, labels_BT: torch.Tensor) -> torch.Tensor:
+    """Sum over all targets of -log softmax(logits)[label], in float32 or better; labels of -100 count for nothing. In nats.
+
+    A sum and not a mean: who trains on several batches or processes divides by the number of targets of them all.
+    """
+    logits_NV = logits_BTV.flatten(0, 1)
+    if logits_NV.dtype in (torch.float16, torch.bfloat16):
+        logits_NV = logits_NV.float()
+    return F.cross_entropy(logits_NV, labels_BT.flatten().long(), ignore_index=IGNORED, reduction="sum")

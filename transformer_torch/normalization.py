@@ -1,0 +1,58 @@
+"""Normalisation over the model width. B batch, T query length, D model width."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from configs import ModelConfig, UserError
+
+
+def plain_layer_norm(hidden_BTD: torch.Tensor, weight_D: torch.Tensor, bias_D: torch.Tensor | None, epsilon: float) -> torch.Tensor:
+    """(x - mean) / sqrt(variance + epsilon) * weight + bias (Ba et al. 2016, equation 4)."""
+    mean_BT1 = hidden_BTD.mean(-1, keepdim=True)
+    variance_BT1 = (hidden_BTD - mean_BT1).square().mean(-1, keepdim=True)
+    normal_BTD = (hidden_BTD - mean_BT1) * torch.rsqrt(variance_BT1 + epsilon)
+    return normal_BTD * weight_D if bias_D is None else normal_BTD * weight_D + bias_D
+
+
+def plain_rms_norm(hidden_BTD: torch.Tensor, weight_D: torch.Tensor, epsilon: float) -> torch.Tensor:
+    """x / sqrt(mean(x^2) + epsilon) * weight (Zhang and Sennrich 2019, equation 4)."""
+    mean_square_BT1 = hidden_BTD.square().mean(-1, keepdim=True)
+    return hidden_BTD * torch.rsqrt(mean_square_BT1 + epsilon) * weight_D
+
+
+class LayerNorm(nn.Module):
+    """`plain_layer_norm` by PyTorch's fused kernel."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.epsilon = config.norm.epsilon
+        self.weight = nn.Parameter(torch.empty(config.width))
+        self.bias = nn.Parameter(torch.empty(config.width)) if config.norm.has_bias else None
+
+    def forward(self, hidden_BTD: torch.Tensor) -> torch.Tensor:
+        return F.layer_norm(hidden_BTD, self.weight.shape, self.weight, self.bias, self.epsilon)
+
+
+class RMSNorm(nn.Module):
+    """`plain_rms_norm` by PyTorch's fused kernel."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.epsilon = config.norm.epsilon
+        self.weight = nn.Parameter(torch.empty(config.width))
+
+    def forward(self, hidden_BTD: torch.Tensor) -> torch.Tensor:
+        return F.rms_norm(hidden_BTD, self.weight.shape, self.weight, self.epsilon)
+
+
+NORMS = {"layer": LayerNorm, "rms": RMSNorm}
+
+
+def build_norm(config: ModelConfig) -> nn.Module:
+    """The norm that the config asks for."""
+    if config.norm.unit_offset:
+        raise UserError("norm.unit_offset is not built yet")
+    return NORMS[config.norm.kind](config)

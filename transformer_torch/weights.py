@@ -1,0 +1,37 @@
+"""The model's weights by canonical name, as NumPy arrays, in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import ml_dtypes
+import numpy as np
+import torch
+from torch import nn
+
+
+def named_weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Every trained tensor by its canonical name, which is PyTorch's own name for it."""
+    return dict(model.named_parameters())
+
+
+def to_numpy(weight: torch.Tensor) -> np.ndarray:
+    """A weight in canonical layout, which is PyTorch's own."""
+    weight = weight.detach().cpu()
+    if weight.dtype == torch.bfloat16:
+        return weight.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+    return weight.numpy()
+
+
+@torch.no_grad()
+def assign(model: nn.Module, tensors: Iterable[tuple[str, np.ndarray]]) -> None:
+    """Fill every weight of the model, converted to its type. Raises KeyError for a name the model lacks or that is left unset."""
+    weights = named_weights(model)
+    for name, array in tensors:
+        if array.dtype == ml_dtypes.bfloat16:
+            tensor = torch.from_numpy(np.ascontiguousarray(array).view(np.int16)).view(torch.bfloat16)
+        else:
+            tensor = torch.from_numpy(np.ascontiguousarray(array))
+        weights.pop(name).copy_(tensor)
+    if weights:
+        raise KeyError(f"left unset: {', '.join(weights)}")

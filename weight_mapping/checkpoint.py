@@ -1,0 +1,154 @@
+"""A checkpoint on disk: a Hugging Face folder or one of this project's, read and written under canonical names.
+
+This project's folders hold `model.yaml` (the config) and `model.safetensors` (canonical names); Hugging Face's hold
+`config.json`. Neither PyTorch nor TensorFlow is needed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import numpy as np
+
+from configs import ModelConfig, UserError, dump, load_model_config
+from weight_mapping.families import family_of_model_type, get_family
+from weight_mapping.files import TensorFiles, whole_folder, write_json, write_tensors
+from weight_mapping.hub import local_folder
+from weight_mapping.mapping import check_names, from_canonical, pairs, to_canonical
+from weight_mapping.names import canonical_tensors
+
+MODEL = "model.yaml"
+HUGGING_FACE = "config.json"
+COMPANIONS = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "generation_config.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "spiece.model",
+    "preprocessor_config.json",
+)
+DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of `inspect`: canonical name, name in the file, shape and type in the file, operations between them."""
+
+    target: str
+    source: str
+    shape: tuple[int, ...]
+    dtype: str
+    operations: tuple[str, ...]
+
+
+class Checkpoint:
+    """An open checkpoint: its config at once, its tensors when asked for. Use it in a ``with`` block."""
+
+    def __init__(self, source: str | os.PathLike[str]) -> None:
+        self.folder = local_folder(source)
+        self.is_hugging_face = not (self.folder / MODEL).is_file()
+        if not self.is_hugging_face:
+            self.config = load_model_config(self.folder / MODEL)
+        else:
+            values = read_json(self.folder / HUGGING_FACE)
+            where = str(self.folder / HUGGING_FACE)
+            self.config = family_of_model_type(values.get("model_type"), where).read_config(values, where)
+        self.files = TensorFiles(self.folder)
+
+    def tensors(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Canonical names and arrays, one by one. All names and shapes are checked before the first."""
+        names, where = self.files.names(), str(self.folder)
+        if self.is_hugging_face:
+            return to_canonical(self.config, names, self.files.shape, self.files.read, where)
+        check_names({tensor.name: tensor.shape for tensor in canonical_tensors(self.config)}, names, self.files.shape, where)
+        return ((tensor.name, self.files.read(tensor.name)) for tensor in canonical_tensors(self.config))
+
+    def rows(self) -> list[Row]:
+        """What `inspect` shows."""
+        if not self.is_hugging_face:
+            return [Row(t.name, t.name, t.shape, self.files.dtype(t.name), ()) for t in canonical_tensors(self.config)]
+        order = [tensor.name for tensor in canonical_tensors(self.config)]
+        rows = [
+            Row(
+                target.name,
+                pair.source,
+                pair.source_shape,
+                self.files.dtype(pair.source),
+                tuple(operation.name for operation in pair.operations),
+            )
+            for pair in pairs(self.config, set(self.files.names()))
+            for target in pair.targets
+        ]
+        return sorted(rows, key=lambda row: order.index(row.target))
+
+    def dtype(self) -> str:
+        """The type of the weights, as NumPy spells it."""
+        found = sorted({self.files.dtype(name) for name in self.files.names()} & set(DTYPES))
+        return DTYPES[found[0]] if len(found) == 1 else "float32"
+
+    def __enter__(self) -> Checkpoint:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.files.__exit__(kind, error, trace)
+
+
+def write_run(folder: Path, config: ModelConfig, read: Callable[[str], np.ndarray]) -> None:
+    """Write this project's form into an existing folder: `model.yaml` and canonical tensors."""
+    dump(config, folder / MODEL)
+    write_tensors(folder, ((tensor.name, read(tensor.name)) for tensor in canonical_tensors(config)))
+
+
+def write_hugging_face(folder: Path, config: ModelConfig, read: Callable[[str], np.ndarray], dtype: str = "float32") -> None:
+    """Write Hugging Face's form into an existing folder: `config.json` and its tensors."""
+    write_json(folder / HUGGING_FACE, {**get_family(config.family).write_config(config), "dtype": dtype})
+    write_tensors(folder, from_canonical(config, read))
+
+
+def save(
+    destination: str | os.PathLike[str],
+    config: ModelConfig,
+    read: Callable[[str], np.ndarray],
+    to: Literal["hf", "run"],
+    companions: Path | None = None,
+    dtype: str = "float32",
+) -> None:
+    """Write a checkpoint as a whole folder, or nothing. companions: a folder whose tokenizer files come along."""
+    with whole_folder(destination) as folder:
+        if to == "hf":
+            write_hugging_face(folder, config, read, dtype)
+        else:
+            write_run(folder, config, read)
+        for name in COMPANIONS if companions else ():
+            if companions and (companions / name).is_file():
+                shutil.copy(companions / name, folder / name)
+
+
+def convert(source: str | os.PathLike[str], destination: str | os.PathLike[str], to: Literal["hf", "run"]) -> int:
+    """Convert a checkpoint and say how many tensors were written. One source tensor is in memory at a time, plus one shard."""
+    with Checkpoint(source) as checkpoint:
+        arrays = dict(checkpoint.tensors())
+        save(destination, checkpoint.config, arrays.__getitem__, to, checkpoint.folder, checkpoint.dtype())
+        return len(arrays)
+
+
+def read_json(path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path.parent}: found neither {MODEL} (a run of this project) nor {HUGGING_FACE} (Hugging Face)") from None
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: not readable as JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected keys and values, found {type(content).__name__}")
+    return content

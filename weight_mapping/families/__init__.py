@@ -1,0 +1,34 @@
+"""The families, found by themselves: every file in this folder that holds a FAMILY."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+
+from configs import UserError, nearest
+from weight_mapping.family import Family
+
+
+@cache
+def families() -> dict[str, Family]:
+    """Every family by its name."""
+    modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+    return {module.FAMILY.name: module.FAMILY for module in modules}
+
+
+def get_family(name: str) -> Family:
+    if name not in families():
+        raise UserError(f"no family {name!r}{nearest(name, families())}")
+    return families()[name]
+
+
+def family_of_model_type(model_type: str | None, where: str) -> Family:
+    """The family of a config.json by its `model_type`."""
+    for family in families().values():
+        if family.model_type == model_type:
+            return family
+    raise UserError(
+        f"{where}: model_type is {model_type!r}, which is not built"
+        f"{nearest(str(model_type), [family.model_type for family in families().values()])}"
+    )

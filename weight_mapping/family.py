@@ -1,0 +1,155 @@
+"""How one Hugging Face family is described: its config fields and its tensor names, as data. Both directions read the same table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from configs import ModelConfig, UserError, build
+from weight_mapping.operations import Operation
+
+MISSING: Any = object()
+
+# Hugging Face's names of activations. The first name of each is the one that is written.
+ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "quick_gelu": "quick_gelu",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One tensor of the file, and the canonical tensors that are made of it.
+
+    source: its name, with ``{layer}`` for the layer's number. targets: canonical names with the same ``{layer}``.
+    operations: applied in this order when reading, undone in reverse when writing. old: other names in older files.
+    """
+
+    source: str
+    targets: tuple[str, ...]
+    operations: tuple[Operation, ...] = ()
+    old: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Field:
+    """One key of config.json and the config field that it sets; dots go down into nested mappings on both sides.
+
+    values: Hugging Face's value to ours, where they differ. default: what Hugging Face assumes when the key is absent or null,
+    a value or a function of the whole config.json; without one the key must be there. old: the key's names in older files.
+    """
+
+    source: str
+    target: str
+    default: Any = MISSING
+    values: Mapping[Any, Any] | None = None
+    old: tuple[str, ...] = ()
+    read: Callable[[Any], Any] | None = None
+    write: Callable[[Any], Any] | None = None
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family: `fields` that vary, `constants` that do not, and `required` keys that change the computation if they differ.
+
+    architectures: Hugging Face's class to the config fields that it implies, the first being the one with everything.
+    prefix: what stands before the base model's tensors in the files of the others, and is missing where it was saved alone.
+    ignored: tensors that old files hold and nobody needs. revealing: sizes for parity tests, all different.
+    """
+
+    name: str
+    model_type: str
+    architectures: Mapping[str, Mapping[str, Any]]
+    prefix: str
+    fields: tuple[Field, ...]
+    constants: Mapping[str, Any]
+    rules: tuple[Rule, ...]
+    required: Mapping[str, Any] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+    revealing: Mapping[str, Any] = field(default_factory=dict)
+
+    def read_config(self, source: Mapping[str, Any], where: str) -> ModelConfig:
+        """From config.json to a `ModelConfig`."""
+        for key, expected in self.required.items():
+            if (found := source.get(key, expected)) != expected:
+                raise UserError(f"{where}: {key} is {found!r}, and only {expected!r} is built for family '{self.name}'")
+        values: dict[str, Any] = {"family": self.name}
+        for target, value in self.constants.items():
+            _set(values, target, value)
+        for entry in self.fields:
+            _set(values, entry.target, self._read_field(entry, source, where))
+        for target, value in self._architecture(source, where).items():
+            _set(values, target, value)
+        return build(ModelConfig, values, where)
+
+    def write_config(self, config: ModelConfig) -> dict[str, Any]:
+        """From a `ModelConfig` to the content of config.json."""
+        values = config.model_dump()
+        values["attention"] |= {"num_key_value_heads": config.num_key_value_heads, "head_size": config.head_size}
+        for target, expected in self.constants.items():
+            # Hugging Face's files do not say how a model was initialised, and nothing depends on it.
+            if not target.startswith("initialization.") and (found := _get(values, target)) != expected:
+                raise UserError(
+                    f"family '{self.name}' has {target}={expected!r}, and this model has {found!r}; Hugging Face has no place for it"
+                )
+        source: dict[str, Any] = {"model_type": self.model_type, "architectures": [self.architecture(config)]}
+        for entry in self.fields:
+            _set(source, entry.source, self._write_field(entry, _get(values, entry.target)))
+        return source
+
+    def architecture(self, config: ModelConfig) -> str:
+        """Hugging Face's class for a config."""
+        values = config.model_dump()
+        for name, implied in self.architectures.items():
+            if all(_get(values, target) == value for target, value in implied.items()):
+                return name
+        raise UserError(f"family '{self.name}' has no model with head.kind='{config.head.kind}'; it has: {', '.join(self.architectures)}")
+
+    def _architecture(self, source: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+        names = source.get("architectures") or [next(iter(self.architectures))]
+        if names[0] not in self.architectures:
+            raise UserError(f"{where}: architecture {names[0]!r} is not built; family '{self.name}' has: {', '.join(self.architectures)}")
+        return self.architectures[names[0]]
+
+    def _read_field(self, entry: Field, source: Mapping[str, Any], where: str) -> Any:
+        value = next((v for key in (entry.source, *entry.old) if (v := _get(source, key)) is not None), None)
+        if value is None:
+            if entry.default is MISSING:
+                raise UserError(f"{where}: key {entry.source!r} is missing; family '{self.name}' needs it")
+            value = entry.default(source) if callable(entry.default) else entry.default
+        if entry.values is not None:
+            if value not in entry.values:
+                raise UserError(f"{where}: {entry.source} is {value!r}, which is not built; built: {', '.join(map(str, entry.values))}")
+            return entry.values[value]
+        return entry.read(value) if entry.read else value
+
+    def _write_field(self, entry: Field, value: Any) -> Any:
+        if entry.values is not None:
+            # The family's own spelling where it means the same, else the first that does.
+            default = None if callable(entry.default) or entry.default is MISSING else entry.default
+            spellings = [ours for ours, theirs in entry.values.items() if theirs == value]
+            return default if default in spellings else spellings[0]
+        return entry.write(value) if entry.write else value
+
+
+def _get(values: Mapping[str, Any], dotted: str) -> Any:
+    found: Any = values
+    for step in dotted.split("."):
+        if not isinstance(found, Mapping):
+            return None
+        found = found.get(step)
+    return found
+
+
+def _set(values: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, last = dotted.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+    values[last] = value

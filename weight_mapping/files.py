@@ -1,0 +1,156 @@
+"""Safetensors files and folders: read lazily (memory-mapped), written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import ml_dtypes  # noqa: F401  # registers bfloat16 with NumPy
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from configs import UserError
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+GIGABYTE = 1000**3
+
+
+class TensorFiles:
+    """The tensors of one folder, by name, read when asked for; one file or several with an index."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._stack: list[Any] = []
+        self._file_of: dict[str, Any] = {}
+        for path in self._paths():
+            try:
+                handle = safe_open(str(path), framework="numpy")
+            except (SafetensorError, OSError) as error:
+                raise UserError(f"{path}: not a whole safetensors file ({error}); it may be truncated, fetch or write it again") from None
+            self._stack.append(handle)
+            for name in handle.keys():  # noqa: SIM118  # the handle is no mapping
+                if name in self._file_of:
+                    raise UserError(f"{path}: tensor {name!r} stands in another file of this folder too; each may stand once")
+                self._file_of[name] = handle
+        self._check_index()
+
+    def _paths(self) -> list[Path]:
+        if (self.folder / INDEX).is_file():
+            paths = [self.folder / name for name in sorted(set(self._weight_map().values()))]
+        elif (self.folder / SINGLE).is_file():
+            paths = [self.folder / SINGLE]
+        else:
+            pickles = sorted(path.name for path in self.folder.glob("*.bin")) + sorted(path.name for path in self.folder.glob("*.pt*"))
+            hint = f"; {pickles[0]} is a pickle, which can run code and is not read: convert it to safetensors" if pickles else ""
+            raise UserError(f"{self.folder}: found neither {SINGLE} nor {INDEX}{hint}")
+        for path in paths:
+            if not path.is_file():
+                raise UserError(f"{self.folder / INDEX}: names {path.name}, which is not there; fetch it, all shards are needed")
+        return paths
+
+    def _weight_map(self) -> dict[str, str]:
+        try:
+            weight_map = json.loads((self.folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{self.folder / INDEX}: not an index of shards: {error}") from None
+        if inside := [name for name in weight_map.values() if Path(name).name != name]:
+            raise UserError(f"{self.folder / INDEX}: names {inside[0]!r}, which is outside of the folder")
+        return weight_map
+
+    def _check_index(self) -> None:
+        if (self.folder / INDEX).is_file() and (missing := sorted(set(self._weight_map()) - set(self._file_of))):
+            raise UserError(f"{self.folder / INDEX}: tensor {missing[0]!r} is in the index and in none of the files")
+
+    def names(self) -> list[str]:
+        return list(self._file_of)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._file_of[name].get_slice(name).get_shape())
+
+    def dtype(self, name: str) -> str:
+        """The type as the file spells it: F32, BF16, ..."""
+        return str(self._file_of[name].get_slice(name).get_dtype())
+
+    def read(self, name: str) -> np.ndarray:
+        return self._file_of[name].get_tensor(name)
+
+    def __enter__(self) -> TensorFiles:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for handle in self._stack:
+            handle.__exit__(None, None, None)
+
+
+def write_tensors(
+    folder: Path, tensors: Iterator[tuple[str, np.ndarray]], shard_size: int = 5 * GIGABYTE, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors into `folder`, in shards of at most `shard_size` bytes (or one tensor) where they do not fit into one file."""
+    shards: list[dict[str, np.ndarray]] = []
+    names: list[list[str]] = []
+    temporary: list[Path] = []
+    total = size = 0
+
+    def flush() -> None:
+        path = folder / f"shard-{len(temporary)}.safetensors"
+        save_file(shards.pop(), str(path), metadata=dict(metadata or {"format": "pt"}))
+        temporary.append(path)
+
+    for name, array in tensors:
+        array = np.ascontiguousarray(array)
+        if not shards or size + array.nbytes > shard_size:
+            if shards:
+                flush()
+            shards.append({})
+            names.append([])
+            size = 0
+        shards[-1][name] = array
+        names[-1].append(name)
+        size += array.nbytes
+        total += array.nbytes
+    if shards:
+        flush()
+    if len(temporary) == 1:
+        temporary[0].rename(folder / SINGLE)
+        return
+    weight_map: dict[str, str] = {}
+    for number, (path, held) in enumerate(zip(temporary, names, strict=True), start=1):
+        final = f"model-{number:05}-of-{len(temporary):05}.safetensors"
+        path.rename(folder / final)
+        weight_map |= dict.fromkeys(held, final)
+    write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
+
+
+def write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def whole_folder(destination: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
+    """A temporary folder that takes the name `destination` when the block ends well, and vanishes when it does not."""
+    final = Path(destination)
+    if final.exists() and not overwrite and (not final.is_dir() or any(final.iterdir())):
+        raise UserError(f"{final} exists and is not empty; name another folder or remove it")
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if final.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{final.name}.old.", dir=final.parent))
+            final.rename(old / "old")
+            temporary.rename(final)
+            shutil.rmtree(old)
+        else:
+            temporary.rename(final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,50 @@
+"""Folders and hub names. A hub that cannot be reached is an error within seconds."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from urllib.parse import urlparse
+
+from configs import UserError
+
+PATTERNS = ["*.json", "*.safetensors", "tokenizer*", "*.txt", "*.model"]
+
+
+def local_folder(source: str | os.PathLike[str]) -> Path:
+    """The folder of a checkpoint: `source` itself, or a hub's model under that name, fetched or from the cache."""
+    path = Path(source)
+    if path.is_dir():
+        return path
+    name = str(source)
+    if path.exists():
+        raise UserError(f"{name} is a file; name the folder that holds it")
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise UserError(f"no folder {name}")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=PATTERNS, local_files_only=True))
+    except (LocalEntryNotFoundError, ValueError):
+        require_hub(f"no folder {name}, and no model of that name in the cache", "name a local folder")
+    try:
+        return Path(snapshot_download(name, allow_patterns=PATTERNS))
+    except (HfHubHTTPError, LocalEntryNotFoundError, ValueError, OSError) as error:
+        raise UserError(f"{name}: not found on the hub ({str(error).splitlines()[0]}); check the name, or name a local folder") from None
+
+
+def require_hub(what: str, instead: str) -> None:
+    """Fail at once where the hub cannot be reached."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        raise UserError(f"{what}, and HF_HUB_OFFLINE is set; unset it or {instead}")
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return
+    address = urlparse(constants.ENDPOINT)
+    try:
+        socket.create_connection((address.hostname or "", address.port or 443), timeout=5).close()
+    except OSError as error:
+        raise UserError(f"{what}, and the hub cannot be reached ({error}); {instead}") from None

@@ -1,0 +1,160 @@
+"""From a family's templates and a config to a finite list of pairs, and the arrays through them in either direction.
+
+Every tensor on either side is used exactly once, or is named as ignored or as tied. Anything else is an error that names the
+tensor, its shapes, and the nearest candidate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from configs import ModelConfig, UserError, nearest
+from weight_mapping.families import get_family
+from weight_mapping.family import Family, Rule
+from weight_mapping.names import Tensor, canonical_tensors, tied_tensors
+from weight_mapping.operations import Operation, Shape
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One tensor of the file and the canonical tensors that are made of it, for one layer of one config."""
+
+    source: str
+    source_shape: Shape
+    targets: tuple[Tensor, ...]
+    operations: tuple[Operation, ...]
+
+    def forward(self, array: np.ndarray) -> list[np.ndarray]:
+        arrays = [array]
+        for operation in self.operations:
+            arrays = operation.forward(arrays, [target.shape for target in self.targets])
+        return arrays
+
+    def inverse(self, arrays: list[np.ndarray]) -> np.ndarray:
+        for operation in reversed(self.operations):
+            arrays = operation.inverse(arrays)
+        return arrays[0]
+
+
+def pairs(config: ModelConfig, present: set[str] | None = None) -> list[Pair]:
+    """The whole map of a config. With the names `present` in a file, sources take the file's spelling (no prefix, old names)."""
+    family = get_family(config.family)
+    tensors = {tensor.name: tensor for tensor in canonical_tensors(config)}
+    found: list[Pair] = []
+    for rule, layer in _expanded(family.rules, config):
+        targets = tuple(tensors.pop(name.format(layer=layer), None) for name in rule.targets)
+        known = tuple(target for target in targets if target is not None)
+        if not known:
+            continue
+        if len(known) != len(targets):
+            raise UserError(f"family '{family.name}': {rule.source} makes {', '.join(rule.targets)}, and this config has only some of them")
+        shapes: list[Shape] = [target.shape for target in known]
+        for operation in reversed(rule.operations):
+            shapes = operation.inverse_shapes(shapes)
+        found.append(Pair(_spelling(rule, layer, family, config, present), shapes[0], known, rule.operations))
+    if tensors:
+        raise UserError(
+            f"family '{family.name}' has no name for {next(iter(tensors))}; Hugging Face has no place for it, or the table lacks a line"
+        )
+    return found
+
+
+def to_canonical(
+    config: ModelConfig, names: list[str], shape: Callable[[str], Shape], read: Callable[[str], np.ndarray], where: str
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Check a file against the map, then give its tensors under their canonical names, one by one."""
+    family = get_family(config.family)
+    expected = pairs(config, set(names))
+    check_names(
+        {pair.source: pair.source_shape for pair in expected},
+        names,
+        shape,
+        where,
+        ignored=_ignored(family, config),
+        tied=_tied_sources(family, config, set(names)),
+    )
+    return _read_all(expected, family, config, names, read, where)
+
+
+def _read_all(
+    expected: list[Pair], family: Family, config: ModelConfig, names: list[str], read: Callable[[str], np.ndarray], where: str
+) -> Iterator[tuple[str, np.ndarray]]:
+    source_of = {pair.targets[0].name: pair.source for pair in expected}
+    for alias, owner in _tied_sources(family, config, set(names)).items():
+        if alias in names and not np.array_equal(read(alias), read(source_of[owner])):
+            raise UserError(
+                f"{where}: {alias} differs from {source_of[owner]}, to which config.json ties it; "
+                f"set tie_word_embeddings to false to keep both"
+            )
+    for pair in expected:
+        for target, array in zip(pair.targets, pair.forward(read(pair.source)), strict=True):
+            yield target.name, array
+
+
+def from_canonical(config: ModelConfig, read: Callable[[str], np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    """A model's tensors under Hugging Face's names, one by one."""
+    for pair in pairs(config):
+        yield pair.source, pair.inverse([read(target.name) for target in pair.targets])
+
+
+def check_names(
+    expected: Mapping[str, Shape],
+    names: list[str],
+    shape: Callable[[str], Shape],
+    where: str,
+    ignored: set[str] = frozenset(),
+    tied: Mapping[str, str] = {},
+) -> None:  # type: ignore[assignment]
+    """Every expected tensor is there with its shape, and nothing else is."""
+    missing = [name for name in expected if name not in names]
+    leftover = [name for name in names if name not in expected and name not in ignored and name not in tied]
+    if missing:
+        name = missing[0]
+        hint = nearest(name, leftover) if leftover else ""
+        raise UserError(f"{where}: tensor {name!r} of shape {list(expected[name])} is missing{_more(missing)}{hint}")
+    if leftover:
+        name = leftover[0]
+        raise UserError(
+            f"{where}: tensor {name!r} of shape {list(shape(name))} has no place in this model{_more(leftover)}"
+            f"{nearest(name, expected) if len(expected) < 10_000 else ''}".split("; choose one of")[0]
+        )
+    for name, wanted in expected.items():
+        if tuple(shape(name)) != tuple(wanted):
+            raise UserError(f"{where}: tensor {name!r} has shape {list(shape(name))}, and the config asks for {list(wanted)}")
+
+
+def _more(names: list[str]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+
+
+def _expanded(rules: tuple[Rule, ...], config: ModelConfig) -> Iterator[tuple[Rule, int]]:
+    for rule in rules:
+        for layer in range(config.num_layers) if "{layer}" in rule.source else (0,):
+            yield rule, layer
+
+
+def _spelling(rule: Rule, layer: int, family: Family, config: ModelConfig, present: set[str] | None) -> str:
+    spellings = [name.format(layer=layer) for name in (rule.source, *rule.old)]
+    without_prefix = [name.removeprefix(family.prefix) for name in spellings]
+    if present is None:
+        # A base model saved alone has no prefix.
+        return without_prefix[0] if config.head.kind == "none" else spellings[0]
+    return next((name for name in spellings + without_prefix if name in present), spellings[0])
+
+
+def _ignored(family: Family, config: ModelConfig) -> set[str]:
+    names = {name.format(layer=layer) for name in family.ignored for layer in range(config.num_layers)}
+    return names | {name.removeprefix(family.prefix) for name in names}
+
+
+def _tied_sources(family: Family, config: ModelConfig, present: set[str]) -> dict[str, str]:
+    """File names of tied tensors, with the canonical name of their owner."""
+    ties = tied_tensors(config)
+    return {
+        _spelling(rule, 0, family, config, present): ties[rule.targets[0]]
+        for rule in family.rules
+        if len(rule.targets) == 1 and rule.targets[0] in ties
+    }

@@ -1,0 +1,64 @@
+"""What may happen to tensors between a Hugging Face file and the canonical names: few, named, and exactly invertible.
+
+Each operation takes a list of arrays and gives a list of arrays; `forward` reads a Hugging Face file, `inverse` writes one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+Shape = tuple[int, ...]
+
+
+class Operation(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    def forward(self, arrays: list[np.ndarray], shapes: Sequence[Shape]) -> list[np.ndarray]:
+        """From the file to arrays of these `shapes`."""
+
+    def inverse(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """Back to the file."""
+
+    def inverse_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
+        """The shapes that `inverse` gives."""
+
+
+@dataclass(frozen=True)
+class Transpose:
+    """Swap the two axes of every matrix (GPT-2 keeps its linear weights as inputs x outputs)."""
+
+    name: str = "transpose"
+
+    def forward(self, arrays: list[np.ndarray], shapes: Sequence[Shape]) -> list[np.ndarray]:
+        return [array.T for array in arrays]
+
+    def inverse(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        return [array.T for array in arrays]
+
+    def inverse_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
+        return [shape[::-1] for shape in shapes]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Cut one tensor of the file into several along the first axis (query, key and value in one)."""
+
+    name: str = "split"
+
+    def forward(self, arrays: list[np.ndarray], shapes: Sequence[Shape]) -> list[np.ndarray]:
+        return np.split(arrays[0], np.cumsum([shape[0] for shape in shapes])[:-1])
+
+    def inverse(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        return [np.concatenate(arrays)]
+
+    def inverse_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
+        return [(sum(shape[0] for shape in shapes), *shapes[0][1:])]
+
+
+TRANSPOSE = Transpose()
+SPLIT = Split()
