@@ -26,11 +26,13 @@ class NoPositions(Config):
 class LearnedPositions(Config):
     """One trained vector a position, added to the embeddings ("Attention Is All You Need", 3.5, last paragraph).
 
-    offset: rows of the table before position 0 (BART and OPT: 2; RoBERTa: padding id + 1).
+    offset: rows of the table before position 0 (BART and OPT: 2; RoBERTa: padding id + 1). skip_padding: count only the tokens
+    that attention_mask lets through (RoBERTa, OPT).
     """
 
     kind: Literal["learned"] = "learned"
     offset: Annotated[int, Field(ge=0)] = 0
+    skip_padding: bool = False
 
 
 class SinusoidalPositions(Config):
@@ -43,24 +45,51 @@ class SinusoidalPositions(Config):
     layout: Literal["interleaved", "halves"] = "interleaved"
 
 
-class RotaryScaling(Config):
-    """How rotary frequencies are stretched to a longer context than they were trained on."""
+class LinearScaling(Config):
+    """Positions are divided by `factor` (Chen et al. 2023)."""
 
-    kind: Literal["linear", "dynamic", "llama3", "yarn"]
+    kind: Literal["linear"] = "linear"
+    factor: PositiveFloat
+
+
+class DynamicScaling(Config):
+    """The base grows with sequences longer than `original_max_length`, default the model's max_length."""
+
+    kind: Literal["dynamic"] = "dynamic"
     factor: PositiveFloat
     original_max_length: PositiveInt | None = None
+
+
+class Llama3Scaling(Config):
+    """Low frequencies are divided by `factor`, high ones stay, and those between are blended (Llama 3.1)."""
+
+    kind: Literal["llama3"] = "llama3"
+    factor: PositiveFloat
+    original_max_length: PositiveInt
     low_frequency_factor: PositiveFloat = 1.0
     high_frequency_factor: PositiveFloat = 4.0
+
+
+class YarnScaling(Config):
+    """As in llama3, the borders given in turns over `original_max_length`, and a factor on the attention (Peng et al. 2023)."""
+
+    kind: Literal["yarn"] = "yarn"
+    factor: PositiveFloat
+    original_max_length: PositiveInt | None = None
     beta_fast: PositiveFloat = 32.0
     beta_slow: PositiveFloat = 1.0
     attention_factor: PositiveFloat | None = None
 
 
+# How rotary frequencies are stretched to a longer context than they were trained on.
+RotaryScaling = Annotated[LinearScaling | DynamicScaling | Llama3Scaling | YarnScaling, Field(discriminator="kind")]
+
+
 class RotaryPositions(Config):
     """Queries and keys are turned by an angle that grows with their position (RoFormer, Su et al. 2021, 3.2).
 
-    base: the angle of pair i is position * base ** (-2 i / K). window_base: another base in sliding-window layers (Gemma 3).
-    fraction: the share of each head that is turned (GPT-NeoX).
+    base: the angle of pair i is position * base ** (-2 i / K). window_base: another base in sliding-window layers, which `scaling`
+    then leaves alone (Gemma 3, ModernBERT). fraction: the share of each head that is turned (GPT-NeoX).
     """
 
     kind: Literal["rotary"] = "rotary"
@@ -85,20 +114,33 @@ Positions = Annotated[
 
 
 class PatchInputs(Config):
-    """Images cut into square patches, with a class token in front (ViT, Dosovitskiy et al. 2021, 3.1)."""
+    """Images cut into square patches, with a class token in front (ViT, Dosovitskiy et al. 2021, 3.1).
+
+    bias: of the projection from a patch to a vector (CLIP has none).
+    """
 
     kind: Literal["patches"] = "patches"
     image_size: PositiveInt
     patch_size: PositiveInt
     num_channels: PositiveInt = 3
     class_token: bool = True
+    bias: bool = True
+
+    @property
+    def length(self) -> int:
+        """Patches and the class token: the length of every sequence."""
+        return (self.image_size // self.patch_size) ** 2 + self.class_token
 
 
 class AudioInputs(Config):
-    """Log-mel frames through two convolutions (Whisper, Radford et al. 2022, 2.2)."""
+    """Log-mel frames through two convolutions, of which the second halves their number (Whisper, Radford et al. 2022, 2.2).
+
+    max_length: the encoder's longest sequence, after the convolutions; the model's max_length is the decoder's.
+    """
 
     kind: Literal["audio"] = "audio"
     num_mel_bins: PositiveInt = 80
+    max_length: PositiveInt = 1500
 
 
 class TokenInputs(Config):
@@ -114,7 +156,7 @@ class Embedding(Config):
     """The way into a stack of layers.
 
     scale: multiply by sqrt(width) ("Attention Is All You Need", 3.4). norm: normalise the sum (BERT). token_types: number of
-    segment ids (BERT). width: width of the table when it is projected to the model's (ELECTRA).
+    segment ids (BERT). width: width of the tables when their normalised sum is projected to the model's (ELECTRA).
     """
 
     scale: bool = False
@@ -128,7 +170,8 @@ class Norm(Config):
 
     kind: ``layer`` (Ba et al. 2016) or ``rms`` (Zhang and Sennrich 2019). placement: ``after`` the residual sum as in the paper,
     ``before`` each sublayer as in GPT-2, or ``both`` around each sublayer as in Gemma 2. bias: layer norm's shift.
-    unit_offset: the weight is stored as w - 1 (Gemma).
+    unit_offset: the weight is stored as w - 1 (Gemma). first: whether the first sublayer has one (ModernBERT's has none: the
+    embedding's own stands right before it).
     """
 
     kind: Literal["layer", "rms"] = "layer"
@@ -136,6 +179,7 @@ class Norm(Config):
     epsilon: PositiveFloat = 1e-5
     bias: bool = True
     unit_offset: bool = False
+    first: bool = True
 
     @model_validator(mode="after")
     def _rms_has_no_bias(self) -> Norm:
@@ -154,7 +198,8 @@ class Attention(Config):
     num_key_value_heads: fewer heads for keys and values (grouped queries, Ainslie et al. 2023); default num_heads.
     head_size: default width / num_heads. bias: which of the four projections have one. scale: factor on the scores, default
     1/sqrt(head_size). soft_cap: scores become cap * tanh(scores / cap) (Gemma 2). window: a token sees itself and the window - 1
-    before it, in the layers that window_layers repeats over (``w`` windowed, ``f`` full). query_key_norm: normalise each head's
+    before it (in an encoder: the window // 2 tokens on either side), in the layers that window_layers repeats over (``w`` windowed,
+    ``f`` full). query_key_norm: normalise each head's
     queries and keys (Qwen 3).
     """
 
@@ -189,28 +234,49 @@ class FeedForward(Config):
     experts: Experts | None = None
 
 
-class Head(Config):
-    """What is read from the last hidden state.
+class Transform(Config):
+    """A dense layer and its activation, perhaps a norm, on the way to a head (BERT, Devlin et al. 2019)."""
 
-    tied: the language-model head shares the token table ("Attention Is All You Need", 3.4). soft_cap as in attention.
-    scale: factor on the hidden state before the head (T5: width ** -0.5).
+    activation: Activation | Literal["tanh"]
+    norm: bool = False
+    bias: bool = True
+
+
+class Pooler(Config):
+    """One vector for a whole sequence: its ``first`` token (BERT, ViT), its ``last`` that attention_mask lets through (GPT-2, BART,
+    CLIP), or the ``mean`` of those."""
+
+    kind: Literal["first", "last", "mean"] = "first"
+    transform: Transform | None = None
+
+
+class Head(Config):
+    """What is read from the last hidden state; by classification and next_sentence, from the pooler's vector.
+
+    tied: a language-model head, masked or not, shares the token table ("Attention Is All You Need", 3.4). soft_cap as in attention.
+    scale: factor on the hidden state before the head (T5: width ** -0.5). transform: what stands before the head's own matrix; it
+    ends in the width of a tied table.
     """
 
-    kind: Literal["none", "language_model", "masked_language_model", "classification", "token_classification"] = "language_model"
+    kind: Literal["none", "language_model", "masked_language_model", "classification", "token_classification", "next_sentence"] = (
+        "language_model"
+    )
     tied: bool = True
     bias: bool = False
+    transform: Transform | None = None
     num_labels: PositiveInt | None = None
     soft_cap: PositiveFloat | None = None
     scale: PositiveFloat | None = None
 
 
 class Dropout(Config):
-    """Dropout rates in training. One number stands for embedding, attention and residual alike."""
+    """Dropout rates in training. One number stands for embedding, attention and residual alike; head: before a classifier."""
 
     embedding: Rate = 0.0
     attention: Rate = 0.0
     residual: Rate = 0.0
     feed_forward: Rate = 0.0
+    head: Rate = 0.0
 
 
 class Initialization(Config):
@@ -233,14 +299,15 @@ class ModelConfig(Config):
     """A whole model.
 
     family: the table in weight_mapping/families that names its tensors in Hugging Face's files.
-    width: size D of the hidden states. max_length: the longest sequence, in tokens.
+    vocab_size: rows V of the token table; 0 where no tokens go in, only images.
+    width: size D of the hidden states. max_length: the longest sequence, in tokens (or patches).
     num_layers: layers of each stack; num_decoder_layers only where an encoder-decoder's stacks differ.
     parallel_residual: attention and feed-forward read the same input (GPT-J, GPT-NeoX).
     """
 
     family: str
     architecture: Literal["encoder", "decoder", "encoder_decoder"]
-    vocab_size: PositiveInt
+    vocab_size: Annotated[int, Field(ge=0)] = 0
     max_length: PositiveInt
     width: PositiveInt
     num_layers: PositiveInt
@@ -252,6 +319,7 @@ class ModelConfig(Config):
     norm: Norm = Norm()
     attention: Attention
     feed_forward: FeedForward
+    pooler: Pooler | None = None
     head: Head = Head()
     dropout: Dropout = Dropout()
     initialization: Initialization = Initialization()
@@ -285,6 +353,14 @@ class ModelConfig(Config):
             raise ValueError(f"positions.num_buckets={self.positions.num_buckets} is odd; half of the buckets are for each direction")
         if isinstance(self.inputs, PatchInputs) and self.inputs.image_size % self.inputs.patch_size:
             raise ValueError(f"inputs.patch_size={self.inputs.patch_size} does not divide inputs.image_size={self.inputs.image_size}")
+        if isinstance(self.inputs, PatchInputs) and self.inputs.length != self.max_length:
+            raise ValueError(
+                f"max_length={self.max_length}, and the image makes {self.inputs.length} patches and class token; set it to that"
+            )
+        if not self.vocab_size and not (isinstance(self.inputs, PatchInputs) and self.architecture == "encoder"):
+            raise ValueError("vocab_size must be set; only an encoder of images has no tokens")
+        if isinstance(self.inputs, AudioInputs) and self.architecture != "encoder_decoder":
+            raise ValueError(f"inputs.kind='audio' needs architecture 'encoder_decoder', and this one is '{self.architecture}'")
         if self.num_decoder_layers is not None and self.architecture != "encoder_decoder":
             raise ValueError(
                 f"num_decoder_layers is for architecture 'encoder_decoder', and this one is '{self.architecture}'; use num_layers"
@@ -293,6 +369,8 @@ class ModelConfig(Config):
             raise ValueError("head.kind='language_model' needs a decoder, and architecture is 'encoder'; use 'masked_language_model'")
         if "classification" in self.head.kind and self.head.num_labels is None:
             raise ValueError(f"head.kind='{self.head.kind}' needs head.num_labels")
+        if self.head.kind in ("classification", "next_sentence") and self.pooler is None:
+            raise ValueError(f"head.kind='{self.head.kind}' needs a pooler, such as pooler: {{kind: first}}")
         experts = self.feed_forward.experts
         if experts and experts.per_token > experts.count:
             raise ValueError(f"feed_forward.experts.per_token={experts.per_token} is more than the {experts.count} experts there are")
