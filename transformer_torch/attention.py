@@ -24,7 +24,7 @@ def plain_attention(
     mask_B1TS: torch.Tensor | None,
     is_causal: bool,
     scale: float,
-    dropout: float,
+    dropout: nn.Dropout,
 ) -> torch.Tensor:
     """softmax(Q K^T / sqrt(K)) V ("Attention Is All You Need", equation 1), with grouped heads (Ainslie et al. 2023).
 
@@ -38,7 +38,7 @@ def plain_attention(
     scores_BGQTS = query_BGQTK * scale @ key_BGSK.unsqueeze(2).transpose(-1, -2)
     if mask_B1TS is not None:
         scores_BGQTS = scores_BGQTS.masked_fill(~mask_B1TS.unsqueeze(2), torch.finfo(scores_BGQTS.dtype).min)
-    weights_BGQTS = F.dropout(scores_BGQTS.softmax(-1), dropout)
+    weights_BGQTS = dropout(scores_BGQTS.softmax(-1))
     mixed_BGQTK = weights_BGQTS @ value_BGSK.unsqueeze(2)
     return mixed_BGQTK.reshape(batch, heads, query_length, head_size)
 
@@ -50,12 +50,12 @@ def fused_attention(
     mask_B1TS: torch.Tensor | None,
     is_causal: bool,
     scale: float,
-    dropout: float,
+    dropout: nn.Dropout,
 ) -> torch.Tensor:
     """`plain_attention` in one kernel that never holds all scores (FlashAttention, Dao et al. 2022)."""
-    return F.scaled_dot_product_attention(
-        query_BHTK, key_BGSK, value_BGSK, mask_B1TS, dropout, is_causal, scale=scale, enable_gqa=query_BHTK.shape[1] != key_BGSK.shape[1]
-    )
+    grouped = query_BHTK.shape[1] != key_BGSK.shape[1]
+    rate = dropout.p if dropout.training else 0.0
+    return F.scaled_dot_product_attention(query_BHTK, key_BGSK, value_BGSK, mask_B1TS, rate, is_causal, scale=scale, enable_gqa=grouped)
 
 
 ATTENTIONS = {"plain": plain_attention, "fused": fused_attention}
@@ -77,7 +77,7 @@ class Attention(nn.Module):
         self.attend = ATTENTIONS[attention]
         self.head_size = config.head_size
         self.scale = config.attention_scale
-        self.dropout = config.dropout.attention
+        self.dropout = nn.Dropout(config.dropout.attention)
         query_width = config.attention.num_heads * config.head_size
         key_value_width = config.num_key_value_heads * config.head_size
         self.norm = build_norm(config)
@@ -102,8 +102,7 @@ class Attention(nn.Module):
             query_BHTK, key_BGSK = rotate(query_BHTK, rotary), rotate(key_BGSK, rotary)
         if cache is not None:
             key_BGSK, value_BGSK = cache.update(key_BGSK, value_BGSK, start)
-        dropout = self.dropout if self.training else 0.0
-        mixed_BHTK = self.attend(query_BHTK, key_BGSK, value_BGSK, mask_B1TS, is_causal, self.scale, dropout)
+        mixed_BHTK = self.attend(query_BHTK, key_BGSK, value_BGSK, mask_B1TS, is_causal, self.scale, self.dropout)
         return self.output(self.merge_heads(mixed_BHTK))
 
     def split_heads(self, hidden_BTI: torch.Tensor) -> torch.Tensor:

@@ -29,7 +29,7 @@ def generate(model: Transformer, input_ids: Any, attention_mask: Any = None, **s
     generation.check(config, prompt_BT, attended_BT)
     batch, length = prompt_BT.shape
     total = length + generation.max_new_tokens
-    pad = generation.pad_token_id
+    pad, eos = generation.pad_token_id, generation.eos_token_id or ()
     uniforms_NB = np.random.default_rng(generation.seed).random((generation.max_new_tokens, batch))
 
     mask_BN = position_ids_BT = None
@@ -41,11 +41,11 @@ def generate(model: Transformer, input_ids: Any, attention_mask: Any = None, **s
     tokens_BN = torch.full((batch, total), pad, dtype=torch.long, device=device)
     tokens_BN[:, :length] = torch.from_numpy(prompt_BT)
     finished_B = torch.zeros(batch, dtype=torch.bool, device=device)
-    eos_E = torch.tensor(generation.eos_token_id, dtype=torch.long, device=device)
+    eos_E = torch.tensor(eos, dtype=torch.long, device=device)
 
     was_training = model.training
     model.eval()
-    hidden_BTD = model.decoder(tokens_BN[:, :length], mask_BN, position_ids_BT, cache)
+    hidden_BTD = model.decoder(tokens_BN[:, :length], mask_BN, position_ids_BT, cache=cache)
     for step in range(generation.max_new_tokens):
         logits_BV = model.head(hidden_BTD[:, -1:], model.decoder.embeddings.token.weight)[:, 0]
         if generation.do_sample:
@@ -59,7 +59,7 @@ def generate(model: Transformer, input_ids: Any, attention_mask: Any = None, **s
             break
         if position_ids_BT is not None:
             position_ids_BT = position_ids_BT[:, -1:] + 1
-        hidden_BTD = model.decoder(next_B[:, None], mask_BN, position_ids_BT, cache)
+        hidden_BTD = model.decoder(next_B[:, None], mask_BN, position_ids_BT, cache=cache)
     model.train(was_training)
     return tokens_BN[:, : length + step + 1]
 

@@ -42,14 +42,16 @@ class Layer(nn.Module):
         cache: LayerCache | None,
         start: int,
     ) -> torch.Tensor:
-        hidden_BTD = self.residual(hidden_BTD, self.self_attention, mask_B1TS, is_causal, rotary, cache, start)
+        hidden_BTD = self.residual(
+            hidden_BTD, self.self_attention, mask_B1TS=mask_B1TS, is_causal=is_causal, rotary=rotary, cache=cache, start=start
+        )
         return self.residual(hidden_BTD, self.feed_forward)
 
-    def residual(self, hidden_BTD: torch.Tensor, sublayer: Any, *inputs: Any) -> torch.Tensor:
+    def residual(self, hidden_BTD: torch.Tensor, sublayer: Any, **inputs: Any) -> torch.Tensor:
         """x + Sublayer(Norm(x)) as in GPT-2 (2.3), or Norm(x + Sublayer(x)) as in the paper (3.1)."""
         if self.norm_before:
-            return hidden_BTD + self.dropout(sublayer(sublayer.norm(hidden_BTD), *inputs))
-        return sublayer.norm(hidden_BTD + self.dropout(sublayer(hidden_BTD, *inputs)))
+            return hidden_BTD + self.dropout(sublayer(sublayer.norm(hidden_BTD), **inputs))
+        return sublayer.norm(hidden_BTD + self.dropout(sublayer(hidden_BTD, **inputs)))
 
 
 class Decoder(nn.Module):
@@ -79,24 +81,24 @@ class Decoder(nn.Module):
             raise UserError(f"{start + length} tokens are more than the model's max_length of {self.max_length}; shorten the input")
         if position_ids_BT is None:
             position_ids_BT = torch.arange(start, start + length, device=device)[None]
-        # The kernel masks a whole sequence by itself, and a single new token sees everything.
-        is_causal = attention_mask_BS is None and start == 0
-        mask_B1TS = None
-        if attention_mask_BS is not None:
-            seen_BS = attention_mask_BS[:, : start + length]
-            mask_B1TS = causal_mask(length, start + length, start, device) & padding_mask(seen_BS)
-        elif start > 0 and length > 1:
-            mask_B1TS = causal_mask(length, start + length, start, device)
+        mask_B1TS, is_causal = self.mask(length, start, attention_mask_BS, device)
         hidden_BTD = self.embeddings(input_ids_BT, position_ids_BT)
         rotary = self.rotary(position_ids_BT) if self.rotary is not None else None
         for index, layer in enumerate(self.layers):
             if hidden_states is not None:
                 hidden_states.append(hidden_BTD)
-            inputs = (mask_B1TS, is_causal, rotary, cache.layers[index] if cache is not None else None, start)
+            layer_cache = cache.layers[index] if cache is not None else None
+            inputs: dict[str, Any] = {
+                "mask_B1TS": mask_B1TS,
+                "is_causal": is_causal,
+                "rotary": rotary,
+                "cache": layer_cache,
+                "start": start,
+            }
             if self.gradient_checkpointing and self.training:
-                hidden_BTD = checkpoint(layer, hidden_BTD, *inputs, use_reentrant=False)
+                hidden_BTD = checkpoint(layer, hidden_BTD, use_reentrant=False, **inputs)
             else:
-                hidden_BTD = layer(hidden_BTD, *inputs)
+                hidden_BTD = layer(hidden_BTD, **inputs)
         if cache is not None:
             cache.length = start + length
         if self.norm is not None:
@@ -104,3 +106,14 @@ class Decoder(nn.Module):
         if hidden_states is not None:
             hidden_states.append(hidden_BTD)
         return hidden_BTD
+
+    def mask(
+        self, length: int, start: int, attention_mask_BS: torch.Tensor | None, device: torch.device
+    ) -> tuple[torch.Tensor | None, bool]:
+        """What each token may see, or None with a flag for the kernel: a whole sequence is masked by it, one new token sees everything."""
+        if attention_mask_BS is not None:
+            seen_BS = attention_mask_BS[:, : start + length]
+            return causal_mask(length, start + length, start, device) & padding_mask(seen_BS), False
+        if start > 0 and length > 1:
+            return causal_mask(length, start + length, start, device), False
+        return None, start == 0

@@ -9,7 +9,7 @@ import torch
 
 from configs import UserError
 from transformer_torch.model import Transformer
-from transformer_torch.weights import assign, named_weights, to_numpy
+from transformer_torch.weights import assign, reader
 from weight_mapping import Checkpoint
 from weight_mapping import save as save_checkpoint
 
@@ -32,6 +32,5 @@ def load(source: str | os.PathLike[str], dtype: str = "float32", attention: str 
 
 def save(model: Transformer, destination: str | os.PathLike[str], to: Literal["run", "hf"] = "run") -> None:
     """Write a model into a new folder, in this project's form or Hugging Face's. The folder appears whole or not at all."""
-    weights = named_weights(model)
-    dtype = str(next(iter(weights.values())).dtype).removeprefix("torch.")
-    save_checkpoint(destination, model.config, lambda name: to_numpy(weights[name]), to, dtype=dtype)
+    dtype = str(model.decoder.embeddings.token.weight.dtype).removeprefix("torch.")
+    save_checkpoint(destination, model.config, reader(model), to, dtype=dtype)

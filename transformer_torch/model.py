@@ -41,18 +41,24 @@ class Transformer(nn.Module):
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
         cache: Cache | None = None,
-        hidden_states: list[torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """Logits for the token after each token.
 
         input_ids: integers (B, T). attention_mask: (B, S) with 1 for tokens and 0 for padding, S counting those in the cache too.
         position_ids: integers (B, T), default 0, 1, 2, ... after those in the cache. cache: keys and values of the tokens before.
-        hidden_states: a list that receives the input of every layer and the last output, each (B, T, D).
         Result: (B, T, V), or hidden states (B, T, D) where the config has no head.
         Raises UserError for more tokens than the model's max_length.
         """
-        hidden_BTD = self.decoder(input_ids, attention_mask, position_ids, cache, hidden_states)
+        hidden_BTD = self.decoder(input_ids, attention_mask, position_ids, cache=cache)
         return self.head(hidden_BTD, self.decoder.embeddings.token.weight)
+
+    def hidden_states(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, position_ids: torch.Tensor | None = None
+    ) -> list[torch.Tensor]:
+        """The input of every layer and the output of the last norm, each (B, T, D): Hugging Face's `output_hidden_states`."""
+        hidden_states: list[torch.Tensor] = []
+        self.decoder(input_ids, attention_mask, position_ids, None, hidden_states)
+        return hidden_states
 
     def generate(self, input_ids: Any, **settings: Any) -> torch.Tensor:
         """Continue prompts; see `transformer_torch.generation.generate`."""

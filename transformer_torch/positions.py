@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -16,9 +18,16 @@ class RotaryPositions(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        cosines_NR, sines_NR = rotary_tables(config)
-        self.register_buffer("cosines_NR", torch.from_numpy(cosines_NR), persistent=False)
-        self.register_buffer("sines_NR", torch.from_numpy(sines_NR), persistent=False)
+        self.tables = rotary_tables(config)
+        self.register_buffer("cosines_NR", torch.tensor(self.tables[0], dtype=torch.get_default_dtype()), persistent=False)
+        self.register_buffer("sines_NR", torch.tensor(self.tables[1], dtype=torch.get_default_dtype()), persistent=False)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> RotaryPositions:
+        # A table rounded to float32 is not float64 after `.double()`: whatever moves or casts the model makes it anew.
+        super()._apply(fn, recurse)
+        for buffer, table in zip((self.cosines_NR, self.sines_NR), self.tables, strict=True):
+            buffer.copy_(torch.from_numpy(table))
+        return self
 
     def forward(self, position_ids_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         cosines_B1TR = self.cosines_NR[position_ids_BT].unsqueeze(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import ml_dtypes
 import numpy as np
@@ -15,8 +15,14 @@ def named_weights(model: nn.Module) -> dict[str, torch.Tensor]:
     return dict(model.named_parameters())
 
 
+def reader(model: nn.Module) -> Callable[[str], np.ndarray]:
+    """A function from a canonical name to that weight in canonical layout, which is PyTorch's own."""
+    weights = named_weights(model)
+    return lambda name: to_numpy(weights[name])
+
+
 def to_numpy(weight: torch.Tensor) -> np.ndarray:
-    """A weight in canonical layout, which is PyTorch's own."""
+    """An array of the same type; NumPy's bfloat16 is that of ml_dtypes."""
     weight = weight.detach().cpu()
     if weight.dtype == torch.bfloat16:
         return weight.view(torch.int16).numpy().view(ml_dtypes.bfloat16)

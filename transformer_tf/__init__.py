@@ -1,0 +1,12 @@
+"""The Transformer in TensorFlow (Keras 3). Each file here has a twin in transformer_torch."""
+
+import os
+
+# Keras chooses its framework when it is first imported.
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+from transformer_tf.loading import load, save
+from transformer_tf.losses import cross_entropy
+from transformer_tf.model import Transformer
+
+__all__ = ["Transformer", "cross_entropy", "load", "save"]

@@ -1,0 +1,67 @@
+"""Position-wise feed-forward network ("Attention Is All You Need", 3.3). B batch, T query length, D model width, F its width."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from configs import ModelConfig, UserError
+from transformer_tf.linear import Linear
+from transformer_tf.module import Module
+from transformer_tf.normalization import build_norm
+
+
+def gelu(hidden_BTF: tf.Tensor) -> tf.Tensor:
+    """x Phi(x) = 0.5 x (1 + erf(x / sqrt(2))) (Hendrycks and Gimpel 2016)."""
+    return 0.5 * hidden_BTF * (1.0 + tf.math.erf(hidden_BTF * 2**-0.5))
+
+
+def gelu_tanh(hidden_BTF: tf.Tensor) -> tf.Tensor:
+    """0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) (Hendrycks and Gimpel 2016, section 2)."""
+    inner_BTF = math.sqrt(2 / math.pi) * (hidden_BTF + 0.044715 * hidden_BTF * hidden_BTF * hidden_BTF)
+    return 0.5 * hidden_BTF * (1.0 + tf.tanh(inner_BTF))
+
+
+def quick_gelu(hidden_BTF: tf.Tensor) -> tf.Tensor:
+    """x sigmoid(1.702 x) (Hendrycks and Gimpel 2016, section 2)."""
+    return hidden_BTF * tf.sigmoid(1.702 * hidden_BTF)
+
+
+def silu(hidden_BTF: tf.Tensor) -> tf.Tensor:
+    """x sigmoid(x) (Hendrycks and Gimpel 2016, section 2)."""
+    return hidden_BTF * tf.sigmoid(hidden_BTF)
+
+
+ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
+    "relu": tf.nn.relu,
+    "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+    "quick_gelu": quick_gelu,
+    "silu": silu,
+}
+
+
+class FeedForward(Module):
+    """down(activation(up(x))), or down(activation(gate(x)) * up(x)) (Shazeer 2020). Carries the norm that belongs to it."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        if config.feed_forward.experts:
+            raise UserError("feed_forward.experts is not built yet")
+        width, bias = config.feed_forward.width, config.feed_forward.bias
+        self.activation = ACTIVATIONS[config.feed_forward.activation]
+        self.norm = build_norm(config)
+        self.gate = Linear(config.width, width, bias) if config.feed_forward.gated else None
+        self.up = Linear(config.width, width, bias)
+        self.down = Linear(width, config.width, bias)
+        self.dropout = keras.layers.Dropout(config.dropout.feed_forward)
+
+    def call(self, hidden_BTD: tf.Tensor) -> tf.Tensor:
+        if self.gate is None:
+            hidden_BTF = self.activation(self.up(hidden_BTD))
+        else:
+            hidden_BTF = self.activation(self.gate(hidden_BTD)) * self.up(hidden_BTD)
+        return self.down(self.dropout(hidden_BTF))

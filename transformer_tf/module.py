@@ -1,0 +1,17 @@
+"""What PyTorch has as `nn.Module`, on top of a Keras layer. The one file here without a twin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+
+class Module(keras.layers.Layer):
+    """A Keras layer that makes its weights in its constructor, so that there is nothing left to build at the first call."""
+
+    # Keras keeps this name for its functional models; here it is the projection out of attention.
+    output: Any = None
+
+    def build(self, *shapes: Any, **more_shapes: Any) -> None:
+        self.built = True

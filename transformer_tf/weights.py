@@ -1,0 +1,54 @@
+"""The model's weights by canonical name, as NumPy arrays, in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import keras
+import numpy as np
+
+from weight_mapping import canonical_tensors
+
+
+def named_weights(model: keras.Model) -> dict[str, keras.Variable]:
+    """Every trained tensor by its canonical name: the attributes on the way to it, joined by dots."""
+    return dict(_walk("", model))
+
+
+def reader(model: keras.Model) -> Callable[[str], np.ndarray]:
+    """A function from a canonical name to that weight in canonical layout."""
+    weights, kinds = named_weights(model), _kinds(model)
+    return lambda name: to_canonical(keras.ops.convert_to_numpy(weights[name]), kinds[name])
+
+
+def assign(model: keras.Model, tensors: Iterable[tuple[str, np.ndarray]]) -> None:
+    """Fill every weight of the model, converted to its type. Raises KeyError for a name the model lacks or that is left unset."""
+    weights, kinds = named_weights(model), _kinds(model)
+    for name, array in tensors:
+        weight = weights.pop(name)
+        weight.assign(to_canonical(array, kinds[name]).astype(weight.dtype))
+    if weights:
+        raise KeyError(f"left unset: {', '.join(weights)}")
+
+
+def to_canonical(array: np.ndarray, kind: str) -> np.ndarray:
+    """Between TensorFlow's layout and the canonical one, in either direction: a linear weight is transposed."""
+    return array.T if kind == "linear" else array
+
+
+def _kinds(model: keras.Model) -> dict[str, str]:
+    return {tensor.name: tensor.kind for tensor in canonical_tensors(model.config)}
+
+
+def _walk(path: str, layer: keras.layers.Layer) -> Iterator[tuple[str, keras.Variable]]:
+    for attribute, value in vars(layer).items():
+        name = path + attribute
+        if attribute.startswith("_"):
+            continue
+        if isinstance(value, keras.Variable):
+            yield name, value
+        elif isinstance(value, keras.layers.Layer):
+            yield from _walk(f"{name}.", value)
+        elif isinstance(value, list):
+            for index, item in enumerate(value):
+                yield from _walk(f"{name}.{index}.", item) if isinstance(item, keras.layers.Layer) else ()
