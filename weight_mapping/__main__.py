@@ -24,7 +24,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{count} tensors from {options.source} to {options.destination}")
     else:
         with Checkpoint(options.source) as checkpoint:
-            list(checkpoint.tensors())
             print(table(checkpoint.rows()))
     return 0
 

@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -21,7 +22,7 @@ from configs import ModelConfig, UserError, dump, load_model_config
 from weight_mapping.families import family_of_model_type, get_family
 from weight_mapping.files import TensorFiles, whole_folder, write_json, write_tensors
 from weight_mapping.hub import local_folder
-from weight_mapping.mapping import check_names, from_canonical, pairs, to_canonical
+from weight_mapping.mapping import Pair, check_names, checked_pairs, from_canonical
 from weight_mapping.names import canonical_tensors
 
 MODEL = "model.yaml"
@@ -65,31 +66,52 @@ class Checkpoint:
             self.config = family_of_model_type(values.get("model_type"), where).read_config(values, where)
         self.files = TensorFiles(self.folder)
 
-    def tensors(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Canonical names and arrays, one by one. All names and shapes are checked before the first."""
-        names, where = self.files.names(), str(self.folder)
+    def check(self) -> None:
+        """Refuse a file that does not fit the model tensor for tensor. Nothing but tied tensors is read."""
         if self.is_hugging_face:
-            return to_canonical(self.config, names, self.files.shape, self.files.read, where)
-        check_names({tensor.name: tensor.shape for tensor in canonical_tensors(self.config)}, names, self.files.shape, where)
-        return ((tensor.name, self.files.read(tensor.name)) for tensor in canonical_tensors(self.config))
+            _ = self._pairs
+        else:
+            expected = {tensor.name: tensor.shape for tensor in canonical_tensors(self.config)}
+            check_names(expected, self.files.names(), self.files.shape, str(self.folder))
+
+    def tensors(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Canonical names and arrays, one tensor of the file at a time. All names and shapes are checked before the first."""
+        self.check()
+        if not self.is_hugging_face:
+            return ((tensor.name, self.files.read(tensor.name)) for tensor in canonical_tensors(self.config))
+        return (
+            (target.name, array)
+            for pair in self._pairs
+            for target, array in zip(pair.targets, pair.forward(self.files.read(pair.source)), strict=True)
+        )
+
+    def read(self, name: str) -> np.ndarray:
+        """One tensor by its canonical name."""
+        if not self.is_hugging_face:
+            return self.files.read(name)
+        pair, place = self._place_of[name]
+        return pair.forward(self.files.read(pair.source))[place]
+
+    @cached_property
+    def _pairs(self) -> list[Pair]:
+        return checked_pairs(self.config, self.files.names(), self.files.shape, self.files.read, str(self.folder))
+
+    @cached_property
+    def _place_of(self) -> dict[str, tuple[Pair, int]]:
+        return {target.name: (pair, place) for pair in self._pairs for place, target in enumerate(pair.targets)}
 
     def rows(self) -> list[Row]:
         """What `inspect` shows."""
+        tensors = canonical_tensors(self.config)
+        self.check()
         if not self.is_hugging_face:
-            return [Row(t.name, t.name, t.shape, self.files.dtype(t.name), ()) for t in canonical_tensors(self.config)]
-        order = [tensor.name for tensor in canonical_tensors(self.config)]
-        rows = [
-            Row(
-                target.name,
-                pair.source,
-                pair.source_shape,
-                self.files.dtype(pair.source),
-                tuple(operation.name for operation in pair.operations),
-            )
-            for pair in pairs(self.config, set(self.files.names()))
-            for target in pair.targets
-        ]
-        return sorted(rows, key=lambda row: order.index(row.target))
+            return [Row(tensor.name, tensor.name, tensor.shape, self.files.dtype(tensor.name), ()) for tensor in tensors]
+        rows = []
+        for tensor in tensors:
+            pair, _ = self._place_of[tensor.name]
+            operations = tuple(operation.name for operation in pair.operations)
+            rows.append(Row(tensor.name, pair.source, pair.source_shape, self.files.dtype(pair.source), operations))
+        return rows
 
     def dtype(self) -> str:
         """The type of the weights, as NumPy spells it."""
@@ -135,11 +157,11 @@ def save(
 
 
 def convert(source: str | os.PathLike[str], destination: str | os.PathLike[str], to: Literal["hf", "run"]) -> int:
-    """Convert a checkpoint and say how many tensors were written. One source tensor is in memory at a time, plus one shard."""
+    """Convert a checkpoint and say how many canonical tensors it holds. At most one shard of the new files is in memory."""
     with Checkpoint(source) as checkpoint:
-        arrays = dict(checkpoint.tensors())
-        save(destination, checkpoint.config, arrays.__getitem__, to, checkpoint.folder, checkpoint.dtype())
-        return len(arrays)
+        checkpoint.check()
+        save(destination, checkpoint.config, checkpoint.read, to, checkpoint.folder, checkpoint.dtype())
+        return len(canonical_tensors(checkpoint.config))
 
 
 def read_json(path: Path) -> Mapping[str, Any]:

@@ -6,12 +6,13 @@ tensor, its shapes, and the nearest candidate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import difflib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from configs import ModelConfig, UserError, nearest
+from configs import ModelConfig, UserError
 from weight_mapping.families import get_family
 from weight_mapping.family import Family, Rule
 from weight_mapping.names import Tensor, canonical_tensors, tied_tensors
@@ -62,36 +63,22 @@ def pairs(config: ModelConfig, present: set[str] | None = None) -> list[Pair]:
     return found
 
 
-def to_canonical(
+def checked_pairs(
     config: ModelConfig, names: list[str], shape: Callable[[str], Shape], read: Callable[[str], np.ndarray], where: str
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Check a file against the map, then give its tensors under their canonical names, one by one."""
+) -> list[Pair]:
+    """The map of a file, once every name and shape in it is checked, and every tied tensor equal to its owner."""
     family = get_family(config.family)
-    expected = pairs(config, set(names))
-    check_names(
-        {pair.source: pair.source_shape for pair in expected},
-        names,
-        shape,
-        where,
-        ignored=_ignored(family, config),
-        tied=_tied_sources(family, config, set(names)),
-    )
-    return _read_all(expected, family, config, names, read, where)
-
-
-def _read_all(
-    expected: list[Pair], family: Family, config: ModelConfig, names: list[str], read: Callable[[str], np.ndarray], where: str
-) -> Iterator[tuple[str, np.ndarray]]:
-    source_of = {pair.targets[0].name: pair.source for pair in expected}
-    for alias, owner in _tied_sources(family, config, set(names)).items():
+    found = pairs(config, set(names))
+    tied = _tied_sources(family, config, set(names))
+    check_names({pair.source: pair.source_shape for pair in found}, names, shape, where, _ignored(family, config), tied)
+    source_of = {pair.targets[0].name: pair.source for pair in found}
+    for alias, owner in tied.items():
         if alias in names and not np.array_equal(read(alias), read(source_of[owner])):
             raise UserError(
                 f"{where}: {alias} differs from {source_of[owner]}, to which config.json ties it; "
                 f"set tie_word_embeddings to false to keep both"
             )
-    for pair in expected:
-        for target, array in zip(pair.targets, pair.forward(read(pair.source)), strict=True):
-            yield target.name, array
+    return found
 
 
 def from_canonical(config: ModelConfig, read: Callable[[str], np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
@@ -105,25 +92,29 @@ def check_names(
     names: list[str],
     shape: Callable[[str], Shape],
     where: str,
-    ignored: set[str] = frozenset(),
-    tied: Mapping[str, str] = {},
-) -> None:  # type: ignore[assignment]
+    ignored: Collection[str] = (),
+    tied: Collection[str] = (),
+) -> None:
     """Every expected tensor is there with its shape, and nothing else is."""
-    missing = [name for name in expected if name not in names]
-    leftover = [name for name in names if name not in expected and name not in ignored and name not in tied]
+    present = set(names)
+    missing = [name for name in expected if name not in present]
+    leftover = [name for name in names if not any(name in known for known in (expected, ignored, tied))]
     if missing:
         name = missing[0]
-        hint = nearest(name, leftover) if leftover else ""
+        hint = _nearest(name, leftover)
         raise UserError(f"{where}: tensor {name!r} of shape {list(expected[name])} is missing{_more(missing)}{hint}")
     if leftover:
         name = leftover[0]
-        raise UserError(
-            f"{where}: tensor {name!r} of shape {list(shape(name))} has no place in this model{_more(leftover)}"
-            f"{nearest(name, expected) if len(expected) < 10_000 else ''}".split("; choose one of")[0]
-        )
+        hint = _nearest(name, expected)
+        raise UserError(f"{where}: tensor {name!r} of shape {list(shape(name))} has no place in this model{_more(leftover)}{hint}")
     for name, wanted in expected.items():
         if tuple(shape(name)) != tuple(wanted):
             raise UserError(f"{where}: tensor {name!r} has shape {list(shape(name))}, and the config asks for {list(wanted)}")
+
+
+def _nearest(name: str, candidates: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(candidates), n=1)
+    return f"; the nearest is {close[0]!r}" if close else ""
 
 
 def _more(names: list[str]) -> str:
