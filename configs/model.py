@@ -181,15 +181,18 @@ class Norm(Config):
     unit_offset: bool = False
     first: bool = True
 
-    @model_validator(mode="after")
-    def _rms_has_no_bias(self) -> Norm:
-        if self.kind == "rms" and "bias" in self.model_fields_set and self.bias:
-            raise ValueError("kind 'rms' has no bias; set bias: false or leave it out")
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _rms_has_no_bias(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("kind") == "rms":
+            if values.get("bias"):
+                raise ValueError("kind 'rms' has no bias; set bias: false or leave it out")
+            return {**values, "bias": False}
+        return values
 
     @property
     def has_bias(self) -> bool:
-        return self.kind == "layer" and self.bias
+        return self.bias
 
 
 class Attention(Config):
