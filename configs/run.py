@@ -86,9 +86,11 @@ class Train(Config):
 
     batch_size: sequences in one optimizer step, over all processes and accumulation steps. block_size: tokens in a sequence,
     default the model's max_length. precision: what the arithmetic of the matrix products is asked to be; ``auto`` takes what
-    `accelerate launch` says. num_processes: how many are expected, if it matters. save_every: steps between checkpoints, and the
-    number of checkpoints that are kept. existing: what to do where the run's folder exists: ``refuse``, ``resume`` an unfinished
-    run, take a ``new`` numbered folder, or ``auto`` (resume what is unfinished, else new).
+    `accelerate launch` says. num_processes: how many are expected, if it matters. cpu_threads: threads of each process on a CPU,
+    default the cores divided by the processes. save_every: steps between checkpoints, and keep_checkpoints: how many are kept.
+    existing: what to do where the run's folder exists: ``refuse``, ``resume`` an unfinished run, take a ``new`` numbered folder,
+    or ``auto`` (resume what is unfinished, else new). cross_check: compare the finished run in PyTorch, TensorFlow and Hugging
+    Face. sample_prompt: what the sample at the end continues.
     """
 
     max_steps: PositiveInt
@@ -97,6 +99,7 @@ class Train(Config):
     block_size: PositiveInt | None = None
     precision: Literal["auto", "float32", "bf16"] = "auto"
     num_processes: PositiveInt | None = None
+    cpu_threads: PositiveInt | None = None
     compile: bool = False
     gradient_checkpointing: bool = False
     evaluate_every: PositiveInt = 250

@@ -1,0 +1,89 @@
+"""Train a model: `accelerate launch -m train configs/runs/NAME.yaml key=value ...`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from configs import RunConfig, UserError, load_run_config, run_command
+
+DESCRIPTION = """\
+Train a model as a run's YAML says. Any of its values can be changed by key=value.
+
+  accelerate launch -m train configs/runs/gpt2_stdlib.yaml
+  accelerate launch -m train configs/runs/gpt2_stdlib.yaml model.num_layers=2 train.max_steps=100 name=short
+  accelerate launch -m train configs/runs/gpt2_stdlib.yaml train.existing=resume
+  accelerate launch -m train configs/runs/gpt2_shakespeare.yaml data.path=input.txt
+  accelerate launch --config_file configs/accelerate/eight_gpus.yaml -m train configs/runs/gpt2_stdlib.yaml
+  ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2 -m train configs/runs/gpt2_stdlib.yaml
+
+Without a launcher, `python -m train ...` runs one process. The run's folder is train.output/name (runs/gpt2_stdlib):
+config, tokenizer, weights, metrics, curves and summary. It loads with transformer_torch.load and transformer_tf.load.
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="accelerate launch -m train", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", metavar="RUN.yaml", help="a run's config, such as configs/runs/gpt2_stdlib.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="values to change, by dotted keys: train.max_steps=100")
+    arguments = parser.parse_args()
+    return run(load_run_config(arguments.config, arguments.overrides))
+
+
+def run(config: RunConfig) -> int:
+    """The whole of a run, from the checks to the cross-check. 0, or the exit code of a signal or of a failed cross-check."""
+    # torch takes seconds to import, and a mistake in the config is told before that.
+    import torch
+    from accelerate.utils import broadcast_object_list
+
+    from train import launch, summary
+    from train.data import prepare
+    from train.loop import Trainer
+    from train.run_folder import SUMMARY, RunFolder, open_run
+    from train.stop import Stop
+
+    accelerator, launcher = launch.start(config)
+    corpus = prepare(config)
+    launch.check_same_text(accelerator, corpus.fingerprint)
+    folder: RunFolder | None = None
+    decision: list[object] = [None, False, None]
+    if accelerator.is_main_process:
+        try:
+            folder = open_run(config)
+            decision = [str(folder.path), folder.resumed, None]
+        except UserError as error:
+            decision = [None, False, str(error)]
+    if accelerator.num_processes > 1:
+        broadcast_object_list(decision)
+    if decision[2] is not None:
+        raise UserError(str(decision[2]))
+    folder = folder or RunFolder(Path(str(decision[0])), bool(decision[1]))
+
+    trainer = Trainer(config, accelerator, corpus, folder)
+    code = trainer.train(Stop(launcher.pid))
+    if code == 0:
+        summary.finish(config, accelerator, corpus, folder, trainer.model, trainer.progress.seconds)
+    is_main = accelerator.is_main_process
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    if code or not is_main:
+        return code
+    text = summary.sample(trainer.plain.eval(), corpus.tokenizer, config.train.sample_prompt)
+    summary.tell(json.loads((folder.path / SUMMARY).read_text(encoding="utf-8")), text, folder.path)
+    if config.train.cross_check:
+        from train.cross_check import cross_check
+
+        return cross_check(folder.path, config.train.sample_prompt)
+    return 0
+
+
+if __name__ == "__main__":
+    # TensorFlow, which the cross-check imports, logs from C++ before it can be told not to.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    run_command(main)

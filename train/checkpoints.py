@@ -1,0 +1,106 @@
+"""Checkpoints that a killed run goes on from, bit for bit: weights, AdamW's moments, random states, step. Safetensors and JSON only."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+
+from configs import UserError
+from weight_mapping import whole_folder, write_json
+from weight_mapping.checkpoint import read_json
+
+# Whole tensors under canonical names, however the model is replicated or sharded.
+WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+MODEL, OPTIMIZER, RANDOM, STATE = "model.safetensors", "optimizer.safetensors", "random.safetensors", "state.json"
+
+
+@dataclass
+class Progress:
+    """How far a run is. step: optimizer steps done. seconds: time spent, over all starts.
+
+    conditions: what must be the same for the continuation to be the same: processes, precision, text.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    conditions: dict[str, Any] = field(default_factory=dict)
+
+
+def save(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, keep: int) -> None:
+    """Write step_N as a whole folder, and remove all but the last `keep`. Every process calls this."""
+    weights, state = get_state_dict(model, optimizer, options=WHOLE)
+    random_states: dict[str, torch.Tensor] = {}
+    for states in gather_object([_random_states(accelerator)]):
+        random_states |= states
+    if accelerator.is_main_process:
+        with whole_folder(folder / f"step_{progress.step}", overwrite=True) as path:
+            save_file({name: weight.contiguous() for name, weight in weights.items()}, str(path / MODEL))
+            moments: dict[str, Any] = state["state"]
+            flat = {f"{name}.{key}": value.contiguous() for name, values in moments.items() for key, value in values.items()}
+            save_file(flat, str(path / OPTIMIZER))
+            save_file(random_states, str(path / RANDOM))
+            write_json(path / STATE, {"step": progress.step, "seconds": progress.seconds, "conditions": progress.conditions})
+        for old in saved(folder)[:-keep]:
+            shutil.rmtree(old)
+    accelerator.wait_for_everyone()
+
+
+def load(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    """Go back to the last checkpoint, if there is one. Every process calls this.
+
+    Raises UserError where the run goes on under other conditions than it was saved under, or where a file is damaged.
+    """
+    if not (checkpoints := saved(folder)):
+        return
+    path = checkpoints[-1]
+    state = read_json(path / STATE)
+    for key, now in progress.conditions.items():
+        if (before := state["conditions"].get(key)) != now:
+            raise UserError(f"{path} was saved with {key} {before}, and now it is {now}; a run resumes only under the same conditions")
+    try:
+        weights, flat, random_states = (load_file(path / name) for name in (MODEL, OPTIMIZER, RANDOM))
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: damaged ({error}); remove it to go on from the checkpoint before") from None
+    _, current = get_state_dict(model, optimizer, options=WHOLE)
+    moments: dict[str, Any] = {}
+    for name, value in flat.items():
+        parameter, _, key = name.rpartition(".")
+        moments.setdefault(parameter, {})[key] = value
+    set_state_dict(
+        model,
+        optimizer,
+        model_state_dict=weights,
+        optim_state_dict={"state": moments, "param_groups": current["param_groups"]},
+        options=WHOLE,
+    )
+    rank = accelerator.process_index
+    torch.set_rng_state(random_states[f"cpu.{rank}"])
+    if accelerator.device.type == "cuda":
+        torch.cuda.set_rng_state(random_states[f"cuda.{rank}"], accelerator.device)
+    progress.step, progress.seconds = state["step"], state["seconds"]
+    accelerator.wait_for_everyone()
+
+
+def saved(folder: Path) -> list[Path]:
+    """All whole checkpoints, the oldest first."""
+    paths = [path for path in folder.glob("step_*") if path.name.removeprefix("step_").isdigit()]
+    return sorted(paths, key=lambda path: int(path.name.removeprefix("step_")))
+
+
+def _random_states(accelerator: Accelerator) -> dict[str, torch.Tensor]:
+    rank = accelerator.process_index
+    states = {f"cpu.{rank}": torch.get_rng_state()}
+    if accelerator.device.type == "cuda":
+        states[f"cuda.{rank}"] = torch.cuda.get_rng_state(accelerator.device)
+    return states

@@ -1,0 +1,156 @@
+"""The training loop. B sequences of a global batch, T tokens of a block, R rows of one process in one accumulation step."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from configs import RunConfig, UserError
+from train import checkpoints
+from train.batches import IGNORED, check_divides, share
+from train.data import Corpus
+from train.launch import check_wrapped
+from train.metrics import MetricsLog
+from train.optimization import build_optimizer, set_learning_rate
+from train.progress import ProgressDisplay
+from train.run_folder import RunFolder
+from train.schedule import learning_rate
+from train.stop import Stop
+from transformer_torch import Transformer, cross_entropy
+
+
+class Trainer:
+    """One run on one process: the model, its optimizer, and how far they are."""
+
+    def __init__(self, config: RunConfig, accelerator: Accelerator, corpus: Corpus, run: RunFolder) -> None:
+        self.config, self.accelerator, self.corpus, self.run = config, accelerator, corpus, run
+        check_divides(config.train.batch_size, accelerator.num_processes, config.train.accumulation_steps)
+        # Every process drops out other values; the weights come from the config's seed alone.
+        torch.manual_seed(config.seed * 1000 + accelerator.process_index)
+        self.plain = Transformer(config.model, seed=config.seed).to(accelerator.device)
+        self.plain.set_gradient_checkpointing(config.train.gradient_checkpointing)
+        if config.train.compile:
+            self.plain.compile()
+        self.model, wrapped = accelerator.prepare(self.plain, build_optimizer(self.plain, config.optimizer))
+        check_wrapped(accelerator, self.model)
+        self.model.train()
+        self.optimizer: torch.optim.Optimizer = wrapped.optimizer
+        conditions = {
+            "processes": accelerator.num_processes,
+            "precision": str(accelerator.mixed_precision),
+            "text and tokenizer": corpus.fingerprint,
+        }
+        self.progress = checkpoints.Progress(conditions=conditions)
+        if run.resumed:
+            checkpoints.load(run.checkpoints, accelerator, self.model, self.optimizer, self.progress)
+
+    def train(self, stop: Stop) -> int:
+        """Run all steps that are left. 0 when done, or the exit code of a signal, after everything was saved."""
+        settings, progress = self.config.train, self.progress
+        is_main = self.accelerator.is_main_process
+        log = MetricsLog(self.run.path, progress.step) if is_main else None
+        board = tensorboard(self.run, progress.step) if is_main and settings.tensorboard else None
+        tokens_per_step = settings.batch_size * self.config.block_size
+        before, began, paused, logged = progress.seconds, time.monotonic(), 0.0, progress.step
+        interval = began
+
+        def record(row: dict[str, Any]) -> None:
+            if log:
+                log.write(row)
+            for name, value in row.items() if board else ():
+                board.add_scalar(name, value, row["step"])
+
+        with ProgressDisplay(is_main, progress.step, settings.max_steps) as display:
+            if self.run.resumed and progress.step:
+                display.say(f"resuming after step {progress.step}")
+            while progress.step < settings.max_steps:
+                rate = learning_rate(self.config.schedule, self.config.optimizer.learning_rate, progress.step, settings.max_steps)
+                loss, norm = self.train_step(progress.step, rate)
+                progress.step += 1
+                is_last = progress.step == settings.max_steps
+                display.advance(progress.step)
+
+                if progress.step % settings.log_every == 0 or is_last or progress.step == 1:
+                    row = {"step": progress.step, "tokens": progress.step * tokens_per_step, "loss": self.sum(loss)}
+                    row |= {"gradient_norm": float(norm), "learning_rate": rate}
+                    now = time.monotonic()
+                    speed = (progress.step - logged) * tokens_per_step / max(now - interval - paused, 1e-9)
+                    row |= {"tokens_per_second": speed, "elapsed_seconds": before + now - began}
+                    interval, paused, logged = now, 0.0, progress.step
+                    if not math.isfinite(row["loss"]):
+                        raise UserError(f"the loss is {row['loss']} at step {progress.step}; lower optimizer.learning_rate or lengthen the warm-up")
+                    record(row)
+                    display.training(row)
+
+                pause = time.monotonic()
+                if progress.step % settings.evaluate_every == 0 or is_last:
+                    row = {"step": progress.step, "validation_loss": self.evaluate()}
+                    record({**row, "elapsed_seconds": before + time.monotonic() - began})
+                    display.validation(row)
+                signalled = stop.agreed()
+                if progress.step % settings.save_every == 0 or is_last or signalled:
+                    progress.seconds = before + time.monotonic() - began
+                    keep = settings.keep_checkpoints
+                    checkpoints.save(self.run.checkpoints, self.accelerator, self.model, self.optimizer, progress, keep)
+                paused += time.monotonic() - pause
+                if signalled and not is_last:
+                    display.say(f"stopped by a signal after step {progress.step}; it is saved: go on with train.existing=resume")
+                    return signalled
+        return 0
+
+    def train_step(self, step: int, rate: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """One optimizer step on one global batch. This process's share of the mean loss, and the norm of the whole gradient.
+
+        The loss is divided by the targets of the whole batch, so that it does not matter how many processes and accumulation steps
+        the batch is dealt out to.
+        """
+        accelerator, parts = self.accelerator, self.config.train.accumulation_steps
+        inputs_BT, labels_BT = self.corpus.train.batch(step)
+        targets = int((labels_BT != IGNORED).sum())
+        loss = torch.zeros((), device=accelerator.device)
+        for part in range(parts):
+            rows = share(len(inputs_BT), accelerator.process_index, accelerator.num_processes, part, parts)
+            with accelerator.no_sync(self.model) if part + 1 < parts else nullcontext():
+                logits_RTV = self.model(self.to_device(inputs_BT[rows]))
+                part_loss = cross_entropy(logits_RTV, self.to_device(labels_BT[rows])) / targets
+                # Replication averages the gradients of the processes; they are to be summed.
+                accelerator.backward(part_loss * accelerator.num_processes)
+            loss += part_loss.detach()
+        norm = accelerator.clip_grad_norm_(self.model.parameters(), self.config.optimizer.clip or math.inf)
+        set_learning_rate(self.optimizer, rate)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return loss, norm
+
+    @torch.no_grad()
+    def evaluate(self) -> float:
+        """Mean loss of all validation tokens, in nats: a full pass, the same for any number of processes."""
+        model = self.model if not isinstance(self.model, nn.parallel.DistributedDataParallel) else self.model.module
+        model.eval()
+        total = torch.zeros((), dtype=torch.float64, device=self.accelerator.device)
+        for inputs_RT, labels_RT in self.corpus.validation.batches(self.accelerator.process_index, self.accelerator.num_processes):
+            total += cross_entropy(model(self.to_device(inputs_RT)), self.to_device(labels_RT))
+        model.train()
+        return self.sum(total) / self.corpus.validation.targets
+
+    def sum(self, value: torch.Tensor) -> float:
+        """The sum over all processes."""
+        return float(self.accelerator.reduce(value, "sum")) if self.accelerator.num_processes > 1 else float(value)
+
+    def to_device(self, array: np.ndarray) -> torch.Tensor:
+        tensor = torch.from_numpy(array)
+        return tensor.pin_memory().to(self.accelerator.device, non_blocking=True) if self.accelerator.device.type == "cuda" else tensor
+
+
+def tensorboard(run: RunFolder, step: int) -> Any:
+    """A writer whose points after the step of resumption are dropped."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(run.path / "tensorboard"), purge_step=step + 1 if step else None)

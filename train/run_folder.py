@@ -1,0 +1,146 @@
+"""The run's folder: found or made at the start, locked while a process works in it, complete at the end."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from configs import RunConfig, UserError, dump, load_run_config
+
+CONFIG = "run.yaml"
+SUMMARY = "summary.json"
+CHECKPOINTS = "checkpoints"
+# What may change between a run and its continuation, because nothing that was computed depends on it.
+FREE = {
+    "expected",
+    "train.cross_check",
+    "train.existing",
+    "train.keep_checkpoints",
+    "train.output",
+    "train.sample_prompt",
+    "train.save_every",
+    "train.tensorboard",
+}
+
+
+@dataclass
+class RunFolder:
+    """An open run. resumed: it existed and goes on. lock: held by the main process for as long as it lives."""
+
+    path: Path
+    resumed: bool
+    lock: IO[str] | None = None
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / CHECKPOINTS
+
+
+def open_run(config: RunConfig) -> RunFolder:
+    """The folder to work in, by `train.existing`; only the main process calls this.
+
+    Raises UserError where the folder exists and must not be used, where there is nothing to resume, or where what is there was
+    started with another config.
+    """
+    first = Path(config.train.output) / config.name
+    policy = config.train.existing
+    numbered = [first]
+    while numbered[-1].exists():
+        numbered.append(first.with_name(f"{first.name}_{len(numbered) + 1}"))
+    latest = numbered[-2] if len(numbered) > 1 else None
+    if policy == "refuse" and latest:
+        state = "a finished run" if is_finished(first) else "an unfinished run"
+        advice = "train.existing=new" if is_finished(first) else "train.existing=resume to go on with it, train.existing=new"
+        raise UserError(f"{first} exists and holds {state}; use {advice} for a folder of its own, or another name=")
+    if policy == "resume":
+        if not latest:
+            raise UserError(f"{first} is not there, so nothing can be resumed; leave train.existing out to start")
+        if is_finished(latest):
+            raise UserError(f"{latest} is a finished run, so nothing is left to resume; use train.existing=new")
+    if latest and (policy == "resume" or (policy == "auto" and not is_finished(latest))):
+        return resume(latest, config)
+    folder = numbered[-1]
+    folder.mkdir(parents=True)
+    run = RunFolder(folder, False, take_lock(folder))
+    write_whole(folder, CONFIG, lambda path: dump(config, path))
+    return run
+
+
+def resume(folder: Path, config: RunConfig) -> RunFolder:
+    """Go on in an unfinished run's folder, if its config is the same."""
+    lock = take_lock(folder)
+    # Killed before it had written its config, it has nothing else either.
+    if (folder / CONFIG).is_file():
+        if difference := first_difference(flat(load_run_config(folder / CONFIG)), flat(config)):
+            key, old, new = difference
+            raise UserError(f"{folder} was started with {key}={old}, and now {key}={new}; use the same, or train.existing=new")
+    else:
+        write_whole(folder, CONFIG, lambda path: dump(config, path))
+    for leftover in [*folder.glob(".*.part"), *(folder / CHECKPOINTS).glob(".*")]:
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    return RunFolder(folder, True, lock)
+
+
+def is_finished(folder: Path) -> bool:
+    """The summary is written last."""
+    return (folder / SUMMARY).is_file()
+
+
+def flat(config: RunConfig) -> dict[str, Any]:
+    """The config's values by their dotted keys."""
+    values: dict[str, Any] = {}
+
+    def add(prefix: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, below in value.items():
+                add(f"{prefix}.{key}" if prefix else key, below)
+        else:
+            values[prefix] = value
+
+    add("", config.model_dump(mode="json"))
+    return values
+
+
+def first_difference(old: dict[str, Any], new: dict[str, Any]) -> tuple[str, Any, Any] | None:
+    """The first key that differs and matters, with both values."""
+    for key in [*old, *(key for key in new if key not in old)]:
+        if old.get(key) != new.get(key) and not any(key == free or key.startswith(f"{free}.") for free in FREE):
+            return key, old.get(key), new.get(key)
+    return None
+
+
+def take_lock(folder: Path) -> IO[str] | None:
+    """Refuse a second process in the same folder. The lock vanishes with the process, however it ends."""
+    file = (folder / ".lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"{folder} is being trained by another process; wait for it, or use another name=") from None
+    except OSError:
+        return None  # a file system without locks
+    return file
+
+
+def write_whole(folder: Path, name: str, write: Callable[[Path], Any]) -> None:
+    """Write a file under a temporary name, and rename it when it is whole."""
+    temporary = folder / f".{name}.part"
+    write(temporary)
+    os.replace(temporary, folder / name)
+
+
+def write_all_whole(folder: Path, write: Callable[[Path], Any]) -> None:
+    """The same for several files: `write` fills a folder, whose files then move into `folder`."""
+    temporary = Path(tempfile.mkdtemp(prefix=".", suffix=".part", dir=folder))
+    try:
+        write(temporary)
+        for path in sorted(temporary.iterdir()):
+            path.chmod(0o644)  # safetensors writes for the owner only
+            os.replace(path, folder / path.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

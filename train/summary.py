@@ -1,0 +1,102 @@
+"""What a finished run leaves behind, and what is said about it at the end."""
+
+from __future__ import annotations
+
+import math
+import platform
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.distributed.checkpoint.state_dict import get_model_state_dict
+
+from configs import RunConfig
+from train.checkpoints import WHOLE
+from train.data import Corpus
+from train.metrics import read_metrics
+from train.plot import plot
+from train.run_folder import SUMMARY, RunFolder, write_all_whole, write_whole
+from train.tokenization import TextTokenizer
+from transformer_torch import Transformer
+from weight_mapping import write_json, write_run
+
+SAMPLE_SEED = 0
+SAMPLE_TOKENS = 100
+
+
+def finish(config: RunConfig, accelerator: Accelerator, corpus: Corpus, run: RunFolder, model: nn.Module, seconds: float) -> None:
+    """Make the run's folder complete: weights in canonical form, tokenizer, curves, and the summary as the last. All processes call this."""
+    weights = get_model_state_dict(model, options=WHOLE)
+    if accelerator.is_main_process:
+        write_all_whole(run.path, lambda folder: write_run(folder, config.model, lambda name: weights[name].numpy()))
+        write_all_whole(run.path, corpus.tokenizer.save)
+        write_whole(run.path, "loss.png", lambda path: plot([run.path], path))
+        summary = summarize(config, accelerator, run.path, seconds, sum(weight.numel() for weight in weights.values()))
+        write_whole(run.path, SUMMARY, lambda path: write_json(path, summary))
+    accelerator.wait_for_everyone()
+
+
+def summarize(config: RunConfig, accelerator: Accelerator, folder: Path, seconds: float, parameters: int) -> dict[str, Any]:
+    """The figures of the run, for people and for programs."""
+    rows = read_metrics(folder)
+    loss = next(row["validation_loss"] for row in reversed(rows) if "validation_loss" in row)
+    speeds = sorted(row["tokens_per_second"] for row in rows if "tokens_per_second" in row)
+    summary: dict[str, Any] = {
+        "name": config.name,
+        "validation_loss": loss,
+        "perplexity": math.exp(min(loss, 700.0)),
+        "seed": config.seed,
+        "parameters": parameters,
+        "steps": config.train.max_steps,
+        "tokens": config.train.max_steps * config.train.batch_size * config.block_size,
+        "tokens_per_second": speeds[len(speeds) // 2],
+        "seconds": round(seconds, 1),
+        "processes": accelerator.num_processes,
+        "precision": {"no": "float32"}.get(str(accelerator.mixed_precision), str(accelerator.mixed_precision)),
+        "hardware": hardware(accelerator),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+    if config.expected:
+        difference = loss - config.expected.validation_loss
+        summary["expected"] = {**config.expected.model_dump(), "difference": round(difference, 6)}
+    return summary
+
+
+def hardware(accelerator: Accelerator) -> str:
+    """The device in words: the GPU's name, or the processor's with the threads of each process."""
+    if accelerator.device.type == "cuda":
+        return torch.cuda.get_device_name(accelerator.device)
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        models = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        name = models[0] if models else name
+    return f"{name}, {psutil.cpu_count(logical=False)} cores, {torch.get_num_threads()} threads a process"
+
+
+def sample(model: Transformer, tokenizer: TextTokenizer, prompt: str | None) -> str:
+    """A continuation of the prompt by the model, always drawn with the same random numbers."""
+    ids = tokenizer.encode_prompt(prompt or "")[: model.config.max_length - 1]
+    new = min(SAMPLE_TOKENS, model.config.max_length - len(ids))
+    tokens = model.generate([ids], max_new_tokens=new, do_sample=True, top_k=50, temperature=0.8, seed=SAMPLE_SEED)[0]
+    return tokenizer.decode([int(token) for token in tokens])
+
+
+def tell(summary: dict[str, Any], text: str, folder: Path) -> None:
+    """Print the summary."""
+    minutes, seconds = divmod(summary["seconds"], 60)
+    print()
+    print(f"validation loss  {summary['validation_loss']:.4f} nats per token, perplexity {summary['perplexity']:.2f}")
+    if expected := summary.get("expected"):
+        note = f" ({expected['note']})" if expected["note"] else ""
+        print(f"expected         {expected['validation_loss']:.4f}, difference {expected['difference']:+.4f}{note}")
+    print(f"parameters       {summary['parameters']:,}")
+    print(f"trained          {summary['tokens']:,} tokens in {minutes:.0f} min {seconds:.0f} s, {summary['tokens_per_second']:,.0f} tokens/s")
+    print(f"on               {summary['hardware']}; {summary['processes']} process(es), {summary['precision']}")
+    print(f"run              {folder}")
+    print("sample")
+    print("\n".join(f"  | {line}" for line in text.splitlines()))

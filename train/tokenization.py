@@ -1,0 +1,141 @@
+"""From text to ids and back: byte-level BPE, characters, or a tokenizer.json. Hugging Face's AutoTokenizer loads what is saved."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
+
+from configs import RunConfig, UserError
+
+END_OF_TEXT = "<|endoftext|>"
+FILE = "tokenizer.json"
+CONFIG = "tokenizer_config.json"
+
+
+class TextTokenizer:
+    """A `tokenizers.Tokenizer`, and the token that stands between documents if it has one."""
+
+    def __init__(self, tokenizer: tokenizers.Tokenizer, end_of_text: str | None, config: Path | None = None) -> None:
+        self.tokenizer = tokenizer
+        self.end_of_text = end_of_text
+        self.end_of_text_id = None if end_of_text is None else tokenizer.token_to_id(end_of_text)
+        self.config = config
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows that a model needs: one more than the largest id."""
+        return max(self.tokenizer.get_vocab().values()) + 1
+
+    def encode(self, documents: Sequence[str]) -> np.ndarray:
+        """The ids of all documents in one row of int32, shape (N,), with the end-of-text token between documents."""
+        between = [] if self.end_of_text_id is None else [self.end_of_text_id]
+        pieces: list[np.ndarray] = []
+        for document in documents:
+            if pieces and between:
+                pieces.append(np.array(between, np.int32))
+            pieces.append(self._encode(document))
+        return np.concatenate(pieces) if pieces else np.zeros(0, np.int32)
+
+    def _encode(self, document: str) -> np.ndarray:
+        return np.array(self.tokenizer.encode(document, add_special_tokens=False).ids, np.int32)
+
+    def encode_prompt(self, prompt: str) -> list[int]:
+        """The ids of a prompt; the end-of-text token, or id 0, where it is empty. Raises UserError for unknown characters."""
+        try:
+            ids = [int(token) for token in self._encode(prompt)]
+        except Exception as error:
+            raise UserError(f"the prompt {prompt!r} holds what the tokenizer does not know ({error}); use other characters") from None
+        return ids or [self.end_of_text_id or 0]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self.tokenizer.decode([int(token) for token in ids], skip_special_tokens=False)
+
+    def save(self, folder: Path) -> None:
+        """Write tokenizer.json and tokenizer_config.json into an existing folder."""
+        self.tokenizer.save(str(folder / FILE))
+        if self.config is not None:
+            shutil.copyfile(self.config, folder / CONFIG)
+            return
+        settings = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+        special = {} if self.end_of_text is None else {"bos_token": self.end_of_text, "eos_token": self.end_of_text}
+        (folder / CONFIG).write_text(json.dumps({**settings, **special}, indent=2) + "\n", encoding="utf-8")
+
+
+class CharacterTokenizer(TextTokenizer):
+    """One id for each character, in the order of their code points."""
+
+    def __init__(self, characters: Sequence[str]) -> None:
+        vocabulary = {character: index for index, character in enumerate(characters)}
+        tokenizer = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token=None))
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+        tokenizer.decoder = decoders.Fuse()
+        super().__init__(tokenizer, None)
+        self.code_points = np.array([ord(character) for character in characters], np.uint32)
+
+    def _encode(self, document: str) -> np.ndarray:
+        """What the tokenizer itself gives, a hundred times faster."""
+        code_points = np.frombuffer(document.encode("utf-32-le", "surrogatepass"), np.uint32)
+        ids = np.searchsorted(self.code_points, code_points).clip(max=len(self.code_points) - 1)
+        if (unknown := np.flatnonzero(self.code_points[ids] != code_points)).size:
+            raise UserError(f"the character {document[unknown[0]]!r} is not in the vocabulary of {len(self.code_points)}")
+        return ids.astype(np.int32)
+
+
+def build_tokenizer(config: RunConfig, train: Sequence[str], validation: Sequence[str]) -> TextTokenizer:
+    """The tokenizer that the config asks for, and that the model has rows for; else UserError."""
+    kind = config.tokenizer.kind
+    if kind == "bpe":
+        tokenizer = train_bpe(train, config.tokenizer.vocab_size or 0)
+    elif kind == "character":
+        # Of the whole text: a character that only the held-out part has must have a row too.
+        tokenizer = CharacterTokenizer(sorted(set().union(*map(set, train), *map(set, validation))))
+    else:
+        tokenizer = read_tokenizer(Path(config.tokenizer.path or ""))
+    if tokenizer.vocab_size > config.model.vocab_size:
+        raise UserError(
+            f"the {kind} tokenizer has {tokenizer.vocab_size} ids, and model.vocab_size={config.model.vocab_size}; "
+            f"every id needs a row: set model.vocab_size={tokenizer.vocab_size}"
+        )
+    return tokenizer
+
+
+def train_bpe(documents: Sequence[str], vocab_size: int) -> TextTokenizer:
+    """Byte-level byte-pair encoding (GPT-2, Radford et al. 2019, 2.2) with `<|endoftext|>` as id 0. The same text gives the same ids."""
+    smallest = len(pre_tokenizers.ByteLevel.alphabet()) + 1
+    if vocab_size < smallest:
+        raise UserError(f"tokenizer.vocab_size={vocab_size} is less than the {smallest} ids of all bytes and {END_OF_TEXT}; make it larger")
+    tokenizer = tokenizers.Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(documents, trainer)
+    return TextTokenizer(tokenizer, END_OF_TEXT)
+
+
+def read_tokenizer(path: Path) -> TextTokenizer:
+    """A tokenizer.json, or the folder that holds one; its tokenizer_config.json names the end-of-text token."""
+    file = path / FILE if path.is_dir() else path
+    if not file.is_file():
+        raise UserError(f"tokenizer.path={path}: no {FILE} there; name the file or its folder")
+    try:
+        tokenizer = tokenizers.Tokenizer.from_file(str(file))
+    except Exception as error:
+        raise UserError(f"{file}: not a tokenizer that `tokenizers` reads ({error})") from None
+    config = file.parent / CONFIG
+    end_of_text = END_OF_TEXT
+    if config.is_file():
+        named = json.loads(config.read_text(encoding="utf-8")).get("eos_token") or END_OF_TEXT
+        end_of_text = named["content"] if isinstance(named, dict) else named
+    known = tokenizer.token_to_id(end_of_text) is not None
+    return TextTokenizer(tokenizer, end_of_text if known else None, config if config.is_file() else None)
