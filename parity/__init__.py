@@ -1,0 +1,1 @@
+"""Compares implementations tensor by tensor: Hugging Face, PyTorch, TensorFlow."""
