@@ -347,19 +347,17 @@ class ModelConfig(Config):
                 f"attention.num_key_value_heads={key_value_heads} does not divide attention.num_heads={heads}; "
                 f"each key/value head serves a whole number of query heads"
             )
-        if isinstance(self.positions, RotaryPositions) and self.rotary_size % 2:
+        if isinstance(self.positions, RotaryPositions) and (self.rotary_size % 2 or not self.rotary_size):
             raise ValueError(
                 f"positions.kind='rotary' turns pairs, but {self.rotary_size} of each head's values are to be turned; "
-                f"make head_size * fraction even"
+                f"make head_size * fraction even and more than 0"
             )
         if isinstance(self.positions, RelativePositions) and self.positions.num_buckets % 2:
             raise ValueError(f"positions.num_buckets={self.positions.num_buckets} is odd; half of the buckets are for each direction")
         if isinstance(self.inputs, PatchInputs) and self.inputs.image_size % self.inputs.patch_size:
             raise ValueError(f"inputs.patch_size={self.inputs.patch_size} does not divide inputs.image_size={self.inputs.image_size}")
         if isinstance(self.inputs, PatchInputs) and self.inputs.length != self.max_length:
-            raise ValueError(
-                f"max_length={self.max_length}, and the image makes {self.inputs.length} patches and class token; set it to that"
-            )
+            raise ValueError(f"max_length={self.max_length}, and an image makes a sequence of {self.inputs.length}; set it to that")
         if not self.vocab_size and not (isinstance(self.inputs, PatchInputs) and self.architecture == "encoder"):
             raise ValueError("vocab_size must be set; only an encoder of images has no tokens")
         if isinstance(self.inputs, AudioInputs) and self.architecture != "encoder_decoder":

@@ -17,6 +17,7 @@ from configs.model import ModelConfig
 from configs.run import RunConfig
 
 FOLDER = Path(__file__).parent
+QUOTE = "'"
 AnyConfig = TypeVar("AnyConfig", bound=BaseModel)
 
 
@@ -92,7 +93,12 @@ _Loader.add_implicit_resolver(
 
 def _with_preset(model: dict[str, Any], source: str) -> dict[str, Any]:
     name = model.pop("preset", None)
-    return _merge(read_preset(name, "models"), model) if name is not None else model
+    if name is None:
+        return model
+    try:
+        return _merge(read_preset(str(name), "models"), model)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -109,7 +115,10 @@ def _apply(values: dict[str, Any], override: str) -> None:
     dotted, equals, text = override.partition("=")
     if not equals or not dotted:
         raise UserError(f"override {override!r} is not of the form key=value, such as train.max_steps=100")
-    value = yaml.load(text, Loader=_Loader) if text else ""
+    try:
+        value = yaml.load(text, Loader=_Loader) if text else ""
+    except yaml.YAMLError as error:
+        raise UserError(f"override {override!r} is not readable as YAML: {' '.join(str(error).split())}") from None
     if dotted == "model":
         values["model"] = read_preset(str(value), "models")
         return
@@ -117,7 +126,10 @@ def _apply(values: dict[str, Any], override: str) -> None:
     for parent in parents:
         below = values.setdefault(parent, {})
         if not isinstance(below, dict):
-            raise UserError(f"override {override!r}: {parent!r} is {below!r}, which has no keys below it")
+            raise UserError(
+                f"override {override!r}: {parent!r} is {below!r}, which has no keys below it; "
+                f"where it is a group of settings, set it as a whole: {dotted.rpartition('.')[0]}={{{last}: {text}}}"
+            )
         values = below
     if last in ("kind", "source") and values.get(last) != value:
         values.clear()
@@ -141,11 +153,18 @@ def _explain(kind: type[BaseModel], values: Any, error: ValidationError) -> str:
         return f"unknown key {key!r}{nearest(where[-1], _fields(parent))}"
     if first["type"] == "missing":
         return f"key {key!r} is missing; it must be set"
+    if first["type"] == "union_tag_invalid":
+        found, choices = first["ctx"]["tag"], first["ctx"]["expected_tags"].replace(QUOTE, "").split(", ")
+        return f"key '{key}.{first['ctx']['discriminator'].strip(QUOTE)}' is {found!r}{nearest(found, choices)}"
+    if first["type"] == "literal_error":
+        choices = first["ctx"]["expected"].replace(" or ", ", ").replace(QUOTE, "").split(", ")
+        return f"key {key!r} is {first['input']!r}{nearest(str(first['input']), choices)}"
     message = first["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:] if message.startswith(("Input", "Field", "Unable")) else message
     if first["type"] == "value_error":
         return f"{key + ': ' if key else ''}{message}"
-    return f"key {key!r} is {first['input']!r}: {message.replace('input should', 'it should')}"
+    message = re.sub(r"^(Input|String) should", "it should", message).replace("a valid tuple", "a list")
+    message = re.sub(r"a valid dictionary.*", "a group of keys and values", message)
+    return f"key {key!r} is {first['input']!r}: {message}"
 
 
 def _members(annotation: Any) -> list[type[BaseModel]]:

@@ -11,10 +11,11 @@ from configs import ModelConfig, load_model_config
 
 PAGE = Path(__file__).parents[2] / "docs" / "families.md"
 SKETCHES = dict(re.findall(r"```yaml\n# family: (\S+)\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL))
-EVERY_FAMILY = """
-original marian bert roberta distilbert electra-generator electra-discriminator modernbert vit clip-text clip-image gpt2 opt gpt_neox
-llama mistral mixtral qwen2 qwen3 gemma2 gemma3 t5 t5-v1.1 bart whisper
-""".split()
+EVERY_FAMILY = (
+    *("original", "marian", "bert", "roberta", "distilbert", "electra-generator", "electra-discriminator", "modernbert", "vit"),
+    *("clip-text", "clip-image", "gpt2", "opt", "gpt_neox", "llama", "mistral", "mixtral", "qwen2", "qwen3", "gemma2", "gemma3"),
+    *("t5", "t5-v1.1", "bart", "whisper"),
+)
 
 
 def sketch(name: str, folder: Path) -> ModelConfig:

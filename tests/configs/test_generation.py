@@ -1,0 +1,71 @@
+"""What `generate` refuses before it computes anything."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from configs import GenerationConfig, UserError, load_model_config
+
+MODEL = load_model_config("gpt2-mini", ["special_tokens={bos: 0, eos: [3, 4]}"])
+PROMPT = np.array([[1, 2, 3], [4, 5, 6]])
+
+
+def refused(config: GenerationConfig = GenerationConfig(), prompt: np.ndarray = PROMPT, mask: np.ndarray | None = None) -> str:
+    with pytest.raises(UserError) as caught:
+        config.check(MODEL, prompt, mask)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_good_prompt_passes() -> None:
+    GenerationConfig().check(MODEL, PROMPT, None)
+    GenerationConfig(max_new_tokens=125).check(MODEL, PROMPT, np.array([[0, 1, 1], [1, 1, 1]]))
+
+
+@pytest.mark.parametrize(
+    "prompt", [np.array([1, 2]), np.zeros((1, 0), int), np.zeros((0, 3), int), np.array([[1.0, 2.0]]), np.array([[True, False]])]
+)
+def test_a_prompt_is_integers_of_two_axes(prompt: np.ndarray) -> None:
+    assert "expected integers (batch, length)" in refused(prompt=prompt)
+
+
+def test_ids_outside_the_vocabulary() -> None:
+    assert "id 4096, outside the vocabulary of 4096" in refused(prompt=np.array([[1, 4096]]))
+    assert "id -1" in refused(prompt=np.array([[1, -1]]))
+
+
+def test_too_long() -> None:
+    assert "a prompt of 3 tokens and max_new_tokens=126 exceed the model's max_length of 128" in refused(
+        GenerationConfig(max_new_tokens=126)
+    )
+
+
+def test_top_k_beyond_the_vocabulary() -> None:
+    assert "top_k=5000" in refused(GenerationConfig(do_sample=True, top_k=5000))
+
+
+def test_masks() -> None:
+    assert "attention_mask has shape [2, 2]" in refused(mask=np.ones((2, 2), int))
+    assert "pad prompts on the left" in refused(mask=np.array([[1, 1, 0], [1, 1, 1]]))
+
+
+def test_only_language_models_generate() -> None:
+    with pytest.raises(UserError, match="only a language-model head generates"):
+        GenerationConfig().check(load_model_config("gpt2-mini", ["head.kind=none"]), PROMPT, None)
+
+
+@pytest.mark.parametrize("settings", [{"max_new_tokens": 0}, {"temperature": 0.0}, {"top_k": 0}, {"seed": -1}, {"top_q": 1}])
+def test_impossible_settings(settings: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        GenerationConfig.model_validate(settings)
+
+
+def test_special_tokens_come_from_the_model_unless_given() -> None:
+    assert GenerationConfig().complete(MODEL).eos_token_id == (3, 4)
+    assert GenerationConfig().complete(MODEL).pad_token_id == 3
+    assert GenerationConfig(eos_token_id=7).complete(MODEL).eos_token_id == (7,)
+    assert GenerationConfig(eos_token_id=()).complete(MODEL).eos_token_id == ()
+    assert GenerationConfig(eos_token_id=()).complete(MODEL).pad_token_id == 0
+    assert GenerationConfig(pad_token_id=9).complete(MODEL).pad_token_id == 9

@@ -1,0 +1,194 @@
+"""Overrides, and mistakes: each mistake gives one line that names the file, the key, and the nearest right one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from configs import RunConfig, UserError, load_model_config, load_run_config
+
+RUN = """
+name: example
+model: gpt2-mini
+tokenizer: {kind: bpe, vocab_size: 4096}
+data: {source: stdlib}
+train: {max_steps: 100, batch_size: 24}
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "example.yaml"
+    path.write_text(RUN, encoding="utf-8")
+    return path
+
+
+def mistake(path: Path, *overrides: str) -> str:
+    with pytest.raises(UserError) as caught:
+        load_run_config(path, overrides)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_overrides_reach_every_depth(path: Path) -> None:
+    run = load_run_config(path, ["seed=7", "train.max_steps=3", "model.attention.num_heads=8", "model.special_tokens.eos=[1, 2]"])
+    assert (run.seed, run.train.max_steps, run.model.attention.num_heads, run.model.special_tokens.eos) == (7, 3, 8, (1, 2))
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1E-3", "1.0e-3", "0.001", ".1e-2", "+1e-3"])
+def test_numbers_are_numbers(path: Path, text: str) -> None:
+    assert load_run_config(path, [f"optimizer.learning_rate={text}"]).optimizer.learning_rate == 1e-3
+
+
+def test_a_model_override_takes_another_preset(path: Path) -> None:
+    assert load_run_config(path, ["model=gpt2", "model.num_layers=2"]).model == load_model_config("gpt2", ["num_layers=2"])
+
+
+def test_a_preset_is_changed_where_the_run_differs(path: Path) -> None:
+    path.write_text(RUN.replace("model: gpt2-mini", "model: {preset: gpt2-mini, num_layers: 2, norm: {epsilon: 1e-6}}"), encoding="utf-8")
+    model = load_run_config(path).model
+    assert (model.num_layers, model.norm.epsilon, model.norm.placement, model.width) == (2, 1e-6, "before", 256)
+
+
+@pytest.mark.parametrize("overrides", [["model.norm.kind=rms"], ["model.norm={kind: rms}"]])
+def test_a_part_of_another_kind_replaces_the_presets_part(path: Path, overrides: list[str]) -> None:
+    """The preset's layer norm says `placement` and `epsilon`; of another kind they would be another's settings."""
+    norm = load_run_config(path, overrides).model.norm
+    assert (norm.kind, norm.has_bias) == ("rms", False)
+
+
+def test_a_part_of_another_kind_in_the_file_replaces_the_presets_part(path: Path) -> None:
+    path.write_text(RUN.replace("model: gpt2-mini", "model: {preset: llama-character, positions: {kind: learned}}"), encoding="utf-8")
+    run = load_run_config(path, ["tokenizer={kind: character}"])
+    assert run.model.positions.kind == "learned"
+
+
+def test_one_dropout_rate_stands_for_three(path: Path) -> None:
+    dropout = load_run_config(path, ["model.dropout=0.5"]).model.dropout
+    assert (dropout.embedding, dropout.attention, dropout.residual, dropout.feed_forward) == (0.5, 0.5, 0.5, 0.0)
+
+
+MISTAKES = {
+    # Unknown keys.
+    "trian.max_steps=3": ["unknown key 'trian'", "did you mean 'train'?"],
+    "train.max_step=3": ["unknown key 'train.max_step'", "did you mean 'max_steps'?"],
+    "model.attention.num_head=2": ["unknown key 'model.attention.num_head'", "did you mean 'num_heads'?"],
+    "model.positions.ofset=1": ["unknown key 'model.positions.ofset'", "did you mean 'offset'?"],
+    "data.path=x": ["unknown key 'data.path'", "validation_fraction"],
+    # Wrong types and values.
+    "model.width=wide": ["key 'model.width' is 'wide'", "integer"],
+    "train.max_steps=1.5": ["key 'train.max_steps' is 1.5", "integer"],
+    "train.max_steps=": ["key 'train.max_steps' is ''", "integer"],
+    "train.batch_size=-1": ["key 'train.batch_size' is -1", "greater than 0"],
+    "model.num_layers=null": ["key 'model.num_layers' is None", "integer"],
+    "model.dropout=2": ["key 'model.dropout.embedding' is 2.0", "less than 1"],
+    "optimizer.learning_rate=fast": ["key 'optimizer.learning_rate' is 'fast'", "number"],
+    "model.special_tokens.eos=3": ["key 'model.special_tokens.eos' is 3", "a list"],
+    "name=two words": ["key 'name' is 'two words'", "pattern"],
+    "train=3": ["key 'train' is 3", "keys and values"],
+    # Wrong kinds.
+    "model.norm.kind=lyer": ["key 'model.norm.kind' is 'lyer'", "did you mean 'layer'?"],
+    "model.positions.kind=rotry": ["key 'model.positions.kind' is 'rotry'", "did you mean 'rotary'?"],
+    "model.feed_forward.activation=gellu": ["key 'model.feed_forward.activation' is 'gellu'", "did you mean 'gelu'?"],
+    "model.attention.bias=[quer]": ["key 'model.attention.bias.0' is 'quer'", "did you mean 'query'?"],
+    "data.source=sdtlib": ["key 'data.source' is 'sdtlib'", "did you mean 'stdlib'?"],
+    "model=gpt3": ["no preset 'gpt3'", "did you mean 'gpt2'?"],
+    # A kind with what it needs left out.
+    "data.source=text": ["key 'data.path' is missing"],
+    "model.positions={kind: rotary, scaling: {kind: llama3, factor: 8.0}}": ["positions.scaling.original_max_length' is missing"],
+    "model.head.kind=classification": ["head.num_labels"],
+    # Combinations that cannot be.
+    "model.attention.num_heads=3": ["attention.num_heads=3 does not divide width=256", "head_size"],
+    "model.attention.num_key_value_heads=3": ["attention.num_key_value_heads=3 does not divide attention.num_heads=4"],
+    "model.positions={kind: rotary, fraction: 0.4}": ["25 of each head's values", "even"],
+    "model.positions={kind: rotary, fraction: 0.01}": ["0 of each head's values", "more than 0"],
+    "model.positions={kind: relative, num_buckets: 7}": ["positions.num_buckets=7 is odd"],
+    "model.norm={kind: rms, bias: true}": ["model.norm", "'rms' has no bias"],
+    "model.num_decoder_layers=3": ["num_decoder_layers is for architecture 'encoder_decoder'", "use num_layers"],
+    "model.architecture=encoder": ["head.kind='language_model' needs a decoder", "masked_language_model"],
+    "model.special_tokens.bos=5000": ["special_tokens.bos=5000 is outside the vocabulary of 4096"],
+    "model.vocab_size=0": ["vocab_size must be set"],
+    "model.inputs={kind: audio}": ["'audio' needs architecture 'encoder_decoder'"],
+    "model.feed_forward.experts={count: 2, per_token: 3}": ["experts.per_token=3 is more than the 2 experts"],
+    "train.accumulation_steps=5": ["train", "accumulation_steps=5 does not divide batch_size=24"],
+    "train.block_size=4096": ["train.block_size=4096 is longer than model.max_length=128"],
+    "tokenizer.vocab_size=5000": ["tokenizer.vocab_size=5000 is more than model.vocab_size=4096"],
+    "tokenizer={kind: bpe}": ["tokenizer", "'bpe' needs vocab_size"],
+    "schedule.warmup_steps=100": ["schedule.warmup_steps=100", "train.max_steps=100"],
+}
+
+
+@pytest.mark.parametrize("override", MISTAKES)
+def test_a_mistake_is_one_line_with_file_and_key(path: Path, override: str) -> None:
+    message = mistake(path, override)
+    for part in MISTAKES[override]:
+        assert part in message
+    assert str(path) in message or override.startswith("model=")
+
+
+@pytest.mark.parametrize(
+    ("override", "part"),
+    [
+        ("train.max_steps", "not of the form key=value"),
+        ("=3", "not of the form key=value"),
+        ("train.max_steps=[", "not readable as YAML"),
+        ("model.width.x=3", "'width' is 256, which has no keys below it"),
+    ],
+)
+def test_a_bad_override_is_quoted(path: Path, override: str, part: str) -> None:
+    message = mistake(path, override)
+    assert repr(override) in message
+    assert part in message
+
+
+def test_the_same_mistakes_in_the_file(path: Path) -> None:
+    path.write_text(RUN.replace("max_steps", "max_step"), encoding="utf-8")
+    assert mistake(path) == f"{path}: unknown key 'train.max_step'; did you mean 'max_steps'?"
+    path.write_text(RUN.replace("gpt2-mini", "{preset: gpt2-mini, widht: 3}"), encoding="utf-8")
+    assert mistake(path) == f"{path}: unknown key 'model.widht'; did you mean 'width'?"
+    path.write_text(RUN.replace("gpt2-mini", "gpt2-mni"), encoding="utf-8")
+    assert mistake(path) == f"{path}: no preset 'gpt2-mni' in configs/models; did you mean 'gpt2-mini'?"
+    path.write_text(RUN.replace("data:", "dta:"), encoding="utf-8")
+    assert mistake(path) == f"{path}: unknown key 'dta'; did you mean 'data'?"
+    path.write_text("\n".join(line for line in RUN.splitlines() if "data" not in line), encoding="utf-8")
+    assert mistake(path) == f"{path}: key 'data' is missing; it must be set"
+
+
+@pytest.mark.parametrize("text", ["a: [", "", "- 1\n- 2", "just words", "\x00"])
+def test_a_file_that_is_no_config(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+    assert str(path) in mistake(path)
+
+
+def test_bytes_that_are_no_text(path: Path) -> None:
+    path.write_bytes(b"\xff\xfe\x00name")
+    assert f"{path}: not readable as YAML" in mistake(path)
+
+
+def test_a_missing_file_names_the_nearest(path: Path) -> None:
+    assert mistake(path.with_name("exmple.yaml")) == f"no file {path.with_name('exmple.yaml')}; did you mean '{path}'?"
+    assert "choose one of" in mistake(Path("nowhere/example.yaml"))
+    assert str(path.parent) in mistake(path.parent)
+
+
+def test_a_missing_model_preset_names_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"no preset 'gtp2' in configs/models; did you mean 'gpt2'\?"):
+        load_model_config("gtp2")
+
+
+def test_images_have_the_length_of_their_patches(tmp_path: Path) -> None:
+    path = tmp_path / "vit.yaml"
+    text = "{family: vit, architecture: encoder, max_length: 197, width: 8, num_layers: 1, attention: {num_heads: 2}, head: {kind: none}"
+    text += ", feed_forward: {width: 8}, inputs: {kind: patches, image_size: 224, patch_size: 16}}"
+    path.write_text(text, encoding="utf-8")
+    assert load_model_config(path).vocab_size == 0
+    with pytest.raises(UserError, match="max_length=196, and an image makes a sequence of 197"):
+        load_model_config(path, ["max_length=196"])
+    with pytest.raises(UserError, match=r"inputs.patch_size=15 does not divide inputs.image_size=224"):
+        load_model_config(path, ["inputs.patch_size=15"])
+
+
+def test_validation_happens_in_python_too() -> None:
+    with pytest.raises(ValueError, match="train"):
+        RunConfig.model_validate({"name": "x"})
