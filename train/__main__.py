@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 from configs import RunConfig, UserError, load_run_config, run_command
@@ -33,6 +34,18 @@ def main() -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="values to change, by dotted keys: train.max_steps=100")
     arguments = parser.parse_args()
     return run(load_run_config(arguments.config, arguments.overrides))
+
+
+def once_a_machine() -> int:
+    """`main`, but a mistake that all processes of a machine find is told by the first of them."""
+    try:
+        return main()
+    except UserError:
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            raise
+        # A launcher ends all processes when the first one fails, and the line must be out by then.
+        time.sleep(2)
+        return 2
 
 
 def run(config: RunConfig) -> int:
@@ -83,7 +96,5 @@ def run(config: RunConfig) -> int:
 
 
 if __name__ == "__main__":
-    # TensorFlow, which the cross-check imports, logs from C++ before it can be told not to.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    run_command(main)
+    run_command(once_a_machine)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -14,7 +13,7 @@ from accelerate.utils import gather_object
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, get_state_dict, set_state_dict
 
 from configs import UserError
 from weight_mapping import whole_folder, write_json
@@ -45,8 +44,8 @@ def save(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: to
         random_states |= states
     if accelerator.is_main_process:
         with whole_folder(folder / f"step_{progress.step}", overwrite=True) as path:
-            save_file({name: weight.contiguous() for name, weight in weights.items()}, str(path / MODEL))
-            moments: dict[str, Any] = state["state"]
+            save_file({name: weight.contiguous() for name, weight in cast(dict[str, torch.Tensor], weights).items()}, str(path / MODEL))
+            moments = cast(dict[str, dict[str, torch.Tensor]], state["state"])
             flat = {f"{name}.{key}": value.contiguous() for name, values in moments.items() for key, value in values.items()}
             save_file(flat, str(path / OPTIMIZER))
             save_file(random_states, str(path / RANDOM))
@@ -69,19 +68,20 @@ def load(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: to
         if (before := state["conditions"].get(key)) != now:
             raise UserError(f"{path} was saved with {key} {before}, and now it is {now}; a run resumes only under the same conditions")
     try:
-        weights, flat, random_states = (load_file(path / name) for name in (MODEL, OPTIMIZER, RANDOM))
+        weights: dict[str, Any] = load_file(path / MODEL)
+        flat, random_states = (load_file(path / name) for name in (OPTIMIZER, RANDOM))
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: damaged ({error}); remove it to go on from the checkpoint before") from None
     _, current = get_state_dict(model, optimizer, options=WHOLE)
-    moments: dict[str, Any] = {}
+    loaded: dict[str, Any] = {}
     for name, value in flat.items():
         parameter, _, key = name.rpartition(".")
-        moments.setdefault(parameter, {})[key] = value
+        loaded.setdefault(parameter, {})[key] = value
     set_state_dict(
         model,
         optimizer,
         model_state_dict=weights,
-        optim_state_dict={"state": moments, "param_groups": current["param_groups"]},
+        optim_state_dict={"state": loaded, "param_groups": current["param_groups"]},
         options=WHOLE,
     )
     rank = accelerator.process_index
@@ -96,6 +96,11 @@ def saved(folder: Path) -> list[Path]:
     """All whole checkpoints, the oldest first."""
     paths = [path for path in folder.glob("step_*") if path.name.removeprefix("step_").isdigit()]
     return sorted(paths, key=lambda path: int(path.name.removeprefix("step_")))
+
+
+def whole_weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    """All weights by canonical name on the CPU, however the model is replicated or sharded. Every process calls this."""
+    return cast(dict[str, torch.Tensor], get_model_state_dict(model, options=WHOLE))
 
 
 def _random_states(accelerator: Accelerator) -> dict[str, torch.Tensor]:

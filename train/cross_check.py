@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +26,7 @@ ROWS = 2
 
 @dataclass
 class Answer:
-    """What one implementation makes of the same ids: logits (rows, T, V), and the tokens it continues the prompt with."""
+    """What one implementation makes of the same ids: logits (rows, T, V), and the prompt with the tokens it continues it with."""
 
     logits: np.ndarray
     tokens: list[int]
@@ -53,10 +55,10 @@ def cross_check(run: Path, prompt: str | None = None) -> int:
             print(f"  {name} left out: {package} is not installed")
         else:
             answers[name] = ask(folder, config, ids_BT, prompt_ids, new)
-    return report(answers, tokenizer)
+    return report(answers, tokenizer, len(prompt_ids))
 
 
-def report(answers: dict[str, Answer], tokenizer: TextTokenizer) -> int:
+def report(answers: dict[str, Answer], tokenizer: TextTokenizer, prompt_length: int) -> int:
     """Print the differences of each pair and the continuation. 1 where anything disagrees."""
     failures = []
     names = list(answers)
@@ -66,14 +68,14 @@ def report(answers: dict[str, Answer], tokenizer: TextTokenizer) -> int:
         difference = float(np.abs(answers[first].logits - answers[second].logits).max())
         same_tokens = answers[first].tokens == answers[second].tokens
         relative = difference / largest
-        verdict = f"{'same' if same_tokens else 'OTHER'} {len(answers[first].tokens)} tokens"
-        print(f"  {first + ' / ' + second:26} largest logit difference {difference:.1e} ({relative:.1e} relative), {verdict}")
+        verdict = f"the same {len(answers[first].tokens) - prompt_length} tokens" if same_tokens else "OTHER tokens"
+        print(f"  {first + ' / ' + second:26}  largest logit difference {difference:.1e} ({relative:.1e} relative), {verdict}")
         if not relative <= TOLERANCE:
             failures.append(f"the logits of {first} and {second} are {relative:.1e} apart, more than {TOLERANCE:.0e} of the largest")
         if not same_tokens:
             failures.append(f"{first} and {second} continue the prompt differently")
     text = tokenizer.decode(answers[names[0]].tokens)
-    print("  " + ("both" if len(names) == 2 else f"all {len(names)}" if len(names) > 2 else names[0]) + " continue" + ("s" if len(names) == 1 else ""))
+    print(f"  the continuation, without any randomness, by {', '.join(names)}")
     print("\n".join(f"  | {line}" for line in text.splitlines()))
     for failure in failures:
         print(f"error: cross-check failed: {failure}")
@@ -92,9 +94,13 @@ def ask_pytorch(folder: Path, config: ModelConfig, ids_BT: np.ndarray, prompt: l
 
 
 def ask_tensorflow(folder: Path, config: ModelConfig, ids_BT: np.ndarray, prompt: list[int], new: int) -> Answer:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import transformer_tf
+    with quiet():
+        import tensorflow
 
+        import transformer_tf
+
+        # All three compute on the CPU, and TensorFlow would take the whole GPU just by looking at it.
+        tensorflow.config.set_visible_devices([], "GPU")
     model = transformer_tf.load(folder)
     return Answer(np.asarray(model(ids_BT)), _tokens(model.generate([prompt], max_new_tokens=new)))
 
@@ -120,12 +126,28 @@ def ask_hugging_face(folder: Path, config: ModelConfig, ids_BT: np.ndarray, prom
     return Answer(logits_BTV, _tokens(tokens_1T))
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Drop what is written to stderr from C++: TensorFlow logs its import there, whatever TF_CPP_MIN_LOG_LEVEL says."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 def _tokens(ids: Any) -> list[int]:
     return [int(token) for token in np.asarray(ids)[0]]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m train.cross_check", description="Compare a run in PyTorch, TensorFlow and Hugging Face.")
+    description = "Compare a finished run in PyTorch, TensorFlow and Hugging Face."
+    parser = argparse.ArgumentParser(prog="python -m train.cross_check", description=description)
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run, such as runs/gpt2_stdlib")
     parser.add_argument("--prompt", help="what is continued (default: nothing)")
     arguments = parser.parse_args()

@@ -82,8 +82,7 @@ def precision_to_run(asked: str, environment: Mapping[str, str], has_gpu: bool) 
         return launched
     if asked == "float32" and launched != "no":
         raise UserError(
-            f"train.precision=float32, and the launcher asks for --mixed_precision {launched}; "
-            f"drop one of them or set train.precision=auto"
+            f"train.precision=float32, and the launcher asks for --mixed_precision {launched}; drop one of them or set train.precision=auto"
         )
     return PRECISIONS[asked]
 
@@ -139,8 +138,7 @@ def start(config: RunConfig) -> tuple[Accelerator, Launcher]:
     has_gpu = torch.cuda.is_available()
     check_environment(config, os.environ, launcher, has_gpu)
     mixed_precision = precision_to_run(config.train.precision, os.environ, has_gpu)
-    # Nothing here changes a buffer in training, so none needs to be sent around.
-    replicated = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+    replicated = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
     accelerator = Accelerator(mixed_precision=mixed_precision, kwargs_handlers=[replicated])
     check_accelerator(accelerator, mixed_precision)
     if accelerator.device.type == "cpu":

@@ -64,8 +64,9 @@ class Trainer:
         def record(row: dict[str, Any]) -> None:
             if log:
                 log.write(row)
-            for name, value in row.items() if board else ():
-                board.add_scalar(name, value, row["step"])
+            if board:
+                for name, value in row.items():
+                    board.add_scalar(name, value, row["step"])
 
         with ProgressDisplay(is_main, progress.step, settings.max_steps) as display:
             if self.run.resumed and progress.step:
@@ -85,7 +86,8 @@ class Trainer:
                     row |= {"tokens_per_second": speed, "elapsed_seconds": before + now - began}
                     interval, paused, logged = now, 0.0, progress.step
                     if not math.isfinite(row["loss"]):
-                        raise UserError(f"the loss is {row['loss']} at step {progress.step}; lower optimizer.learning_rate or lengthen the warm-up")
+                        advice = "lower optimizer.learning_rate or lengthen schedule.warmup_steps"
+                        raise UserError(f"the loss is {row['loss']} at step {progress.step}; {advice}")
                     record(row)
                     display.training(row)
 

@@ -36,7 +36,8 @@ def plot(runs: Sequence[Path], destination: Path) -> None:
             losses.plot(*points, **style, label=f"{prefix}validation, {final:.3f} at the end")
         rates.plot(steps, [row["learning_rate"] for row in trained], color=color, linewidth=1.2)
     losses.set_ylabel("loss (nats per token)")
-    losses.set_title(", ".join(run.resolve().name for run in runs) if len(runs) <= 3 else f"{len(runs)} runs", loc="left", fontweight="bold")
+    names = [run.resolve().name for run in runs]
+    losses.set_title(", ".join(names) if len(names) <= 3 else f"{len(names)} runs", loc="left", fontweight="bold")
     losses.legend(frameon=False)
     rates.set_ylabel("learning rate")
     rates.set_xlabel("step")

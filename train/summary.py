@@ -11,10 +11,9 @@ import psutil
 import torch
 from accelerate import Accelerator
 from torch import nn
-from torch.distributed.checkpoint.state_dict import get_model_state_dict
 
 from configs import RunConfig
-from train.checkpoints import WHOLE
+from train.checkpoints import whole_weights
 from train.data import Corpus
 from train.metrics import read_metrics
 from train.plot import plot
@@ -28,8 +27,8 @@ SAMPLE_TOKENS = 100
 
 
 def finish(config: RunConfig, accelerator: Accelerator, corpus: Corpus, run: RunFolder, model: nn.Module, seconds: float) -> None:
-    """Make the run's folder complete: weights in canonical form, tokenizer, curves, and the summary as the last. All processes call this."""
-    weights = get_model_state_dict(model, options=WHOLE)
+    """Make the run's folder complete: weights in canonical form, tokenizer, curves, and at last the summary. Every process calls this."""
+    weights = whole_weights(model)
     if accelerator.is_main_process:
         write_all_whole(run.path, lambda folder: write_run(folder, config.model, lambda name: weights[name].numpy()))
         write_all_whole(run.path, corpus.tokenizer.save)
@@ -95,7 +94,8 @@ def tell(summary: dict[str, Any], text: str, folder: Path) -> None:
         note = f" ({expected['note']})" if expected["note"] else ""
         print(f"expected         {expected['validation_loss']:.4f}, difference {expected['difference']:+.4f}{note}")
     print(f"parameters       {summary['parameters']:,}")
-    print(f"trained          {summary['tokens']:,} tokens in {minutes:.0f} min {seconds:.0f} s, {summary['tokens_per_second']:,.0f} tokens/s")
+    speed = f"{summary['tokens_per_second']:,.0f} tokens/s"
+    print(f"trained          {summary['tokens']:,} tokens in {minutes:.0f} min {seconds:.0f} s, {speed}")
     print(f"on               {summary['hardware']}; {summary['processes']} process(es), {summary['precision']}")
     print(f"run              {folder}")
     print("sample")

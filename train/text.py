@@ -90,7 +90,8 @@ def read_standard_library(data: StandardLibraryData) -> Text:
     documents = [topics[name].strip() + "\n" for name in sorted(topics)]
     seen: set[str] = set()
     for path in standard_library():
-        unseen = [docstring for docstring in docstrings(path) if docstring not in seen and not seen.add(docstring)]  # type: ignore[func-returns-value]
+        unseen = [docstring for docstring in dict.fromkeys(docstrings(path)) if docstring not in seen]
+        seen.update(unseen)
         documents.append("\n\n".join(unseen) + "\n")
     order = np.random.default_rng(SHUFFLE_SEED).permutation(len(documents))
     return split([documents[index] for index in order if documents[index].strip()], data.validation_fraction)
@@ -122,8 +123,9 @@ def docstrings(path: Path) -> Iterator[str]:
         node = waiting.pop()
         if isinstance(node, DOCUMENTED) and (docstring := ast.get_docstring(node)):
             yield docstring
-        blocks = [getattr(node, block, []) for block in ("body", "handlers", "orelse", "finalbody")]
-        waiting.extend(reversed([statement for block in blocks for statement in block if isinstance(statement, ast.stmt | ast.excepthandler)]))
+        if isinstance(node, ast.Module | ast.stmt | ast.excepthandler):
+            for block in ("finalbody", "orelse", "handlers", "body"):
+                waiting.extend(reversed(getattr(node, block, [])))
 
 
 def read_hub(data: HubData) -> Text:
@@ -137,9 +139,11 @@ def read_hub(data: HubData) -> Text:
         held_out = load_dataset(data.name, data.configuration, split=data.validation_split) if data.validation_split else None
     except Exception as error:
         message = " ".join(str(error).split())
-        raise UserError(f"the dataset {data.name!r} cannot be loaded: {message}; or use a local file: data.source=text data.path=FILE") from None
+        instead = "check data.name, or use a local file: data.source=text data.path=FILE"
+        raise UserError(f"the dataset {data.name!r} cannot be loaded: {message}; {instead}") from None
     if data.column not in rows.column_names:
-        raise UserError(f"the dataset {data.name!r} has no column {data.column!r}; set data.column to one of: {', '.join(rows.column_names)}")
+        choices = ", ".join(rows.column_names)
+        raise UserError(f"the dataset {data.name!r} has no column {data.column!r}; set data.column to one of: {choices}")
     if held_out is not None:
         return Text(list(rows[data.column]), list(held_out[data.column]))
     documents = list(rows[data.column])
