@@ -40,7 +40,7 @@ def generate(model: Transformer, input_ids: Any, attention_mask: Any = None, **s
         mask_BN = tf.concat([tf.constant(attended_BT, tf.int64), tf.ones((batch, room - length), tf.int64)], 1)
         position_ids_BT = tf.maximum(tf.cumsum(mask_BN[:, :length], -1) - 1, 0)
     cache = Cache(config, batch, room, tf.as_dtype(model.compute_dtype))
-    tokens_BN = np.full((batch, total), pad, dtype=np.int64)
+    tokens_BN = np.full((batch, room), pad, dtype=np.int64)
     tokens_BN[:, :length] = prompt_BT
     finished_B = np.zeros(batch, dtype=bool)
 

@@ -96,12 +96,11 @@ class Attention(nn.Module):
         start: int,
     ) -> torch.Tensor:
         query_BHTK = self.split_heads(self.query(hidden_BTD))
-        key_BGSK = self.split_heads(self.key(hidden_BTD))
-        value_BGSK = self.split_heads(self.value(hidden_BTD))
+        key_BGTK = self.split_heads(self.key(hidden_BTD))
+        value_BGTK = self.split_heads(self.value(hidden_BTD))
         if rotary is not None:
-            query_BHTK, key_BGSK = rotate(query_BHTK, rotary), rotate(key_BGSK, rotary)
-        if cache is not None:
-            key_BGSK, value_BGSK = cache.update(key_BGSK, value_BGSK, start)
+            query_BHTK, key_BGTK = rotate(query_BHTK, rotary), rotate(key_BGTK, rotary)
+        key_BGSK, value_BGSK = (key_BGTK, value_BGTK) if cache is None else cache.update(key_BGTK, value_BGTK, start)
         mixed_BHTK = self.attend(query_BHTK, key_BGSK, value_BGSK, mask_B1TS, is_causal, self.scale, self.dropout)
         return self.output(self.merge_heads(mixed_BHTK))
 

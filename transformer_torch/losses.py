@@ -13,7 +13,6 @@ def cross_entropy(logits_BTV: torch.Tensor, labels_BT: torch.Tensor) -> torch.Te
 
     A sum and not a mean: who trains on several batches or processes divides by the number of targets of them all.
     """
-    logits_NV = logits_BTV.flatten(0, 1)
-    if logits_NV.dtype in (torch.float16, torch.bfloat16):
-        logits_NV = logits_NV.float()
-    return F.cross_entropy(logits_NV, labels_BT.flatten().long(), ignore_index=IGNORED, reduction="sum")
+    if logits_BTV.dtype in (torch.float16, torch.bfloat16):
+        logits_BTV = logits_BTV.float()
+    return F.cross_entropy(logits_BTV.flatten(0, 1), labels_BT.flatten().long(), ignore_index=IGNORED, reduction="sum")

@@ -1,0 +1,130 @@
+"""The two packages have the same files, classes, functions, arguments and local names, in the same order.
+
+ALLOWED is the whole list of differences, each with its reason. A difference that has gone must leave the list too.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TORCH, TENSORFLOW = ROOT / "transformer_torch", ROOT / "transformer_tf"
+
+# Files that one side alone has.
+ONLY = {"module.py": "PyTorch's nn.Module on top of a Keras layer"}
+
+# What the frameworks call differently.
+SAME = {"forward": "call", "device": "", "training": "", "dtype": ""}
+
+# Definitions that one side alone has.
+ALLOWED_DEFINITIONS = {
+    "attention.py": {"fused_attention": "TensorFlow has no fused kernel", "shape_of": "a graph may not know a length"},
+    "cache.py": {
+        "Cache.tensors": "a graph takes and gives tensors, not objects",
+        "Cache.set_tensors": "a graph takes and gives tensors, not objects",
+    },
+    "feed_forward.py": {"silu": "PyTorch has it as F.silu"},
+    "generation.py": {"_compiled_step": "XLA compiles a step, PyTorch runs it as it is"},
+    "layers.py": {"checkpoint": "PyTorch has it as torch.utils.checkpoint"},
+    "model.py": {
+        "Transformer.get_config": "Keras saves models by their config",
+        "Transformer.from_config": "Keras saves models by their config",
+        "_dtype_policy": "PyTorch casts a finished model",
+    },
+    "optimizer.py": {
+        "AdamW": "Keras's own has another formula",
+        "AdamW.__init__": "the same",
+        "AdamW.build": "the same",
+        "AdamW.update_step": "the same",
+        "AdamW.get_config": "the same",
+    },
+    "positions.py": {"RotaryPositions._apply": "PyTorch casts a finished model"},
+    "weights.py": {
+        "to_numpy": "PyTorch has bfloat16 and NumPy has not",
+        "to_canonical": "TensorFlow keeps linear weights transposed",
+        "_kinds": "TensorFlow keeps linear weights transposed",
+        "_walk": "PyTorch names its parameters by itself",
+    },
+}
+
+# Definitions whose arguments or local names differ.
+ALLOWED_NAMES = {
+    "feed_forward.py": {"gelu_tanh": "PyTorch has it as one kernel"},
+    "generation.py": {"generate": "PyTorch keeps its tokens in tensors, TensorFlow outside of the graph"},
+    "heads.py": {"LanguageModelHead.call": "PyTorch's F.linear is product and bias in one"},
+    "layers.py": {"Decoder.mask": "TensorFlow reads a cache whole"},
+    "linear.py": {"Linear.call": "PyTorch's F.linear is product and bias in one"},
+    "losses.py": {"cross_entropy": "PyTorch's kernel leaves out ignored labels by itself"},
+    "normalization.py": {"LayerNorm.call": "PyTorch's kernel widens half precision by itself"},
+    "optimizer.py": {"build_optimizer": "PyTorch's optimizer is given its parameters when it is made"},
+    "positions.py": {"RotaryPositions.__init__": "PyTorch keeps its tables as buffers"},
+}
+
+
+def definitions(path: Path) -> dict[str, tuple[list[str], list[str]]]:
+    """Every class and function by its dotted name, with its arguments and the local names that it assigns, in order."""
+    found: dict[str, tuple[list[str], list[str]]] = {}
+
+    def visit(node: ast.AST, prefix: str) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.ClassDef):
+                found[prefix + child.name] = ([], [])
+                visit(child, f"{prefix}{child.name}.")
+            elif isinstance(child, ast.FunctionDef):
+                arguments = [argument.arg for argument in [*child.args.args, *child.args.kwonlyargs]]
+                name = prefix + SAME.get(child.name, child.name)
+                found[name] = ([argument for argument in arguments if argument not in SAME], assigned(child))
+
+    visit(ast.parse(path.read_text(encoding="utf-8")), "")
+    return found
+
+
+def assigned(function: ast.FunctionDef) -> list[str]:
+    """Names that end in their axes, in the order in which they are first assigned: what a reader follows."""
+    names: list[str] = []
+    for node in ast.walk(function):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id not in names and is_suffixed(node.id):
+            names.append(node.id)
+    return names
+
+
+def is_suffixed(name: str) -> bool:
+    suffix = name.rpartition("_")[2]
+    return "_" in name and suffix.isupper() and suffix.isalnum()
+
+
+FILES = sorted({path.name for path in TORCH.glob("*.py")} | {path.name for path in TENSORFLOW.glob("*.py")})
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_twin_files_define_the_same_things_in_the_same_order(name: str) -> None:
+    if name in ONLY:
+        assert (TORCH / name).exists() != (TENSORFLOW / name).exists()
+        return
+    torch, tensorflow = definitions(TORCH / name), definitions(TENSORFLOW / name)
+    allowed = ALLOWED_DEFINITIONS.get(name, {})
+    assert set(torch) ^ set(tensorflow) == set(allowed), "the list of allowed differences is not the list of differences"
+    shared = [definition for definition in torch if definition in tensorflow]
+    assert shared == [definition for definition in tensorflow if definition in torch]
+    for definition in shared:
+        differ = torch[definition] != tensorflow[definition]
+        assert differ == (definition in ALLOWED_NAMES.get(name, {})), f"{name}: {definition}"
+
+
+def test_the_twin_files_say_the_same() -> None:
+    """Most docstrings are equal to the letter: whoever changes one side is reminded of the other."""
+    equal = total = 0
+    for name in FILES:
+        if name in ONLY:
+            continue
+        docstrings = [
+            {node.name: ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+            for tree in (ast.parse((folder / name).read_text(encoding="utf-8")) for folder in (TORCH, TENSORFLOW))
+        ]
+        for definition in set(docstrings[0]) & set(docstrings[1]):
+            total += 1
+            equal += docstrings[0][definition] == docstrings[1][definition]
+    assert equal / total > 0.8, f"{equal} of {total}"

@@ -1,0 +1,130 @@
+"""Names end in their axes: the models are run with sizes that are all different, and every suffix must bind to one size."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from configs import ModelConfig
+from weight_mapping import families
+
+ROOT = Path(__file__).parent.parent
+SUFFIX = re.compile(r"_([A-Z1]+)$")
+# In these functions a letter stands for whatever comes in: any heads, any inputs.
+GENERIC = {"rotate": "H", "split_heads": "HI", "merge_heads": "H", "forward": "IO", "call": "IO"}
+# A check of this many names at least, or the test has lost sight of the models.
+ENOUGH = 40
+
+
+class Checker:
+    """Watches every line of a package and binds each letter to the first size that it sees."""
+
+    def __init__(self, package: str) -> None:
+        self.folder = str(ROOT / package)
+        self.sizes: dict[str, int] = {}
+        self.checked: set[tuple[str, str, str]] = set()
+        self.wrong: list[str] = []
+
+    def __call__(self, frame: FrameType, event: str, argument: Any) -> Callable | None:
+        if not frame.f_code.co_filename.startswith(self.folder):
+            return None
+        if event in ("line", "return"):
+            self.check(frame)
+        return self
+
+    def check(self, frame: FrameType) -> None:
+        place = f"{Path(frame.f_code.co_filename).name}:{frame.f_code.co_name}"
+        local: dict[str, int] = {}
+        for name, value in frame.f_locals.items():
+            match = SUFFIX.search(name)
+            shape = getattr(value, "shape", None)
+            if not match or shape is None:
+                continue
+            letters, shape = match.group(1), tuple(shape)
+            if len(letters) != len(shape):
+                self.wrong.append(f"{place}: {name} has shape {shape}")
+                continue
+            self.checked.add((place, name, letters))
+            for letter, size in zip(letters, shape, strict=True):
+                sizes = local if letter in GENERIC.get(frame.f_code.co_name, "") else self.sizes
+                expected = 1 if letter == "1" else sizes.setdefault(letter, size) if size != 1 else 1
+                if size not in (1, expected):
+                    self.wrong.append(f"{place}: {name} has shape {shape}, and {letter} is {expected}")
+
+
+def torch_steps(config: ModelConfig, ids: np.ndarray, attention: str) -> list[Callable[[], Any]]:
+    """A whole sequence with its loss, and a cached second part with padding."""
+    import torch
+
+    from transformer_torch import Transformer, cross_entropy
+    from transformer_torch.cache import Cache
+
+    model, ids_BT = Transformer(config, attention=attention), torch.from_numpy(ids)
+    cache = Cache(config, len(ids), config.max_length, torch.float32, torch.device("cpu"))
+    return [
+        lambda: cross_entropy(model(ids_BT), ids_BT),
+        lambda: model(ids_BT[:, :2], cache=cache),
+        lambda: model(ids_BT[:, 2:], torch.ones_like(ids_BT), cache=cache),
+    ]
+
+
+def tensorflow_steps(config: ModelConfig, ids: np.ndarray, attention: str) -> list[Callable[[], Any]]:
+    """The same in TensorFlow, where the cache is read whole."""
+    import tensorflow as tf
+
+    from transformer_tf import Transformer, cross_entropy
+    from transformer_tf.cache import Cache
+
+    model, ids_BT = Transformer(config, attention=attention), tf.constant(ids)
+    cache = Cache(config, len(ids), config.max_length, tf.float32)
+    return [
+        lambda: cross_entropy(model(ids_BT), ids_BT),
+        lambda: model(ids_BT[:, :2], cache=cache),
+        lambda: model(ids_BT[:, 2:], tf.ones((len(ids), config.max_length)), cache=cache),
+    ]
+
+
+@pytest.mark.parametrize("family", sorted(families()))
+@pytest.mark.parametrize(
+    ("package", "attention"), [("transformer_torch", "plain"), ("transformer_torch", "fused"), ("transformer_tf", "plain")]
+)
+def test_every_suffix_binds_to_one_size(family: str, package: str, attention: str) -> None:
+    described = families()[family]
+    config = described.read_config({"architectures": [next(iter(described.architectures))], **described.revealing}, family)
+    ids = np.random.default_rng(0).integers(0, config.vocab_size, (7, 11))
+    steps = (torch_steps if package == "transformer_torch" else tensorflow_steps)(config, ids, attention)
+    checked: set[tuple[str, str, str]] = set()
+    for step in steps:
+        checker = Checker(package)
+        before = sys.gettrace()
+        sys.settrace(checker)
+        try:
+            step()
+        finally:
+            sys.settrace(before)
+        assert not checker.wrong, "\n".join(sorted(set(checker.wrong)))
+        checked |= checker.checked
+    assert len(checked) >= ENOUGH, sorted(checked)
+
+
+def test_a_wrong_suffix_is_seen() -> None:
+    checker = Checker("tests")
+
+    def wrong() -> None:
+        first_BT = np.zeros((3, 5))
+        second_TB = np.ones_like(first_BT)
+        del second_TB
+
+    sys.settrace(checker)
+    try:
+        wrong()
+    finally:
+        sys.settrace(None)
+    assert any("second_TB" in line for line in checker.wrong)
