@@ -53,7 +53,10 @@ ALLOWED_DEFINITIONS = {
 # Definitions whose arguments or local names differ.
 ALLOWED_NAMES = {
     "feed_forward.py": {"gelu_tanh": "PyTorch has it as one kernel"},
-    "generation.py": {"generate": "PyTorch keeps its tokens in tensors, TensorFlow outside of the graph"},
+    "generation.py": {
+        "generate": "PyTorch keeps its tokens in tensors, TensorFlow outside of the graph",
+        "sample": "PyTorch sorts values and order in one",
+    },
     "heads.py": {"LanguageModelHead.call": "PyTorch's F.linear is product and bias in one"},
     "layers.py": {"Decoder.mask": "TensorFlow reads a cache whole"},
     "linear.py": {"Linear.call": "PyTorch's F.linear is product and bias in one"},
