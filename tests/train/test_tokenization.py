@@ -1,0 +1,80 @@
+"""Text to ids and back, exactly; and AutoTokenizer loads what is saved."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from transformers import AutoTokenizer
+
+from configs import UserError
+from tests.train.runs import run_config, write_text
+from train.tokenization import END_OF_TEXT, CharacterTokenizer, build_tokenizer, read_tokenizer, train_bpe
+
+TEXT = "To be,  or not\n\tto be:\r\n that is the «question» — 'tis n't! 日本 🙂\n"
+
+
+@pytest.fixture
+def character():
+    return CharacterTokenizer(sorted(set(TEXT)))
+
+
+@pytest.fixture
+def bpe():
+    return train_bpe([TEXT * 3, "to be or not to be"], 300)
+
+
+@pytest.mark.parametrize("kind", ["character", "bpe"])
+def test_round_trip_and_hugging_face(kind, request, tmp_path):
+    tokenizer = request.getfixturevalue(kind)
+    ids = tokenizer.encode([TEXT])
+    assert tokenizer.decode(ids) == TEXT
+    tokenizer.save(tmp_path)
+    theirs = AutoTokenizer.from_pretrained(str(tmp_path))
+    assert theirs(TEXT)["input_ids"] == ids.tolist()
+    assert theirs.decode(ids) == TEXT
+    again = read_tokenizer(tmp_path)
+    np.testing.assert_array_equal(again.encode([TEXT, TEXT]), tokenizer.encode([TEXT, TEXT]))
+
+
+def test_the_fast_way_to_encode_characters_is_the_tokenizers_own(character):
+    assert character.tokenizer.encode(TEXT).ids == character.encode([TEXT]).tolist()
+    assert [character.tokenizer.id_to_token(index) for index in range(character.vocab_size)] == sorted(set(TEXT))
+
+
+def test_end_of_text_stands_between_documents(bpe, character):
+    assert bpe.end_of_text_id == 0
+    ids = bpe.encode(["to be", "or not"])
+    assert (ids == 0).sum() == 1
+    assert bpe.decode(ids) == f"to be{END_OF_TEXT}or not"
+    assert character.decode(character.encode(["to", "be"])) == "tobe"
+
+
+def test_bpe_is_deterministic_and_learns_merges(bpe):
+    assert bpe.tokenizer.to_str() == train_bpe([TEXT * 3, "to be or not to be"], 300).tokenizer.to_str()
+    assert 257 < bpe.vocab_size <= 300
+    assert len(bpe.encode(["to be or not to be"])) < 18
+
+
+def test_unknown_characters_are_named(character):
+    with pytest.raises(UserError, match="prompt 'Zebra'.*'Z' is not in the vocabulary"):
+        character.encode_prompt("Zebra")
+
+
+def test_a_model_without_a_row_for_every_id_is_refused(tmp_path):
+    write_text(tmp_path)
+    with pytest.raises(UserError, match=r"tokenizer has 27 ids, and model.vocab_size=20; .*set model.vocab_size=27"):
+        build_tokenizer(run_config(tmp_path, model__vocab_size=20), ["abcdefghijklmnopqrstuvwxyz"], ["!"])
+
+
+def test_characters_of_the_held_out_part_count(tmp_path):
+    assert build_tokenizer(run_config(tmp_path), ["ab"], ["c"]).vocab_size == 3
+
+
+def test_a_file_is_taken_as_it_is(tmp_path, bpe):
+    bpe.save(tmp_path)
+    config = run_config(tmp_path, tokenizer__kind="file", tokenizer__path=tmp_path / "tokenizer.json", model__vocab_size=300)
+    tokenizer = build_tokenizer(config, [TEXT], [TEXT])
+    assert tokenizer.end_of_text_id == 0
+    assert tokenizer.encode([TEXT]).tolist() == bpe.encode([TEXT]).tolist()
+    with pytest.raises(UserError, match=r"no tokenizer.json there"):
+        read_tokenizer(tmp_path / "nowhere")
