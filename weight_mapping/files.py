@@ -59,11 +59,11 @@ class TensorFiles:
 
     def _weight_map(self) -> dict[str, str]:
         try:
-            weight_map = json.loads((self.folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
+            weight_map = dict(json.loads((self.folder / INDEX).read_text(encoding="utf-8"))["weight_map"])
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{self.folder / INDEX}: not an index of shards: {error}") from None
-        if inside := [name for name in weight_map.values() if Path(name).name != name]:
-            raise UserError(f"{self.folder / INDEX}: names {inside[0]!r}, which is outside of the folder")
+        if outside := [name for name in weight_map.values() if Path(str(name)).name != name]:
+            raise UserError(f"{self.folder / INDEX}: names {outside[0]!r}, which is outside of the folder")
         return weight_map
 
     def _check_index(self) -> None:

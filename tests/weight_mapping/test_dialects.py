@@ -1,0 +1,134 @@
+"""Old and new files of the same model: config.json of versions 4 and 5, tied heads, buffers that nobody needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from configs import ModelConfig
+from tests.weight_mapping.folders import assert_same, config_of, refused, tensors_of, write
+from weight_mapping import Checkpoint, convert, families
+from weight_mapping.family import Family
+
+
+def read(folder: Path) -> ModelConfig:
+    with Checkpoint(folder) as checkpoint:
+        checkpoint.check()
+        return checkpoint.config
+
+
+def rewritten(folder: Path, to: Path, **changes: Any) -> Path:
+    """The same checkpoint with keys of config.json changed, or left out where the change is None."""
+    config = {key: value for key, value in {**config_of(folder), **changes}.items() if value is not None}
+    return write(to, tensors_of(folder), config)
+
+
+def test_torch_dtype_in_place_of_dtype(family: Family, folder: Path, tmp_path: Path) -> None:
+    assert read(rewritten(folder, tmp_path / "v4", dtype=None, torch_dtype="float32", transformers_version="4.30.0")) == read(folder)
+
+
+def test_architectures_left_out(family: Family, folder: Path, tmp_path: Path) -> None:
+    assert read(rewritten(folder, tmp_path / "bare", architectures=None)) == read(folder)
+
+
+def test_n_ctx_in_place_of_n_positions(tied: Path, tmp_path: Path) -> None:
+    assert read(rewritten(tied, tmp_path / "old", n_positions=None, n_ctx=29)) == read(tied)
+    assert read(rewritten(tied, tmp_path / "both", n_ctx=1024)).max_length == 29
+
+
+def test_defaults_are_hugging_faces(tied: Path, tmp_path: Path) -> None:
+    """The hub's `gpt2` says nothing of n_inner; half of its keys may be left out."""
+    config = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}
+    values = families()["gpt2"].read_config(config, "config.json")
+    assert (values.width, values.num_layers, values.feed_forward.width, values.vocab_size, values.max_length) == (
+        768,
+        12,
+        3072,
+        50257,
+        1024,
+    )
+    assert (values.norm.epsilon, values.feed_forward.activation, values.dropout.attention) == (1e-5, "gelu_tanh", 0.1)
+    wide = families()["gpt2"].read_config({**config, "n_embd": 96, "n_inner": None}, "config.json")
+    assert wide.feed_forward.width == 384
+
+
+def test_one_end_or_several(tied: Path, tmp_path: Path) -> None:
+    assert read(rewritten(tied, tmp_path / "one", eos_token_id=2)).special_tokens.eos == (2,)
+    assert read(rewritten(tied, tmp_path / "two", eos_token_id=[2, 3])).special_tokens.eos == (2, 3)
+    assert read(rewritten(tied, tmp_path / "none", eos_token_id=None)).special_tokens.eos == ()
+
+
+class TestRotary:
+    """Version 5 keeps `rope_parameters`; version 4 kept `rope_theta` beside `rope_scaling`."""
+
+    @pytest.fixture
+    def llama(self, checkpoint_of: Callable[..., Path]) -> Path:
+        return checkpoint_of(families()["llama"], rope_parameters={"rope_type": "default", "rope_theta": 500.0})
+
+    def test_rope_theta_at_the_top(self, llama: Path, tmp_path: Path) -> None:
+        old = rewritten(llama, tmp_path / "v4", rope_parameters=None, rope_theta=500.0, dtype=None, torch_dtype="float32")
+        assert read(old) == read(llama)
+        assert read(old).positions.base == 500.0  # type: ignore[union-attr]
+
+    def test_where_both_stand_the_new_one_wins(self, llama: Path, tmp_path: Path) -> None:
+        assert read(rewritten(llama, tmp_path / "both", rope_theta=7.0)) == read(llama)
+
+    @pytest.mark.parametrize("key", ["type", "rope_type"])
+    def test_a_scaling_that_is_not_built_is_refused(self, llama: Path, tmp_path: Path, key: str) -> None:
+        old = rewritten(llama, tmp_path / "v4", rope_parameters=None, rope_theta=500.0, rope_scaling={key: "warped", "factor": 2.0})
+        assert "'warped', which is not built" in refused(lambda: read(old))
+
+
+class TestTiedHead:
+    def test_stored_all_the_same(self, tied: Path, tmp_path: Path) -> None:
+        tensors = tensors_of(tied)
+        assert "lm_head.weight" not in tensors
+        stored = {**tensors, "lm_head.weight": tensors["transformer.wte.weight"]}
+        folder = write(tmp_path / "stored", stored, config_of(tied))
+        convert(folder, tmp_path / "run", "run")
+        convert(tmp_path / "run", tmp_path / "hf", "hf")
+        assert_same(tensors_of(tmp_path / "hf"), tensors)
+
+    def test_another_than_it_is_tied_to(self, tied: Path, tmp_path: Path) -> None:
+        tensors = tensors_of(tied)
+        head = tensors["transformer.wte.weight"].copy()
+        head[3, 4] += 1e-6
+        folder = write(tmp_path / "differs", {**tensors, "lm_head.weight": head}, config_of(tied))
+        message = refused(lambda: convert(folder, tmp_path / "run", "run"))
+        assert "lm_head.weight differs from transformer.wte.weight" in message
+        assert "tie_word_embeddings" in message
+
+    def test_untied(self, untied: Path, tmp_path: Path) -> None:
+        source = tensors_of(untied)
+        assert not np.array_equal(source["lm_head.weight"], source["transformer.wte.weight"])
+        convert(untied, tmp_path / "run", "run")
+        convert(tmp_path / "run", tmp_path / "hf", "hf")
+        assert_same(tensors_of(tmp_path / "hf"), source)
+        assert config_of(tmp_path / "hf")["tie_word_embeddings"] is False
+
+    def test_untied_but_not_there(self, untied: Path, tmp_path: Path) -> None:
+        source = tensors_of(untied)
+        del source["lm_head.weight"]
+        folder = write(tmp_path / "headless", source, config_of(untied))
+        assert "'lm_head.weight' of shape [83, 20] is missing" in refused(lambda: convert(folder, tmp_path / "run", "run"))
+
+
+@pytest.mark.parametrize("prefix", ["", "transformer."])
+def test_old_buffers_are_ignored(tied: Path, tmp_path: Path, prefix: str) -> None:
+    tensors = {prefix + name.removeprefix("transformer."): array for name, array in tensors_of(tied).items()}
+    for layer in range(3):
+        tensors[f"{prefix}h.{layer}.attn.bias"] = np.tril(np.ones((1, 1, 29, 29), np.uint8))
+        tensors[f"{prefix}h.{layer}.attn.masked_bias"] = np.array(-1e4, np.float32)
+    folder = write(tmp_path / "old", tensors, config_of(tied))
+    convert(folder, tmp_path / "run", "run")
+    convert(tmp_path / "run", tmp_path / "hf", "hf")
+    assert_same(tensors_of(tmp_path / "hf"), tensors_of(tied))
+
+
+def test_a_buffer_of_a_layer_that_is_not_there(tied: Path, tmp_path: Path) -> None:
+    folder = write(tmp_path / "odd", {**tensors_of(tied), "transformer.h.3.attn.bias": np.ones(3, np.float32)}, config_of(tied))
+    assert "'transformer.h.3.attn.bias' of shape [3] has no place" in refused(lambda: read(folder))

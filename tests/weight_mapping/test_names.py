@@ -1,0 +1,112 @@
+"""The canonical names are what the paper says a GPT-2 is made of."""
+
+from __future__ import annotations
+
+from math import prod
+
+import pytest
+
+from configs import load_model_config
+from tests.weight_mapping.folders import refused
+from weight_mapping import canonical_tensors, initial_tensors, tied_tensors
+
+GPT2_WITH_ONE_LAYER = {
+    "decoder.embeddings.token.weight": (50257, 768),
+    "decoder.embeddings.position.weight": (1024, 768),
+    "decoder.layers.0.self_attention.norm.weight": (768,),
+    "decoder.layers.0.self_attention.norm.bias": (768,),
+    "decoder.layers.0.self_attention.query.weight": (768, 768),
+    "decoder.layers.0.self_attention.query.bias": (768,),
+    "decoder.layers.0.self_attention.key.weight": (768, 768),
+    "decoder.layers.0.self_attention.key.bias": (768,),
+    "decoder.layers.0.self_attention.value.weight": (768, 768),
+    "decoder.layers.0.self_attention.value.bias": (768,),
+    "decoder.layers.0.self_attention.output.weight": (768, 768),
+    "decoder.layers.0.self_attention.output.bias": (768,),
+    "decoder.layers.0.feed_forward.norm.weight": (768,),
+    "decoder.layers.0.feed_forward.norm.bias": (768,),
+    "decoder.layers.0.feed_forward.up.weight": (3072, 768),
+    "decoder.layers.0.feed_forward.up.bias": (3072,),
+    "decoder.layers.0.feed_forward.down.weight": (768, 3072),
+    "decoder.layers.0.feed_forward.down.bias": (768,),
+    "decoder.norm.weight": (768,),
+    "decoder.norm.bias": (768,),
+}
+LLAMA_WITH_ONE_LAYER = {
+    "decoder.embeddings.token.weight": (65, 128),
+    "decoder.layers.0.self_attention.norm.weight": (128,),
+    "decoder.layers.0.self_attention.query.weight": (96, 128),
+    "decoder.layers.0.self_attention.key.weight": (48, 128),
+    "decoder.layers.0.self_attention.value.weight": (48, 128),
+    "decoder.layers.0.self_attention.output.weight": (128, 96),
+    "decoder.layers.0.feed_forward.norm.weight": (128,),
+    "decoder.layers.0.feed_forward.gate.weight": (336, 128),
+    "decoder.layers.0.feed_forward.up.weight": (336, 128),
+    "decoder.layers.0.feed_forward.down.weight": (128, 336),
+    "decoder.norm.weight": (128,),
+    "head.weight": (65, 128),
+}
+
+
+def test_gpt2_by_hand() -> None:
+    config = load_model_config("gpt2", ["num_layers=1"])
+    assert {tensor.name: tensor.shape for tensor in canonical_tensors(config)} == GPT2_WITH_ONE_LAYER
+    assert tied_tensors(config) == {"head.weight": "decoder.embeddings.token.weight"}
+
+
+def test_grouped_heads_a_gate_and_a_head_by_hand() -> None:
+    config = load_model_config(
+        "llama-character",
+        ["num_layers=1", "attention.num_key_value_heads=2", "attention.head_size=24", "head.tied=false"],
+    )
+    assert {tensor.name: tensor.shape for tensor in canonical_tensors(config)} == LLAMA_WITH_ONE_LAYER
+    assert tied_tensors(config) == {}
+
+
+@pytest.mark.parametrize(
+    ("preset", "parameters"),
+    [("gpt2", 124_439_808), ("gpt2-medium", 354_823_168), ("gpt2-large", 774_030_080), ("gpt2-xl", 1_557_611_200)],
+)
+def test_parameters_in_total(preset: str, parameters: int) -> None:
+    assert sum(prod(tensor.shape) for tensor in canonical_tensors(load_model_config(preset))) == parameters
+
+
+def test_every_name_stands_once() -> None:
+    names = [tensor.name for tensor in canonical_tensors(load_model_config("gpt2"))]
+    assert len(names) == len(set(names)) == 4 + 12 * 16
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "norm={kind: layer, placement: both}",
+        "norm={kind: layer, first: false}",
+        "attention.query_key_norm=true",
+        "positions={kind: relative}",
+        "embedding={norm: true}",
+        "pooler={kind: last}",
+        "feed_forward.experts={count: 4}",
+        "head={kind: token_classification, num_labels: 3}",
+    ],
+)
+def test_a_part_that_is_not_built_is_refused_not_forgotten(override: str) -> None:
+    config = load_model_config("gpt2-mini", [override])
+    assert "is not built yet" in refused(lambda: canonical_tensors(config))
+
+
+def test_initial_weights() -> None:
+    config = load_model_config("gpt2-mini")
+    first, again, other = (dict(initial_tensors(config, seed)) for seed in (1, 1, 2))
+    assert list(first) == [tensor.name for tensor in canonical_tensors(config)]
+    for tensor in canonical_tensors(config):
+        array = first[tensor.name]
+        assert array.shape == tensor.shape
+        assert (array == again[tensor.name]).all()
+        if tensor.name.endswith("bias"):
+            assert not array.any()
+        elif "norm" in tensor.name:
+            assert (array == 1).all()
+        else:
+            ends_in_the_sum = tensor.name.endswith(("output.weight", "down.weight"))
+            assert (array != other[tensor.name]).any()
+            assert array.std() == pytest.approx(0.02 / (8**0.5 if ends_in_the_sum else 1), rel=0.05)
