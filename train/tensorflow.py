@@ -1,0 +1,175 @@
+"""Train the TensorFlow model of a run: `python -m train.tensorflow configs/runs/NAME.yaml key=value ...`.
+
+The same config, text, data order, schedule, optimizer and metrics as `accelerate launch -m train`, in one process, every step one
+XLA program. B sequences of a batch, R rows of an accumulation step, T tokens of a block, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from configs import RunConfig, UserError, load_run_config, run_command
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m train.tensorflow", description="Train the TensorFlow model as a run's YAML says.")
+    parser.add_argument("config", metavar="RUN.yaml", help="a run's config, such as configs/runs/gpt2_stdlib.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="values to change, by dotted keys: train.max_steps=100")
+    arguments = parser.parse_args()
+    return run(load_run_config(arguments.config, arguments.overrides))
+
+
+def run(config: RunConfig) -> int:
+    """The whole of a run. Its folder is NAME_tensorflow, and loads in both frameworks."""
+    from train.data import prepare
+    from train.run_folder import open_run
+
+    unbuilt = {"train.precision=bf16": config.train.precision == "bf16", "train.tensorboard": config.train.tensorboard}
+    unbuilt |= {"train.existing=resume": config.train.existing == "resume"}
+    for name, asked in unbuilt.items():
+        if asked:
+            raise UserError(f"{name} is not built for TensorFlow yet; leave it out, or train with PyTorch")
+    config = config.model_copy(update={"name": f"{config.name}_tensorflow"})
+    if config.train.existing == "auto":
+        config = config.model_copy(update={"train": config.train.model_copy(update={"existing": "new"})})
+    corpus = prepare(config)
+    folder = open_run(config)
+    trainer = Trainer(config, corpus)
+    seconds = trainer.train(folder.path)
+    finish(trainer, folder.path, seconds)
+    return 0
+
+
+class Trainer:
+    """The model, its optimizer, and its two programs: a training step and an evaluation step."""
+
+    def __init__(self, config: RunConfig, corpus: Any, dtype: str = "float32") -> None:
+        import tensorflow as tf
+
+        from transformer_tf import Transformer, cross_entropy
+        from transformer_tf.optimizer import build_optimizer
+
+        tf.keras.utils.set_random_seed(config.seed)
+        self.config, self.corpus = config, corpus
+        self.model = model = Transformer(config.model, seed=config.seed, dtype=dtype)
+        model.set_gradient_checkpointing(config.train.gradient_checkpointing)
+        self.rate = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        self.optimizer = build_optimizer(config.optimizer, lambda: self.rate)
+        self.optimizer.build(model.trainable_variables)
+        clip, parts = config.optimizer.clip or math.inf, config.train.accumulation_steps
+
+        def train_step(inputs_BT: tf.Tensor, labels_BT: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            loss, gradients = tf.zeros((), dtype), [tf.zeros(variable.shape, dtype) for variable in model.trainable_variables]
+            for inputs_RT, labels_RT in zip(tf.split(inputs_BT, parts), tf.split(labels_BT, parts), strict=True):
+                with tf.GradientTape() as tape:
+                    part_loss = cross_entropy(model(inputs_RT, training=True), labels_RT) / tf.cast(targets, dtype)
+                found = tape.gradient(part_loss, model.trainable_variables)
+                gradients = [total + gradient for total, gradient in zip(gradients, found, strict=True)]
+                loss += part_loss
+            norm = tf.linalg.global_norm(gradients)
+            # The formula of PyTorch's clip_grad_norm_, to the last digit.
+            scale = tf.minimum(clip / (norm + 1e-6), 1.0)
+            self.optimizer.apply([gradient * scale for gradient in gradients], model.trainable_variables)
+            return loss, norm
+
+        def evaluate_step(inputs_RT: tf.Tensor, labels_RT: tf.Tensor) -> tf.Tensor:
+            return cross_entropy(model(inputs_RT, training=False), labels_RT)
+
+        self.train_step = tf.function(train_step, jit_compile=True)
+        self.evaluate_step = tf.function(evaluate_step, jit_compile=True)
+
+    def step(self, step: int) -> tuple[Any, Any]:
+        """One optimizer step on one global batch: the mean loss before it, and the norm of the gradient."""
+        from train.batches import IGNORED
+        from train.schedule import learning_rate
+
+        settings = self.config.train
+        self.rate.assign(learning_rate(self.config.schedule, self.config.optimizer.learning_rate, step, settings.max_steps))
+        inputs_BT, labels_BT = self.corpus.train.batch(step)
+        return self.train_step(inputs_BT, labels_BT, (labels_BT != IGNORED).sum())
+
+    def evaluate(self) -> float:
+        """Mean loss of all validation tokens, in nats: a full pass."""
+        total = sum(float(self.evaluate_step(*batch)) for batch in self.corpus.validation.batches())
+        return total / self.corpus.validation.targets
+
+    def train(self, folder: Path) -> float:
+        """Run all steps, and write metrics.jsonl as the PyTorch loop does. Gives the seconds that it took."""
+        from train.metrics import MetricsLog
+        from train.progress import ProgressDisplay
+
+        settings, log, began = self.config.train, MetricsLog(folder, 0), time.monotonic()
+        tokens_per_step, logged, interval = settings.batch_size * self.config.block_size, 0, began
+        with ProgressDisplay(True, 0, settings.max_steps) as display:
+            for step in range(1, settings.max_steps + 1):
+                loss, norm = self.step(step - 1)
+                is_last = step == settings.max_steps
+                display.advance(step)
+                if step % settings.log_every == 0 or is_last or step == 1:
+                    row = {"step": step, "tokens": step * tokens_per_step, "loss": float(loss), "gradient_norm": float(norm)}
+                    now = time.monotonic()
+                    row |= {"learning_rate": float(self.rate), "tokens_per_second": (step - logged) * tokens_per_step / (now - interval)}
+                    row |= {"elapsed_seconds": now - began}
+                    if not math.isfinite(row["loss"]):
+                        raise UserError(f"the loss is {row['loss']} at step {step}; lower optimizer.learning_rate")
+                    log.write(row)
+                    display.training(row)
+                    logged, interval = step, now
+                if step % settings.evaluate_every == 0 or is_last:
+                    pause = time.monotonic()
+                    row = {"step": step, "validation_loss": self.evaluate(), "elapsed_seconds": time.monotonic() - began}
+                    log.write(row)
+                    display.validation(row)
+                    interval += time.monotonic() - pause
+        return time.monotonic() - began
+
+
+def finish(trainer: Trainer, folder: Path, seconds: float) -> None:
+    """Make the run's folder complete, and say what is in it."""
+    import tensorflow as tf
+
+    from train.metrics import read_metrics
+    from train.plot import plot
+    from train.run_folder import SUMMARY, write_all_whole, write_whole
+    from transformer_tf.weights import reader
+    from weight_mapping import canonical_tensors, write_json, write_run
+
+    config = trainer.config
+    write_all_whole(folder, lambda path: write_run(path, config.model, reader(trainer.model)))
+    write_all_whole(folder, trainer.corpus.tokenizer.save)
+    write_whole(folder, "loss.png", lambda path: plot([folder], path))
+    rows = read_metrics(folder)
+    loss = next(row["validation_loss"] for row in reversed(rows) if "validation_loss" in row)
+    speeds = sorted(row["tokens_per_second"] for row in rows if "tokens_per_second" in row)
+    summary = {
+        "name": config.name,
+        "validation_loss": loss,
+        "perplexity": math.exp(min(loss, 700.0)),
+        "seed": config.seed,
+        "parameters": sum(math.prod(tensor.shape) for tensor in canonical_tensors(config.model)),
+        "steps": config.train.max_steps,
+        "tokens": config.train.max_steps * config.train.batch_size * config.block_size,
+        "tokens_per_second": speeds[len(speeds) // 2],
+        "seconds": round(seconds, 1),
+        "precision": "float32",
+        "devices": [device.name for device in tf.config.list_logical_devices()],
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+    }
+    write_whole(folder, SUMMARY, lambda path: write_json(path, summary))
+    print(json.dumps(summary, indent=2))
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    run_command(main)
