@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from configs import ModelConfig, UserError
+from configs.model import LearnedPositions, RotaryPositions
 
 Kind = Literal["linear", "embedding", "vector"]
 Initial = Literal["normal", "residual", "zeros", "ones"]
@@ -37,11 +38,15 @@ def canonical_tensors(config: ModelConfig) -> list[Tensor]:
 
 
 def _refuse_what_is_not_built(config: ModelConfig) -> None:
-    """The fields are laid out for every family; a tensor that has no line below must not be forgotten in silence."""
+    """The fields are laid out for every family; what has no line in the code yet must not be left out in silence."""
+    positions = config.positions
     unbuilt = {
         f"architecture={config.architecture!r}": config.architecture != "decoder",
         f"inputs.kind={config.inputs.kind!r}": config.inputs.kind != "tokens",
-        f"positions.kind={config.positions.kind!r}": config.positions.kind == "relative",
+        f"positions.kind={positions.kind!r}": positions.kind == "relative",
+        "positions.scaling": isinstance(positions, RotaryPositions) and positions.scaling,
+        "positions.window_base": isinstance(positions, RotaryPositions) and positions.window_base,
+        "positions.skip_padding": isinstance(positions, LearnedPositions) and positions.skip_padding,
         f"head.kind={config.head.kind!r}": config.head.kind not in ("none", "language_model"),
         "embedding.norm, token_types or width": config.embedding.norm or config.embedding.token_types or config.embedding.width,
         "norm.placement='both'": config.norm.placement == "both",

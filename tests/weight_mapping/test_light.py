@@ -37,15 +37,17 @@ def test_without_any_framework(dtype: str, family: Family, checkpoint_of: Callab
     assert_same(tensors_of(tmp_path / "hf"), tensors_of(source))
 
 
-class TestMemory:
-    """The peak of what Python and NumPy allocate, on a model of 22 MB whose largest tensor has 2."""
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of 22 MB whose largest tensor has 2."""
+    folder = tmp_path_factory.mktemp("memory") / "run"
+    config = load_model_config("gpt2-mini", ["num_layers=6", "vocab_size=2048"])
+    save(folder, config, dict(initial_tensors(config, 0)).__getitem__, "run")
+    return folder
 
-    @pytest.fixture(scope="class")
-    def run(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        folder = tmp_path_factory.mktemp("memory") / "run"
-        config = load_model_config("gpt2-mini", ["num_layers=6", "vocab_size=2048"])
-        save(folder, config, dict(initial_tensors(config, 0)).__getitem__, "run")
-        return folder
+
+class TestMemory:
+    """The peak of what Python and NumPy allocate."""
 
     def sizes(self, run: Path) -> tuple[int, int]:
         with Checkpoint(run) as checkpoint:
