@@ -81,7 +81,9 @@ def sample(model: Transformer, tokenizer: TextTokenizer, prompt: str | None) -> 
     """A continuation of the prompt by the model, always drawn with the same random numbers."""
     ids = tokenizer.encode_prompt(prompt or "")[: model.config.max_length - 1]
     new = min(SAMPLE_TOKENS, model.config.max_length - len(ids))
-    tokens = model.generate([ids], max_new_tokens=new, do_sample=True, top_k=50, temperature=0.8, seed=SAMPLE_SEED)[0]
+    tokens = model.generate(
+        [ids], max_new_tokens=new, do_sample=True, top_k=min(50, model.config.vocab_size), temperature=0.8, seed=SAMPLE_SEED
+    )[0]
     return tokenizer.decode([int(token) for token in tokens])
 
 

@@ -14,7 +14,7 @@ from configs import RunConfig, load_run_config
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs" / "runs" / "gpt2_shakespeare.yaml"
-WORDS = "the cat sat on a mat and saw one other dog run by it".split()
+WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "saw", "one", "other", "dog", "run", "by", "it"]
 
 
 def write_text(folder: Path, lines: int = 300) -> Path:

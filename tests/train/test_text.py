@@ -41,7 +41,12 @@ def test_split_keeps_every_character():
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "not there; name a text file"), (b"", "is empty"), (b"good\xff\xfe", r"not UTF-8 \(byte 4"), (b"x", "leaves nothing to train on")],
+    [
+        (None, "not there; name a text file"),
+        (b"", "is empty"),
+        (b"good\xff\xfe", r"not UTF-8 \(byte 4"),
+        (b"x", "leaves nothing to train on"),
+    ],
 )
 def test_a_bad_file_is_refused_in_one_line(tmp_path, content, message):
     path = tmp_path / "a.txt"
@@ -59,7 +64,9 @@ def test_a_folder_without_text_is_refused(tmp_path):
 
 def test_docstrings_are_parsed_and_never_run(tmp_path):
     path = tmp_path / "module.py"
-    path.write_text('"""Module."""\nclass A:\n  """Class."""\n  def f(self):\n    """Method."""\nif True:\n  def g():\n    """Function."""\n1/0\n')
+    path.write_text(
+        '"""Module."""\nclass A:\n  """Class."""\n  def f(self):\n    """Method."""\nif True:\n  def g():\n    """Function."""\n1/0\n'
+    )
     assert list(docstrings(path)) == ["Module.", "Class.", "Method.", "Function."]
 
 
@@ -68,7 +75,7 @@ def test_the_standard_library_gives_two_megabytes_of_english_in_a_fixed_order():
     size = sum(map(len, text.train)), sum(map(len, text.validation))
     assert 1_500_000 < sum(size) < 4_000_000
     assert size[1] / sum(size) == pytest.approx(0.1, abs=1e-5)
-    assert any("The \"if\" statement" in document for document in text.train + text.validation)
+    assert any('The "if" statement' in document for document in text.train + text.validation)
     assert not any("tests" in path.parts for path in standard_library())
     assert read_text(StandardLibraryData()) == text
 
@@ -76,7 +83,7 @@ def test_the_standard_library_gives_two_megabytes_of_english_in_a_fixed_order():
 def test_a_missing_hub_is_told_within_seconds(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     began = time.monotonic()
-    with pytest.raises(UserError, match="HF_HUB_OFFLINE is set.*use a local file: data.source=text data.path=FILE"):
+    with pytest.raises(UserError, match=r"HF_HUB_OFFLINE is set.*use a local file: data.source=text data.path=FILE"):
         read_text(HubData(source="hub", name="someone/something"))
     assert time.monotonic() - began < 5
 
@@ -85,5 +92,5 @@ def test_a_folder_stands_in_for_the_hub(tmp_path):
     (tmp_path / "train.jsonl").write_text("".join(json.dumps({"words": f"row {index}"}) + "\n" for index in range(10)))
     text = read_text(HubData(source="hub", name=str(tmp_path), column="words", validation_fraction=0.2))
     assert (text.train[0], len(text.train), text.validation) == ("row 0", 8, ["row 8", "row 9"])
-    with pytest.raises(UserError, match="no column 'text'; set data.column to one of: words"):
+    with pytest.raises(UserError, match=r"no column 'text'; set data.column to one of: words"):
         read_text(HubData(source="hub", name=str(tmp_path)))

@@ -56,7 +56,7 @@ def test_bpe_is_deterministic_and_learns_merges(bpe):
 
 
 def test_unknown_characters_are_named(character):
-    with pytest.raises(UserError, match="prompt 'Zebra'.*'Z' is not in the vocabulary"):
+    with pytest.raises(UserError, match=r"prompt 'Zebra'.*'Z' is not in the vocabulary"):
         character.encode_prompt("Zebra")
 
 

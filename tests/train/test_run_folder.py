@@ -1,0 +1,102 @@
+"""What happens where the run's folder exists."""
+
+from __future__ import annotations
+
+import pytest
+
+from configs import UserError, load_run_config
+from tests.train.runs import run_config
+from train.run_folder import open_run, write_whole
+
+
+def start(tmp_path, finished=False, **changes):
+    run = open_run(run_config(tmp_path, **changes))
+    if finished:
+        (run.path / "summary.json").write_text("{}")
+    run.lock.close()
+    return run
+
+
+def test_a_new_folder_holds_the_whole_config(tmp_path):
+    run = start(tmp_path)
+    assert run.path == tmp_path / "runs" / "tiny"
+    assert not run.resumed
+    assert load_run_config(run.path / "run.yaml") == run_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("finished", "message"), [(False, "unfinished run; use train.existing=resume"), (True, "a finished run; use train.existing=new")]
+)
+def test_refuse_is_the_default(tmp_path, finished, message):
+    start(tmp_path, finished)
+    with pytest.raises(UserError, match=message):
+        start(tmp_path)
+
+
+def test_new_takes_the_next_number(tmp_path):
+    names = [start(tmp_path, train__existing="new").path.name for _ in range(3)]
+    assert names == ["tiny", "tiny_2", "tiny_3"]
+
+
+def test_resume_goes_on_only_with_what_is_unfinished(tmp_path):
+    with pytest.raises(UserError, match="nothing can be resumed"):
+        start(tmp_path, train__existing="resume")
+    start(tmp_path)
+    again = start(tmp_path, train__existing="resume", finished=True)
+    assert (again.path.name, again.resumed) == ("tiny", True)
+    with pytest.raises(UserError, match="nothing is left to resume"):
+        start(tmp_path, train__existing="resume")
+
+
+def test_auto_resumes_or_starts_anew(tmp_path):
+    def auto(finished):
+        run = start(tmp_path, finished, train__existing="auto")
+        return run.path.name, run.resumed
+
+    assert [auto(False), auto(True), auto(False), auto(True)] == [("tiny", False), ("tiny", True), ("tiny_2", False), ("tiny_2", True)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"optimizer__learning_rate": 0.5}, r"optimizer.learning_rate=0.001, and now optimizer.learning_rate=0.5"),
+        ({"train__max_steps": 7}, r"train.max_steps=6, and now train.max_steps=7"),
+        ({"model__dropout": 0.5}, r"model.dropout.embedding=0.0, and now model.dropout.embedding=0.5"),
+    ],
+)
+def test_resume_with_another_config_names_the_first_difference(tmp_path, changes, key):
+    start(tmp_path)
+    with pytest.raises(UserError, match=key):
+        start(tmp_path, train__existing="resume", **changes)
+
+
+def test_resume_may_change_what_nothing_depends_on(tmp_path):
+    start(tmp_path)
+    assert start(tmp_path, train__existing="resume", train__save_every=5, train__sample_prompt="the").resumed
+
+
+def test_resume_removes_what_was_half_written(tmp_path):
+    run = start(tmp_path)
+    (run.path / "checkpoints" / ".step_4.abc").mkdir(parents=True)
+    (run.path / ".loss.png.part").write_text("half")
+    start(tmp_path, train__existing="resume")
+    assert [*run.path.glob(".*.part"), *(run.path / "checkpoints").iterdir()] == []
+
+
+def test_two_processes_cannot_train_in_one_folder(tmp_path):
+    run = open_run(run_config(tmp_path))
+    with pytest.raises(UserError, match="being trained by another process"):
+        open_run(run_config(tmp_path, train__existing="resume"))
+    run.lock.close()
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    (tmp_path / "a").write_text("old")
+
+    def fail(path):
+        path.write_text("ne")
+        raise OSError
+
+    with pytest.raises(OSError):
+        write_whole(tmp_path, "a", fail)
+    assert (tmp_path / "a").read_text() == "old"
