@@ -31,7 +31,7 @@ class PyTorch:
     @torch.no_grad()
     def step_by_step(self, input_ids: np.ndarray) -> np.ndarray:
         weight = self.model.decoder.embeddings.token.weight
-        cache = Cache(self.model.config, *input_ids.shape, weight.dtype, weight.device)
+        cache = Cache(self.model.config, input_ids.shape[0], input_ids.shape[1], weight.dtype, weight.device)
         ids_BT = torch.from_numpy(input_ids)
         steps = [self.model(ids_BT[:, position : position + 1], cache=cache) for position in range(ids_BT.shape[1])]
         return torch.cat(steps, 1).numpy()

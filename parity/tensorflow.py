@@ -28,7 +28,7 @@ class TensorFlow:
         return [state.numpy() for state in self.model.hidden_states(tf.constant(input_ids), _tensor(attention_mask))]
 
     def step_by_step(self, input_ids: np.ndarray) -> np.ndarray:
-        cache = Cache(self.model.config, *input_ids.shape, tf.as_dtype(self.model.compute_dtype))
+        cache = Cache(self.model.config, input_ids.shape[0], input_ids.shape[1], tf.as_dtype(self.model.compute_dtype))
         ids_BT = tf.constant(input_ids)
         steps = [self.model(ids_BT[:, position : position + 1], cache=cache) for position in range(ids_BT.shape[1])]
         return tf.concat(steps, 1).numpy()
