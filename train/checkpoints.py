@@ -19,8 +19,10 @@ from configs import UserError
 from weight_mapping import whole_folder, write_json
 from weight_mapping.checkpoint import read_json
 
-# Whole tensors under canonical names, however the model is replicated or sharded.
+# Whole tensors under canonical names, however the model is replicated or sharded: to be written by the main process, which alone
+# gets them, and to be read by all.
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+WHOLE_EVERYWHERE = StateDictOptions(full_state_dict=True)
 MODEL, OPTIMIZER, RANDOM, STATE = "model.safetensors", "optimizer.safetensors", "random.safetensors", "state.json"
 
 
@@ -72,7 +74,7 @@ def load(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: to
         flat, random_states = (load_file(path / name) for name in (OPTIMIZER, RANDOM))
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: damaged ({error}); remove it to go on from the checkpoint before") from None
-    _, current = get_state_dict(model, optimizer, options=WHOLE)
+    _, current = get_state_dict(model, optimizer, options=WHOLE_EVERYWHERE)
     loaded: dict[str, Any] = {}
     for name, value in flat.items():
         parameter, _, key = name.rpartition(".")
@@ -82,7 +84,7 @@ def load(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: to
         optimizer,
         model_state_dict=weights,
         optim_state_dict={"state": loaded, "param_groups": current["param_groups"]},
-        options=WHOLE,
+        options=WHOLE_EVERYWHERE,
     )
     rank = accelerator.process_index
     torch.set_rng_state(random_states[f"cpu.{rank}"])
@@ -99,7 +101,7 @@ def saved(folder: Path) -> list[Path]:
 
 
 def whole_weights(model: nn.Module) -> dict[str, torch.Tensor]:
-    """All weights by canonical name on the CPU, however the model is replicated or sharded. Every process calls this."""
+    """All weights by canonical name, on the CPU of the main process. Every process calls this, and the others get nothing."""
     return cast(dict[str, torch.Tensor], get_model_state_dict(model, options=WHOLE))
 
 

@@ -42,6 +42,8 @@ def overrides(folder: Path, **changes: Any) -> list[str]:
         "train.evaluate_every": 3,
         "train.save_every": 2,
         "train.log_every": 1,
+        # One thread, so that what else runs on the machine does not make them wait for each other.
+        "train.cpu_threads": 1,
         "schedule.warmup_steps": 2,
     }
     values |= {key.replace("__", "."): value for key, value in changes.items()}
