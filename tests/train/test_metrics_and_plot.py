@@ -1,0 +1,69 @@
+"""Rows of work that was lost are dropped; the picture is drawn."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+
+from configs import UserError
+from tests.train.runs import ROOT
+from train.metrics import MetricsLog, read_metrics
+from train.plot import plot
+
+
+def write_curve(folder, steps=40):
+    folder.mkdir(exist_ok=True)
+    log = MetricsLog(folder, 0)
+    for step in range(1, steps + 1):
+        log.write({"step": step, "loss": 2 + math.exp(-step / 10), "learning_rate": 1e-3 * step})
+        if step % 10 == 0:
+            log.write({"step": step, "validation_loss": 2.1})
+
+
+def test_rows_after_the_step_of_resumption_are_dropped(tmp_path):
+    write_curve(tmp_path)
+    log = MetricsLog(tmp_path, 20)
+    assert [row["step"] for row in read_metrics(tmp_path)] == [*range(1, 11), 10, *range(11, 21), 20]
+    log.write({"step": 21})
+    assert read_metrics(tmp_path)[-1] == {"step": 21}
+
+
+def test_a_run_from_the_start_has_no_old_rows(tmp_path):
+    write_curve(tmp_path)
+    MetricsLog(tmp_path, 0)
+    assert read_metrics(tmp_path) == []
+
+
+def test_a_line_that_was_being_written_is_left_out(tmp_path):
+    write_curve(tmp_path, 3)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "lo')
+    assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2, 3]
+    MetricsLog(tmp_path, 3).write({"step": 4})
+    assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [1, 2, 3, 4]
+
+
+def test_losses_keep_all_their_digits(tmp_path):
+    MetricsLog(tmp_path, 0).write({"step": 1, "loss": 1.23456789012345, "tokens_per_second": 1234.56789})
+    assert read_metrics(tmp_path) == [{"step": 1, "loss": 1.23456789012345, "tokens_per_second": 1234.57}]
+
+
+def test_one_run_or_several_become_a_picture(tmp_path):
+    write_curve(tmp_path / "a")
+    write_curve(tmp_path / "b")
+    for runs in (["a"], ["a", "b"]):
+        plot([tmp_path / name for name in runs], tmp_path / "loss.png")
+        assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(UserError, match=r"no steps in metrics.jsonl; name the folder of a run"):
+        plot([tmp_path / "gone"], tmp_path / "loss.png")
+
+
+def test_data_order_schedule_and_metrics_need_no_torch():
+    """Another framework's trainer stands on them."""
+    modules = ["text", "tokenization", "data", "batches", "schedule", "metrics", "plot", "run_folder"]
+    code = f"import sys; sys.modules['torch'] = None; from train import {', '.join(modules)}"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
