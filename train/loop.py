@@ -18,12 +18,13 @@ from train.batches import IGNORED, check_divides, share
 from train.data import Corpus
 from train.launch import check_wrapped
 from train.metrics import MetricsLog
-from train.optimization import build_optimizer, set_learning_rate
+from train.optimization import set_learning_rate
 from train.progress import ProgressDisplay
 from train.run_folder import RunFolder
 from train.schedule import learning_rate
 from train.stop import Stop
 from transformer_torch import Transformer, cross_entropy
+from transformer_torch.optimizer import build_optimizer
 
 
 class Trainer:

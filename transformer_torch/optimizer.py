@@ -14,9 +14,19 @@ def build_optimizer(model: nn.Module, optimizer: Optimizer) -> torch.optim.AdamW
     w <- w - rate * (m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon) + decay * w), m and v the moving means of g and g^2.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [parameter for parameter in parameters if parameter.ndim >= 2], "weight_decay": optimizer.weight_decay},
-        {"params": [parameter for parameter in parameters if parameter.ndim < 2], "weight_decay": 0.0},
-    ]
-    betas = (optimizer.beta1, optimizer.beta2)
-    return torch.optim.AdamW(groups, lr=optimizer.learning_rate, betas=betas, eps=optimizer.epsilon, fused=True)
+    matrices = [parameter for parameter in parameters if parameter.ndim >= 2]
+    vectors = [parameter for parameter in parameters if parameter.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": optimizer.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    fused = all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
+    adamw = torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=optimizer.learning_rate,
+        betas=(optimizer.beta1, optimizer.beta2),
+        eps=optimizer.epsilon,
+        fused=fused,
+    )
+    for parameter in parameters if fused else ():
+        # Made now, the moments lie together; made at the first step, they lie between activations and break up the memory.
+        step = torch.zeros((), dtype=torch.float32, device=parameter.device)
+        adamw.state[parameter] = {"step": step, "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
+    return adamw

@@ -9,9 +9,9 @@ import torch
 
 from configs import load_model_config
 from configs.run import Optimizer, Schedule
-from train.optimization import build_optimizer
 from train.schedule import learning_rate
 from transformer_torch import Transformer
+from transformer_torch.optimizer import build_optimizer
 
 
 def rates(kind: str, warmup: int = 4, steps: int = 25, final: float = 0.1) -> list[float]:
