@@ -69,12 +69,13 @@ def pytorch(compiled: bool = False, bf16: bool = False) -> Builder:
         import torch
 
         from transformer_torch import Transformer, cross_entropy
-        from transformer_torch.optimizer import build_optimizer
+        from transformer_torch.optimizer import build_optimizer, make_moments
 
         model = Transformer(model_config())
         if compiled:
             model.compile()
         adamw = build_optimizer(model, OPTIMIZER)
+        make_moments(adamw)
         inputs, labels = map(torch.from_numpy, batch())
 
         def step() -> torch.Tensor:

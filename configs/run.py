@@ -133,7 +133,7 @@ class Expected(Config):
 class RunConfig(Config):
     """A whole training run."""
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
     seed: NonNegativeInt = 1
     objective: Literal["causal_lm"] = "causal_lm"
     model: ModelConfig

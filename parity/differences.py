@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-EPSILON_32 = 2.0**-23
-
 
 def largest(found: np.ndarray, expected: np.ndarray) -> float:
     """max |found - expected|, in float64. NaN anywhere is infinitely far."""
@@ -19,8 +17,3 @@ def relative(found: np.ndarray, expected: np.ndarray) -> float:
     """`largest`, divided by the largest expected value."""
     difference, scale = largest(found, expected), float(np.abs(expected).max(initial=0.0))
     return difference if difference == 0.0 else difference / scale if scale else float("inf")
-
-
-def ulps(found: np.ndarray, expected: np.ndarray) -> float:
-    """`relative` in units in the last place of float32."""
-    return relative(found, expected) / EPSILON_32

@@ -96,6 +96,7 @@ class HuggingFace:
         return self._canonical({name: parameter.grad for name, parameter in self.model.named_parameters()})
 
     def train(self, batches: Sequence[np.ndarray], optimizer: Optimizer) -> tuple[list[float], dict[str, np.ndarray]]:
+        # Grouped here again, and not by our own function: a mistake in that would pass unseen.
         decayed = [parameter for parameter in self.model.parameters() if parameter.ndim >= 2]
         others = [parameter for parameter in self.model.parameters() if parameter.ndim < 2]
         groups = [{"params": decayed, "weight_decay": optimizer.weight_decay}, {"params": others, "weight_decay": 0.0}]

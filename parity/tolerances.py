@@ -1,4 +1,4 @@
-"""How close is equal. All tolerances stand here, each with its reason; no test loosens one."""
+"""How close is equal. The ladder's tolerances, each with its reason; no test loosens one."""
 
 # Float64 keeps 2^-53 = 1.1e-16; a few layers multiply that by some hundreds. What is left above this is another formula.
 FLOAT64 = 1e-12

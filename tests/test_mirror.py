@@ -27,7 +27,10 @@ ALLOWED_DEFINITIONS = {
         "Cache.set_tensors": "a graph takes and gives tensors, not objects",
     },
     "feed_forward.py": {"silu": "PyTorch has it as F.silu"},
-    "generation.py": {"_compiled_step": "XLA compiles a step, PyTorch runs it as it is"},
+    "generation.py": {
+        "_compiled_step": "XLA compiles a step, PyTorch runs it as it is",
+        "on_host": "NumPy reads TensorFlow's tensors from any device",
+    },
     "layers.py": {"checkpoint": "PyTorch has it as torch.utils.checkpoint"},
     "model.py": {
         "Transformer.get_config": "Keras saves models by their config",
@@ -35,6 +38,7 @@ ALLOWED_DEFINITIONS = {
         "_dtype_policy": "PyTorch casts a finished model",
     },
     "optimizer.py": {
+        "make_moments": "Keras's optimizers are built with their variables",
         "AdamW": "Keras's own has another formula",
         "AdamW.__init__": "the same",
         "AdamW.build": "the same",

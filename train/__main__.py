@@ -18,7 +18,7 @@ Train a model as a run's YAML says. Any of its values can be changed by key=valu
   accelerate launch -m train configs/runs/gpt2_stdlib.yaml model.num_layers=2 train.max_steps=100 name=short
   accelerate launch -m train configs/runs/gpt2_stdlib.yaml train.existing=resume
   accelerate launch -m train configs/runs/gpt2_shakespeare.yaml data.path=input.txt
-  accelerate launch --config_file configs/accelerate/eight_gpus.yaml -m train configs/runs/gpt2_stdlib.yaml
+  accelerate launch --config_file configs/accelerate/eight_gpus.yaml -m train configs/runs/gpt2_stdlib.yaml train.batch_size=16
   ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2 -m train configs/runs/gpt2_stdlib.yaml
 
 Without a launcher, `python -m train ...` runs one process. The run's folder is train.output/name (runs/gpt2_stdlib):
@@ -54,6 +54,7 @@ def run(config: RunConfig) -> int:
     import torch
     from accelerate.utils import broadcast_object_list
 
+    import transformer_torch
     from train import launch, summary
     from train.data import prepare
     from train.loop import Trainer
@@ -78,7 +79,9 @@ def run(config: RunConfig) -> int:
     folder = folder or RunFolder(Path(str(decision[0])), bool(decision[1]))
 
     trainer = Trainer(config, accelerator, corpus, folder)
-    code = trainer.train(Stop(launcher.pid))
+    stop = Stop(launcher.pid)
+    code = trainer.train(stop)
+    stop.end()
     if code == 0:
         summary.finish(config, accelerator, corpus, folder, trainer.model, trainer.progress.seconds)
     is_main = accelerator.is_main_process
@@ -86,7 +89,7 @@ def run(config: RunConfig) -> int:
         torch.distributed.destroy_process_group()
     if code or not is_main:
         return code
-    text = summary.sample(trainer.plain.eval(), corpus.tokenizer, config.train.sample_prompt)
+    text = summary.sample(transformer_torch.load(folder.path), corpus.tokenizer, config.train.sample_prompt)
     summary.tell(json.loads((folder.path / SUMMARY).read_text(encoding="utf-8")), text, folder.path)
     if config.train.cross_check:
         from train.cross_check import cross_check

@@ -55,6 +55,8 @@ def processes_asked_for(command: Sequence[str], folder: Path = Path()) -> int | 
     named = _flag(command, CONFIG_FLAGS)
     if named is None and "--cpu" in command:
         return None
+    if named is None and not any(Path(word).name.startswith("accelerate") for word in command[:4]):
+        return None
     path = folder / named if named else Path(default_config_file)
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -24,7 +24,7 @@ from train.run_folder import RunFolder
 from train.schedule import learning_rate
 from train.stop import Stop
 from transformer_torch import Transformer, cross_entropy
-from transformer_torch.optimizer import build_optimizer
+from transformer_torch.optimizer import build_optimizer, make_moments
 
 
 class Trainer:
@@ -43,9 +43,11 @@ class Trainer:
         check_wrapped(accelerator, self.model)
         self.model.train()
         self.optimizer: torch.optim.Optimizer = wrapped.optimizer
+        make_moments(self.optimizer)
         conditions = {
             "processes": accelerator.num_processes,
             "precision": str(accelerator.mixed_precision),
+            "device": accelerator.device.type,
             "text and tokenizer": corpus.fingerprint,
         }
         self.progress = checkpoints.Progress(conditions=conditions)
@@ -100,6 +102,8 @@ class Trainer:
                 signalled = stop.agreed()
                 if progress.step % settings.save_every == 0 or is_last or signalled:
                     progress.seconds = before + time.monotonic() - began
+                    if not math.isfinite(float(norm)):
+                        raise UserError(f"the gradient is {float(norm)} at step {progress.step}; the last good checkpoint is kept")
                     keep = settings.keep_checkpoints
                     checkpoints.save(self.run.checkpoints, self.accelerator, self.model, self.optimizer, progress, keep)
                 paused += time.monotonic() - pause
@@ -137,10 +141,13 @@ class Trainer:
         """Mean loss of all validation tokens, in nats: a full pass, the same for any number of processes."""
         model = self.model if not isinstance(self.model, nn.parallel.DistributedDataParallel) else self.model.module
         model.eval()
-        total = torch.zeros((), dtype=torch.float64, device=self.accelerator.device)
+        # In float64, which not every accelerator has.
+        total = torch.zeros((), dtype=torch.float64)
         for inputs_RT, labels_RT in self.corpus.validation.batches(self.accelerator.process_index, self.accelerator.num_processes):
-            total += cross_entropy(model(self.to_device(inputs_RT)), self.to_device(labels_RT))
+            total += cross_entropy(model(self.to_device(inputs_RT)), self.to_device(labels_RT)).cpu()
         model.train()
+        if self.accelerator.num_processes > 1 and self.accelerator.device.type == "cuda":
+            total = total.to(self.accelerator.device)
         return self.sum(total) / self.corpus.validation.targets
 
     def sum(self, value: torch.Tensor) -> float:
@@ -149,7 +156,9 @@ class Trainer:
 
     def to_device(self, array: np.ndarray) -> torch.Tensor:
         tensor = torch.from_numpy(array)
-        return tensor.pin_memory().to(self.accelerator.device, non_blocking=True) if self.accelerator.device.type == "cuda" else tensor
+        if self.accelerator.device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.accelerator.device, non_blocking=True)
 
 
 def tensorboard(run: RunFolder, step: int) -> Any:

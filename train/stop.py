@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from types import FrameType
+from typing import Any
 
 import torch
 from torch import distributed
@@ -20,14 +21,22 @@ class Stop:
         self.launcher = launcher
         self.code = 0
         self.group = None
+        self.before: dict[int, Any] = {}
         if distributed.is_initialized() and distributed.get_world_size() > 1:
             # On the CPU, so that asking does not make the GPU wait.
             self.group = distributed.new_group(backend="gloo")
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._heard)
+            self.before[number] = signal.signal(number, self._heard)
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
+        # A second signal is not to be argued with.
+        signal.signal(number, self.before[number])
         self.code = self.code or 128 + number
+
+    def end(self) -> None:
+        """Signals mean again what they meant before."""
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
 
     def agreed(self) -> int:
         """0 to go on, or the exit code to stop with: 143 for SIGTERM, 130 for Ctrl-C. The same on every process."""

@@ -1,7 +1,9 @@
 """Train the TensorFlow model of a run: `python -m train.tensorflow configs/runs/NAME.yaml key=value ...`.
 
 The same config, text, data order, schedule, optimizer and metrics as `accelerate launch -m train`, in one process, every step one
-XLA program. B sequences of a batch, R rows of an accumulation step, T tokens of a block, V vocabulary.
+XLA program. It keeps no checkpoints: a run that was stopped starts again.
+
+B sequences of a batch, R rows of an accumulation step, T tokens of a block, V vocabulary.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ def run(config: RunConfig) -> int:
     from train.run_folder import open_run
 
     unbuilt = {"train.precision=bf16": config.train.precision == "bf16", "train.tensorboard": config.train.tensorboard}
-    unbuilt |= {"train.existing=resume": config.train.existing == "resume"}
+    unbuilt |= {"train.existing=resume": config.train.existing == "resume", "train.compile=true": config.train.compile}
+    unbuilt |= {f"train.num_processes={config.train.num_processes}": config.train.num_processes not in (None, 1)}
     for name, asked in unbuilt.items():
         if asked:
             raise UserError(f"{name} is not built for TensorFlow yet; leave it out, or train with PyTorch")
@@ -47,6 +50,10 @@ def run(config: RunConfig) -> int:
     trainer = Trainer(config, corpus)
     seconds = trainer.train(folder.path)
     finish(trainer, folder.path, seconds)
+    if config.train.cross_check:
+        from train.cross_check import cross_check
+
+        return cross_check(folder.path, config.train.sample_prompt)
     return 0
 
 
@@ -151,7 +158,7 @@ def finish(trainer: Trainer, folder: Path, seconds: float) -> None:
     rows = read_metrics(folder)
     loss = next(row["validation_loss"] for row in reversed(rows) if "validation_loss" in row)
     speeds = sorted(row["tokens_per_second"] for row in rows if "tokens_per_second" in row)
-    summary = {
+    summary: dict[str, Any] = {
         "name": config.name,
         "validation_loss": loss,
         "perplexity": math.exp(min(loss, 700.0)),
@@ -166,6 +173,9 @@ def finish(trainer: Trainer, folder: Path, seconds: float) -> None:
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
     }
+    if config.expected:
+        difference = round(loss - config.expected.validation_loss, 6)
+        summary["expected"] = {**config.expected.model_dump(), "difference": difference}
     write_whole(folder, SUMMARY, lambda path: write_json(path, summary))
     print(json.dumps(summary, indent=2))
 

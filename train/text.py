@@ -130,7 +130,10 @@ def docstrings(path: Path) -> Iterator[str]:
 
 def read_hub(data: HubData) -> Text:
     """A dataset by its name on the hub, or a local folder that `datasets` reads. Each row is a document."""
-    if not Path(data.name).exists():
+    from huggingface_hub import constants
+
+    # Offline, `datasets` looks into its cache and fails at once.
+    if not Path(data.name).exists() and not constants.HF_HUB_OFFLINE:
         require_hub(f"the dataset {data.name!r} is to come from the hub", "use a local file: data.source=text data.path=FILE")
     from datasets import load_dataset
 
@@ -144,6 +147,8 @@ def read_hub(data: HubData) -> Text:
     if data.column not in rows.column_names:
         choices = ", ".join(rows.column_names)
         raise UserError(f"the dataset {data.name!r} has no column {data.column!r}; set data.column to one of: {choices}")
+    if not all(isinstance(document, str) for document in rows[data.column][:100]):
+        raise UserError(f"column {data.column!r} of the dataset {data.name!r} holds no text; set data.column")
     if held_out is not None:
         return Text(list(rows[data.column]), list(held_out[data.column]))
     documents = list(rows[data.column])

@@ -71,7 +71,8 @@ class Attention(Module):
         self.query = Linear(config.width, query_width, "query" in config.attention.bias)
         self.key = Linear(config.width, key_value_width, "key" in config.attention.bias)
         self.value = Linear(config.width, key_value_width, "value" in config.attention.bias)
-        self.output = Linear(query_width, config.width, "output" in config.attention.bias)
+        # Keras keeps the name `output` for itself, and would not save what stands under it.
+        self.output_ = Linear(query_width, config.width, "output" in config.attention.bias)
 
     def call(
         self,
@@ -89,7 +90,7 @@ class Attention(Module):
             query_BHTK, key_BGTK = rotate(query_BHTK, rotary), rotate(key_BGTK, rotary)
         key_BGSK, value_BGSK = (key_BGTK, value_BGTK) if cache is None else cache.update(key_BGTK, value_BGTK, start)
         mixed_BHTK = self.attend(query_BHTK, key_BGSK, value_BGSK, mask_B1TS, is_causal, self.scale, self.dropout)
-        return self.output(self.merge_heads(mixed_BHTK))
+        return self.output_(self.merge_heads(mixed_BHTK))
 
     def split_heads(self, hidden_BTI: tf.Tensor) -> tf.Tensor:
         batch, length, width = shape_of(hidden_BTI)

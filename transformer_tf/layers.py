@@ -115,7 +115,9 @@ class Decoder(Module):
         """What each token may see, or None with a flag for a whole sequence. A cache is read whole, its unwritten end masked."""
         key_length = length if cache is None else cache.max_length
         if attention_mask_BS is not None:
-            seen_BS = attention_mask_BS[:, :key_length]
+            # What a cache has room for beyond the mask is masked by causality.
+            room = key_length - shape_of(attention_mask_BS)[1]
+            seen_BS = tf.pad(attention_mask_BS, ((0, 0), (0, tf.maximum(room, 0))), constant_values=1)[:, :key_length]
             return causal_mask(length, key_length, start) & padding_mask(seen_BS), False
         if cache is not None:
             return causal_mask(length, key_length, start), False

@@ -10,8 +10,5 @@ import keras
 class Module(keras.layers.Layer):
     """A Keras layer that makes its weights in its constructor, so that there is nothing left to build at the first call."""
 
-    # Keras keeps this name for its functional models; here it is the projection out of attention.
-    output: Any = None
-
     def build(self, *shapes: Any, **more_shapes: Any) -> None:
         self.built = True

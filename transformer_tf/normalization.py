@@ -29,8 +29,10 @@ class LayerNorm(Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.epsilon = config.norm.epsilon
-        self.weight = self.add_weight(name="weight", shape=(config.width,), initializer="ones")
-        self.bias = self.add_weight(name="bias", shape=(config.width,), initializer="zeros") if config.norm.has_bias else None
+        self.weight = self.add_weight(name="weight", shape=(config.width,), initializer="ones", autocast=False)
+        self.bias = (
+            self.add_weight(name="bias", shape=(config.width,), initializer="zeros", autocast=False) if config.norm.has_bias else None
+        )
 
     def call(self, hidden_BTD: tf.Tensor) -> tf.Tensor:
         # Sums of squares need the range and the digits of float32, as PyTorch's kernel has inside.
@@ -45,7 +47,7 @@ class RMSNorm(Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.epsilon = config.norm.epsilon
-        self.weight = self.add_weight(name="weight", shape=(config.width,), initializer="ones")
+        self.weight = self.add_weight(name="weight", shape=(config.width,), initializer="ones", autocast=False)
 
     def call(self, hidden_BTD: tf.Tensor) -> tf.Tensor:
         wide = tf.float64 if hidden_BTD.dtype == tf.float64 else tf.float32

@@ -42,7 +42,7 @@ def _kinds(model: keras.Model) -> dict[str, str]:
 
 def _walk(path: str, layer: keras.layers.Layer) -> Iterator[tuple[str, keras.Variable]]:
     for attribute, value in vars(layer).items():
-        name = path + attribute
+        name = path + attribute.rstrip("_")
         if attribute.startswith("_"):
             continue
         if isinstance(value, keras.Variable):

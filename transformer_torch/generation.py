@@ -23,8 +23,8 @@ def generate(model: Transformer, input_ids: Any, attention_mask: Any = None, **s
     Result: integers (B, T + at most max_new_tokens). Raises UserError before anything is computed.
     """
     config, device = model.config, model.decoder.embeddings.token.weight.device
-    prompt_BT = np.asarray(input_ids)
-    attended_BT = None if attention_mask is None else np.asarray(attention_mask)
+    prompt_BT = on_host(input_ids)
+    attended_BT = None if attention_mask is None else on_host(attention_mask)
     generation = build(GenerationConfig, settings, "generate").complete(config)
     generation.check(config, prompt_BT, attended_BT)
     batch, length = prompt_BT.shape
@@ -71,3 +71,8 @@ def sample(logits_BV: torch.Tensor, generation: GenerationConfig, uniforms_B: to
     cumulative_BC = probabilities_BC.cumsum(-1)
     index_B1 = (cumulative_BC < uniforms_B[:, None] * cumulative_BC[:, -1:]).sum(-1, keepdim=True)
     return order_BV.gather(-1, index_B1)[:, 0]
+
+
+def on_host(ids: Any) -> np.ndarray:
+    """An array of what may be a tensor on any device."""
+    return ids.detach().cpu().numpy() if isinstance(ids, torch.Tensor) else np.asarray(ids)

@@ -18,15 +18,21 @@ def build_optimizer(model: nn.Module, optimizer: Optimizer) -> torch.optim.AdamW
     vectors = [parameter for parameter in parameters if parameter.ndim < 2]
     groups = [{"params": matrices, "weight_decay": optimizer.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     fused = all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
-    adamw = torch.optim.AdamW(
+    return torch.optim.AdamW(
         [group for group in groups if group["params"]],
         lr=optimizer.learning_rate,
         betas=(optimizer.beta1, optimizer.beta2),
         eps=optimizer.epsilon,
         fused=fused,
     )
-    for parameter in parameters if fused else ():
-        # Made now, the moments lie together; made at the first step, they lie between activations and break up the memory.
-        step = torch.zeros((), dtype=torch.float32, device=parameter.device)
-        adamw.state[parameter] = {"step": step, "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
-    return adamw
+
+
+def make_moments(adamw: torch.optim.Optimizer) -> None:
+    """Make the moving means now, when the optimizer has its final parameters, and not at its first step.
+
+    Made now they lie together; made later they lie between activations, and break up the memory.
+    """
+    for group in adamw.param_groups:
+        for parameter in group["params"] if group["fused"] else ():
+            step = torch.zeros((), dtype=torch.float32, device=parameter.device)
+            adamw.state[parameter] = {"step": step, "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}

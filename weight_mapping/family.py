@@ -102,7 +102,23 @@ class Family:
         source: dict[str, Any] = {"model_type": self.model_type, "architectures": [self.architecture(config)]}
         for entry in self.fields:
             _set(source, entry.source, self._write_field(entry, _get(values, entry.target)))
+        self._check_nothing_is_lost(values, source)
         return source
+
+    def _check_nothing_is_lost(self, values: dict[str, Any], source: dict[str, Any]) -> None:
+        """What Hugging Face would compute from `source` is what our config says; training settings may be lost."""
+        read = self.read_config(source, "config.json").model_dump()
+        filled = ModelConfig.model_validate(read)
+        read["attention"] |= {"num_key_value_heads": filled.num_key_value_heads, "head_size": filled.head_size}
+        for part in values:
+            if part in ("initialization", "dropout", "special_tokens"):
+                continue
+            ours, theirs = values[part], read[part]
+            for key in ours if isinstance(ours, dict) else (None,):
+                found, back = (ours, theirs) if key is None else (ours[key], theirs.get(key))
+                if found != back:
+                    name = part if key is None else f"{part}.{key}"
+                    raise UserError(f"family '{self.name}' has no place for {name}={found!r}: Hugging Face would take {back!r}")
 
     def architecture(self, config: ModelConfig) -> str:
         """Hugging Face's class for a config."""
@@ -128,7 +144,7 @@ class Family:
             if value not in entry.values:
                 raise UserError(f"{where}: {entry.source} is {value!r}, which is not built; built: {', '.join(map(str, entry.values))}")
             return entry.values[value]
-        return entry.read(value) if entry.read else value
+        return entry.read(value) if entry.read and value is not None else value
 
     def _write_field(self, entry: Field, value: Any) -> Any:
         if entry.values is not None:

@@ -103,6 +103,7 @@ def write_tensors(
     def flush() -> None:
         path = folder / f"shard-{len(temporary)}.safetensors"
         save_file(shards.pop(), str(path), metadata=dict(metadata or {"format": "pt"}))
+        path.chmod(0o644)  # safetensors writes for the owner only
         temporary.append(path)
 
     for name, array in tensors:

@@ -26,7 +26,11 @@ def local_folder(source: str | os.PathLike[str]) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=PATTERNS, local_files_only=True))
+        cached = Path(snapshot_download(name, allow_patterns=PATTERNS, local_files_only=True))
+        # Another program may have fetched the tokenizer alone.
+        if any(cached.glob("*.safetensors")):
+            return cached
+        raise ValueError
     except (LocalEntryNotFoundError, ValueError):
         require_hub(f"no folder {name}, and no model of that name in the cache", "name a local folder")
     try:

@@ -42,7 +42,7 @@ FAMILY = Family(
             read=lambda ids: tuple(ids) if isinstance(ids, list | tuple) else (ids,),
             write=lambda ids: ids[0] if len(ids) == 1 else list(ids) or None,
         ),
-        Field("pad_token_id", "special_tokens.pad", default=None),
+        Field("pad_token_id", "special_tokens.pad", default=None, read=lambda token: token if token >= 0 else None),
     ),
     constants={
         "architecture": "decoder",

@@ -1,0 +1,94 @@
+"""The TensorFlow model as Keras people use it. Equality with Hugging Face stands in tests/parity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from configs import UserError, load_model_config
+from transformer_tf import Transformer, load, save
+from transformer_tf.cache import Cache
+from transformer_tf.optimizer import AdamW
+
+CONFIG = load_model_config("llama-character", ["num_layers=2", "width=32", "feed_forward.width=48", "vocab_size=16", "max_length=12"])
+
+
+def batch() -> np.ndarray:
+    """Sequences that count upwards: a model that learns nothing stays at log(16) = 2.77."""
+    return (np.arange(13)[None] + np.arange(64)[:, None]) % 16
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_compile_and_fit(jit_compile: bool) -> None:
+    model = Transformer(CONFIG, seed=1)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer=AdamW(1e-2, 0.9, 0.99, 1e-8, 0.1), loss=loss, jit_compile=jit_compile)
+    history = model.fit(batch()[:, :-1], batch()[:, 1:], batch_size=16, epochs=6, verbose=0).history["loss"]
+    assert history[0] > 2.0
+    assert history[-1] < 0.5
+
+
+def test_graph_and_xla_give_what_eager_gives_at_any_length() -> None:
+    model = Transformer(CONFIG, seed=1)
+    graph = tf.function(model, input_signature=[tf.TensorSpec((None, None), tf.int64)])
+    compiled = tf.function(model, jit_compile=True)
+    for length in (1, 5, 12):
+        ids_BT = tf.constant(batch()[:3, :length])
+        for way in (graph, compiled):
+            np.testing.assert_allclose(way(ids_BT).numpy(), model(ids_BT).numpy(), atol=1e-6)
+
+
+def test_a_keras_archive_holds_the_model(tmp_path: Path) -> None:
+    model = Transformer(CONFIG, seed=1)
+    model.save_weights(tmp_path / "model.weights.h5")
+    other = Transformer.from_config(model.get_config())
+    other.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_array_equal(other(batch()[:, :12]).numpy(), model(batch()[:, :12]).numpy())
+
+
+def test_mixed_precision_keeps_weights_in_float32(tmp_path: Path) -> None:
+    save(Transformer(CONFIG, seed=1), tmp_path / "run")
+    expected = load(tmp_path / "run")(batch()[:, :12]).numpy()
+    mixed = Transformer(CONFIG, seed=1, dtype="mixed_bfloat16")
+    logits_BTV = mixed(batch()[:, :12])
+    assert logits_BTV.dtype == tf.bfloat16
+    assert {weight.dtype for weight in mixed.trainable_variables} == {"float32"}
+    np.testing.assert_allclose(tf.cast(logits_BTV, tf.float32).numpy(), expected, atol=0.01)
+
+
+def test_dropout_acts_in_training_alone() -> None:
+    model = Transformer(load_model_config("gpt2-character", ["dropout=0.5"]), seed=1)
+    ids_BT = np.arange(8)[None]
+    assert (model(ids_BT, training=True).numpy() != model(ids_BT, training=True).numpy()).any()
+    np.testing.assert_array_equal(model(ids_BT).numpy(), model(ids_BT).numpy())
+    with pytest.raises(UserError, match="gradient checkpointing with dropout"):
+        model.set_gradient_checkpointing()
+
+
+def test_a_mask_may_be_shorter_than_the_cache() -> None:
+    model, ids_BT = Transformer(CONFIG, seed=1), batch()[:2, :6]
+    cache = Cache(CONFIG, 2, 12, tf.float32)
+    model(ids_BT[:, :4], cache=cache)
+    found = model(ids_BT[:, 4:], np.ones((2, 6), np.int64), cache=cache)
+    np.testing.assert_allclose(found.numpy(), model(ids_BT).numpy()[:, 4:], atol=1e-6)
+
+
+def test_the_optimizer_decays_matrices_only() -> None:
+    matrix, vector = keras.Variable(np.ones((2, 2))), keras.Variable(np.ones(2))
+    AdamW(0.5, 0.9, 0.99, 1e-8, 0.1).apply([tf.zeros((2, 2)), tf.zeros(2)], [matrix, vector])
+    np.testing.assert_allclose(matrix.numpy(), 1 - 0.5 * 0.1)
+    np.testing.assert_array_equal(vector.numpy(), 1)
+
+
+def test_what_cannot_be_is_refused_in_one_line() -> None:
+    model = Transformer(CONFIG)
+    with pytest.raises(UserError, match=r"13 tokens are more than the model's max_length of 12"):
+        model(batch())
+    with pytest.raises(UserError, match="choose one of: plain"):
+        Transformer(CONFIG, attention="fused")
+    with pytest.raises(UserError, match="outside the vocabulary of 16"):
+        model.generate([[16]])

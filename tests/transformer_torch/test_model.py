@@ -1,0 +1,93 @@
+"""The PyTorch model by itself: initialisation, types, what it refuses. Equality with Hugging Face stands in tests/parity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from configs import UserError, load_model_config
+from transformer_torch import Transformer, cross_entropy, load, save
+from transformer_torch.normalization import LayerNorm, RMSNorm, plain_layer_norm, plain_rms_norm
+from transformer_torch.weights import named_weights
+
+GPT2 = load_model_config("gpt2-character", ["width=96", "feed_forward.width=384", "num_layers=8"])
+LLAMA = load_model_config("llama-character", ["num_layers=2"])
+
+
+def test_weights_start_as_gpt2s_do() -> None:
+    """N(0, 0.02), and the projections into the residual sum divided by sqrt(2 * 8) (GPT-2, 2.3)."""
+    weights = named_weights(Transformer(GPT2, seed=5))
+    for name, weight in weights.items():
+        if name.endswith("norm.weight"):
+            assert (weight == 1).all()
+        elif name.endswith("bias"):
+            assert (weight == 0).all()
+        else:
+            expected = 0.02 / 4 if name.endswith(("output.weight", "down.weight")) else 0.02
+            assert float(weight.std()) == pytest.approx(expected, rel=0.05), name
+
+
+def test_one_seed_gives_both_frameworks_the_same_weights() -> None:
+    import transformer_tf
+    from transformer_tf.weights import reader
+
+    read = reader(transformer_tf.Transformer(LLAMA, seed=5))
+    for name, weight in named_weights(Transformer(LLAMA, seed=5)).items():
+        np.testing.assert_array_equal(read(name), weight.detach().numpy())
+    assert not torch.equal(*(Transformer(LLAMA, seed=seed).decoder.embeddings.token.weight for seed in (5, 6)))
+
+
+def test_the_fused_norms_are_the_formulas() -> None:
+    hidden_BTD = torch.randn(3, 5, LLAMA.width, dtype=torch.float64)
+    layer_norm, rms_norm = LayerNorm(load_model_config("gpt2-character")).double(), RMSNorm(LLAMA).double()
+    for norm in (layer_norm, rms_norm):
+        for parameter in norm.parameters():
+            torch.nn.init.normal_(parameter)
+    plain = plain_layer_norm(hidden_BTD, layer_norm.weight, layer_norm.bias, layer_norm.epsilon)
+    torch.testing.assert_close(layer_norm(hidden_BTD), plain, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(rms_norm(hidden_BTD), plain_rms_norm(hidden_BTD, rms_norm.weight, rms_norm.epsilon), rtol=1e-12, atol=1e-12)
+
+
+def test_dropout_acts_in_training_alone() -> None:
+    model = Transformer(load_model_config("gpt2-character", ["dropout=0.5"]))
+    ids_BT = torch.arange(8)[None]
+    assert not torch.equal(model(ids_BT), model(ids_BT))
+    model.eval()
+    assert torch.equal(model(ids_BT), model(ids_BT))
+
+
+def test_ignored_labels_count_for_nothing() -> None:
+    logits_BTV, labels_BT = torch.randn(2, 3, 7), torch.tensor([[1, -100, 2], [-100, -100, 6]])
+    by_hand = -sum(logits_BTV[row, column].log_softmax(-1)[labels_BT[row, column]] for row, column in ((0, 0), (0, 2), (1, 2)))
+    torch.testing.assert_close(cross_entropy(logits_BTV, labels_BT), by_hand)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16", "float16"])
+def test_a_model_loads_in_the_type_that_is_asked_for(dtype: str, tmp_path: Path) -> None:
+    model = Transformer(LLAMA)
+    save(model, tmp_path / "run")
+    loaded = load(tmp_path / "run", dtype=dtype)
+    logits_BTV = loaded(torch.tensor([[1, 2, 3]]))
+    assert logits_BTV.dtype == getattr(torch, dtype)
+    torch.testing.assert_close(logits_BTV.float(), model(torch.tensor([[1, 2, 3]])), atol=0.02, rtol=0.02)
+
+
+def test_what_cannot_be_is_refused_in_one_line(tmp_path: Path) -> None:
+    model = Transformer(GPT2)
+    mistakes = {
+        "65 tokens are more than the model's max_length of 64": lambda: model(torch.zeros(1, 65, dtype=torch.long)),
+        "outside the vocabulary of 65": lambda: model.generate([[65]]),
+        "exceed the model's max_length": lambda: model.generate([[1] * 60], max_new_tokens=5),
+        "unknown key 'temprature'; did you mean 'temperature'": lambda: model.generate([[1]], temprature=1.0),
+        "pad prompts on the left": lambda: model.generate([[1, 2]], attention_mask=[[1, 0]]),
+        "choose one of: plain, fused": lambda: Transformer(GPT2, attention="flash"),
+        "no folder": lambda: load(tmp_path / "absent"),
+        "dtype='int3' is not known": lambda: load(tmp_path, dtype="int3"),
+    }
+    for message, mistake in mistakes.items():
+        with pytest.raises(UserError, match=r"^[^\n]*$") as error:
+            mistake()
+        assert message in str(error.value)
