@@ -64,13 +64,22 @@ def hugging_face() -> Built:
     return checked(step)
 
 
+def hugging_face_with_kept_memory() -> Built:
+    from train.memory import keep_freed_memory
+
+    keep_freed_memory()
+    return hugging_face()
+
+
 def pytorch(compiled: bool = False, bf16: bool = False) -> Builder:
     def build() -> Built:
         import torch
 
+        from train.memory import keep_freed_memory
         from transformer_torch import Transformer, cross_entropy
         from transformer_torch.optimizer import build_optimizer, make_moments
 
+        keep_freed_memory()
         model = Transformer(model_config())
         if compiled:
             model.compile()
@@ -115,6 +124,7 @@ def tensorflow() -> Built:
 
 BUILDERS: dict[str, Builder] = {
     "Hugging Face": hugging_face,
+    "Hugging Face, memory kept": hugging_face_with_kept_memory,
     "PyTorch": pytorch(),
     "PyTorch compiled": pytorch(compiled=True),
     "PyTorch bf16": pytorch(bf16=True),

@@ -17,6 +17,7 @@ from train import checkpoints
 from train.batches import IGNORED, check_divides, share
 from train.data import Corpus
 from train.launch import check_wrapped
+from train.memory import keep_freed_memory
 from train.metrics import MetricsLog
 from train.optimization import set_learning_rate
 from train.progress import ProgressDisplay
@@ -33,6 +34,8 @@ class Trainer:
     def __init__(self, config: RunConfig, accelerator: Accelerator, corpus: Corpus, run: RunFolder) -> None:
         self.config, self.accelerator, self.corpus, self.run = config, accelerator, corpus, run
         check_divides(config.train.batch_size, accelerator.num_processes, config.train.accumulation_steps)
+        if accelerator.device.type == "cpu":
+            keep_freed_memory()
         # Every process drops out other values; the weights come from the config's seed alone.
         torch.manual_seed(config.seed * 1000 + accelerator.process_index)
         self.plain = Transformer(config.model, seed=config.seed).to(accelerator.device)
