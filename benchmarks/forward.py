@@ -131,10 +131,24 @@ def fill_keras_hub(backbone: Any, arrays: dict[str, np.ndarray], layers: int, he
     backbone.layer_norm.beta.assign(arrays["decoder.norm.bias"])
 
 
+def memory_kept(build: Builder) -> Builder:
+    """The same, with glibc told to keep freed arrays for the next pass, as the training loop does."""
+
+    def build_with_memory_kept() -> Built:
+        from train.memory import keep_freed_memory
+
+        keep_freed_memory()
+        return build()
+
+    return build_with_memory_kept
+
+
 BUILDERS: dict[str, Builder] = {
     "Hugging Face": hugging_face(),
     "Hugging Face compiled": hugging_face(compiled=True),
+    "Hugging Face compiled, memory kept": memory_kept(hugging_face(compiled=True)),
     "PyTorch": pytorch(),
+    "PyTorch, memory kept": memory_kept(pytorch()),
     "PyTorch compiled": pytorch(compiled=True),
     "TensorFlow XLA": tensorflow,
 }
