@@ -19,7 +19,6 @@ from train.data import Corpus
 from train.launch import check_wrapped
 from train.memory import keep_freed_memory
 from train.metrics import MetricsLog
-from train.optimization import set_learning_rate
 from train.progress import ProgressDisplay
 from train.run_folder import RunFolder
 from train.schedule import learning_rate
@@ -134,7 +133,8 @@ class Trainer:
                 accelerator.backward(part_loss * accelerator.num_processes)
             loss += part_loss.detach()
         norm = accelerator.clip_grad_norm_(self.model.parameters(), self.config.optimizer.clip or math.inf)
-        set_learning_rate(self.optimizer, rate)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad()
         return loss, norm
@@ -149,13 +149,13 @@ class Trainer:
         for inputs_RT, labels_RT in self.corpus.validation.batches(self.accelerator.process_index, self.accelerator.num_processes):
             total += cross_entropy(model(self.to_device(inputs_RT)), self.to_device(labels_RT)).cpu()
         model.train()
-        if self.accelerator.num_processes > 1 and self.accelerator.device.type == "cuda":
-            total = total.to(self.accelerator.device)
         return self.sum(total) / self.corpus.validation.targets
 
     def sum(self, value: torch.Tensor) -> float:
         """The sum over all processes."""
-        return float(self.accelerator.reduce(value, "sum")) if self.accelerator.num_processes > 1 else float(value)
+        if self.accelerator.num_processes == 1:
+            return float(value)
+        return float(self.accelerator.reduce(value.to(self.accelerator.device), "sum"))
 
     def to_device(self, array: np.ndarray) -> torch.Tensor:
         tensor = torch.from_numpy(array)

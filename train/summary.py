@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import platform
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from torch import nn
 from configs import RunConfig
 from train.checkpoints import whole_weights
 from train.data import Corpus
-from train.metrics import read_metrics
+from train.figures import figures
 from train.plot import plot
 from train.run_folder import SUMMARY, RunFolder, write_all_whole, write_whole
 from train.tokenization import TextTokenizer
@@ -33,36 +32,20 @@ def finish(config: RunConfig, accelerator: Accelerator, corpus: Corpus, run: Run
         write_all_whole(run.path, lambda folder: write_run(folder, config.model, lambda name: weights[name].numpy()))
         write_all_whole(run.path, corpus.tokenizer.save)
         write_whole(run.path, "loss.png", lambda path: plot([run.path], path))
-        summary = summarize(config, accelerator, run.path, seconds, sum(weight.numel() for weight in weights.values()))
+        summary = summarize(config, accelerator, run.path, seconds)
         write_whole(run.path, SUMMARY, lambda path: write_json(path, summary))
     accelerator.wait_for_everyone()
 
 
-def summarize(config: RunConfig, accelerator: Accelerator, folder: Path, seconds: float, parameters: int) -> dict[str, Any]:
+def summarize(config: RunConfig, accelerator: Accelerator, folder: Path, seconds: float) -> dict[str, Any]:
     """The figures of the run, for people and for programs."""
-    rows = read_metrics(folder)
-    loss = next(row["validation_loss"] for row in reversed(rows) if "validation_loss" in row)
-    speeds = sorted(row["tokens_per_second"] for row in rows if "tokens_per_second" in row)
-    summary: dict[str, Any] = {
-        "name": config.name,
-        "validation_loss": loss,
-        "perplexity": math.exp(min(loss, 700.0)),
-        "seed": config.seed,
-        "parameters": parameters,
-        "steps": config.train.max_steps,
-        "tokens": config.train.max_steps * config.train.batch_size * config.block_size,
-        "tokens_per_second": speeds[len(speeds) // 2],
-        "seconds": round(seconds, 1),
+    precision = str(accelerator.mixed_precision)
+    return figures(config, folder, seconds) | {
         "processes": accelerator.num_processes,
-        "precision": {"no": "float32"}.get(str(accelerator.mixed_precision), str(accelerator.mixed_precision)),
+        "precision": {"no": "float32"}.get(precision, precision),
         "hardware": hardware(accelerator),
-        "python": platform.python_version(),
         "torch": torch.__version__,
     }
-    if config.expected:
-        difference = loss - config.expected.validation_loss
-        summary["expected"] = {**config.expected.model_dump(), "difference": round(difference, 6)}
-    return summary
 
 
 def hardware(accelerator: Accelerator) -> str:

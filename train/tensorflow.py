@@ -12,7 +12,6 @@ import argparse
 import json
 import math
 import os
-import platform
 import sys
 import time
 from pathlib import Path
@@ -145,37 +144,21 @@ def finish(trainer: Trainer, folder: Path, seconds: float) -> None:
     """Make the run's folder complete, and say what is in it."""
     import tensorflow as tf
 
-    from train.metrics import read_metrics
+    from train.figures import figures
     from train.plot import plot
     from train.run_folder import SUMMARY, write_all_whole, write_whole
     from transformer_tf.weights import reader
-    from weight_mapping import canonical_tensors, write_json, write_run
+    from weight_mapping import write_json, write_run
 
     config = trainer.config
     write_all_whole(folder, lambda path: write_run(path, config.model, reader(trainer.model)))
     write_all_whole(folder, trainer.corpus.tokenizer.save)
     write_whole(folder, "loss.png", lambda path: plot([folder], path))
-    rows = read_metrics(folder)
-    loss = next(row["validation_loss"] for row in reversed(rows) if "validation_loss" in row)
-    speeds = sorted(row["tokens_per_second"] for row in rows if "tokens_per_second" in row)
-    summary: dict[str, Any] = {
-        "name": config.name,
-        "validation_loss": loss,
-        "perplexity": math.exp(min(loss, 700.0)),
-        "seed": config.seed,
-        "parameters": sum(math.prod(tensor.shape) for tensor in canonical_tensors(config.model)),
-        "steps": config.train.max_steps,
-        "tokens": config.train.max_steps * config.train.batch_size * config.block_size,
-        "tokens_per_second": speeds[len(speeds) // 2],
-        "seconds": round(seconds, 1),
+    summary = figures(config, folder, seconds) | {
         "precision": "float32",
         "devices": [device.name for device in tf.config.list_logical_devices()],
-        "python": platform.python_version(),
         "tensorflow": tf.__version__,
     }
-    if config.expected:
-        difference = round(loss - config.expected.validation_loss, 6)
-        summary["expected"] = {**config.expected.model_dump(), "difference": difference}
     write_whole(folder, SUMMARY, lambda path: write_json(path, summary))
     print(json.dumps(summary, indent=2))
 

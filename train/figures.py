@@ -1,0 +1,35 @@
+"""The figures of a finished run that do not depend on the framework."""
+
+from __future__ import annotations
+
+import math
+import platform
+from pathlib import Path
+from typing import Any
+
+from configs import RunConfig
+from train.metrics import read_metrics
+from weight_mapping import canonical_tensors
+
+
+def figures(config: RunConfig, folder: Path, seconds: float) -> dict[str, Any]:
+    """What the run's metrics and config say at its end; times are in seconds, losses in nats per token."""
+    rows = read_metrics(folder)
+    loss = next(row["validation_loss"] for row in reversed(rows) if "validation_loss" in row)
+    speeds = sorted(row["tokens_per_second"] for row in rows if "tokens_per_second" in row)
+    found: dict[str, Any] = {
+        "name": config.name,
+        "validation_loss": loss,
+        "perplexity": math.exp(min(loss, 700.0)),
+        "seed": config.seed,
+        "parameters": sum(math.prod(tensor.shape) for tensor in canonical_tensors(config.model)),
+        "steps": config.train.max_steps,
+        "tokens": config.train.max_steps * config.train.batch_size * config.block_size,
+        "tokens_per_second": speeds[len(speeds) // 2],
+        "seconds": round(seconds, 1),
+        "python": platform.python_version(),
+    }
+    if config.expected:
+        difference = loss - config.expected.validation_loss
+        found["expected"] = {**config.expected.model_dump(), "difference": round(difference, 6)}
+    return found
