@@ -26,7 +26,7 @@ class PyTorch:
 
     @torch.no_grad()
     def hidden_states(self, input_ids: np.ndarray, attention_mask: np.ndarray | None = None) -> list[np.ndarray]:
-        return [state.numpy() for state in self.model.hidden_states(torch.from_numpy(input_ids), _tensor(attention_mask))]
+        return [state.numpy() for state in self.model.hidden_states(torch.from_numpy(input_ids), _tensor(attention_mask)).values()]
 
     @torch.no_grad()
     def step_by_step(self, input_ids: np.ndarray) -> np.ndarray:

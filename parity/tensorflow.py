@@ -25,7 +25,7 @@ class TensorFlow:
         return self.model(tf.constant(input_ids), _tensor(attention_mask), _tensor(position_ids)).numpy()
 
     def hidden_states(self, input_ids: np.ndarray, attention_mask: np.ndarray | None = None) -> list[np.ndarray]:
-        return [state.numpy() for state in self.model.hidden_states(tf.constant(input_ids), _tensor(attention_mask))]
+        return [state.numpy() for state in self.model.hidden_states(tf.constant(input_ids), _tensor(attention_mask)).values()]
 
     def step_by_step(self, input_ids: np.ndarray) -> np.ndarray:
         cache = Cache(self.model.config, input_ids.shape[0], input_ids.shape[1], tf.as_dtype(self.model.compute_dtype))

@@ -72,10 +72,10 @@ class Decoder(Module):
         attention_mask_BS: tf.Tensor | None = None,
         position_ids_BT: tf.Tensor | None = None,
         cache: Cache | None = None,
-        hidden_states: list[tf.Tensor] | None = None,
+        hidden_states: dict[str, tf.Tensor] | None = None,
         training: bool | None = None,
     ) -> tf.Tensor:
-        """Hidden states B, T, D after the last layer. A list given as `hidden_states` receives those of every layer too."""
+        """Hidden states B, T, D after the last layer. A mapping given as `hidden_states` receives those of every layer too."""
         length = shape_of(input_ids_BT)[1]
         start = cache.length if cache is not None else 0
         # In a graph the numbers may not be known; whoever builds it checks them.
@@ -86,9 +86,9 @@ class Decoder(Module):
         mask_B1TS, is_causal = self.mask(length, start, attention_mask_BS, cache)
         hidden_BTD = self.embeddings(input_ids_BT, position_ids_BT)
         rotary = self.rotary(position_ids_BT) if self.rotary is not None else None
+        if hidden_states is not None:
+            hidden_states["decoder.embeddings"] = hidden_BTD
         for index, layer in enumerate(self.layers):
-            if hidden_states is not None:
-                hidden_states.append(hidden_BTD)
             layer_cache = cache.layers[index] if cache is not None else None
             inputs: dict[str, Any] = {
                 "mask_B1TS": mask_B1TS,
@@ -101,12 +101,14 @@ class Decoder(Module):
                 hidden_BTD = checkpoint(layer, hidden_BTD, **inputs)
             else:
                 hidden_BTD = layer(hidden_BTD, **inputs)
+            if hidden_states is not None:
+                hidden_states[f"decoder.layers.{index}"] = hidden_BTD
         if cache is not None:
             cache.length = start + length
         if self.norm is not None:
             hidden_BTD = self.norm(hidden_BTD)
         if hidden_states is not None:
-            hidden_states.append(hidden_BTD)
+            hidden_states[f"decoder.layers.{len(self.layers) - 1}"] = hidden_BTD
         return hidden_BTD
 
     def mask(

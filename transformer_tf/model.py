@@ -59,10 +59,10 @@ class Transformer(keras.Model):
 
     def hidden_states(
         self, input_ids: tf.Tensor, attention_mask: tf.Tensor | None = None, position_ids: tf.Tensor | None = None
-    ) -> list[tf.Tensor]:
-        """The input of every layer and the output of the last norm, each (B, T, D): Hugging Face's `output_hidden_states`."""
-        hidden_states: list[tf.Tensor] = []
-        # Keras would hand a copy of the list to `call`.
+    ) -> dict[str, tf.Tensor]:
+        """What enters the first layer and what leaves each, the last one after the final norm: (B, T, D) each, by name."""
+        hidden_states: dict[str, tf.Tensor] = {}
+        # Keras would hand a copy of the mapping to `call`.
         self.decoder.call(input_ids, attention_mask, position_ids, None, hidden_states)
         return hidden_states
 

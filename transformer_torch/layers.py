@@ -72,9 +72,9 @@ class Decoder(nn.Module):
         attention_mask_BS: torch.Tensor | None = None,
         position_ids_BT: torch.Tensor | None = None,
         cache: Cache | None = None,
-        hidden_states: list[torch.Tensor] | None = None,
+        hidden_states: dict[str, torch.Tensor] | None = None,
     ) -> torch.Tensor:
-        """Hidden states B, T, D after the last layer. A list given as `hidden_states` receives those of every layer too."""
+        """Hidden states B, T, D after the last layer. A mapping given as `hidden_states` receives those of every layer too."""
         length, device = input_ids_BT.shape[1], input_ids_BT.device
         start = cache.length if cache is not None else 0
         if start + length > self.max_length:
@@ -84,9 +84,9 @@ class Decoder(nn.Module):
         mask_B1TS, is_causal = self.mask(length, start, attention_mask_BS, device)
         hidden_BTD = self.embeddings(input_ids_BT, position_ids_BT)
         rotary = self.rotary(position_ids_BT) if self.rotary is not None else None
+        if hidden_states is not None:
+            hidden_states["decoder.embeddings"] = hidden_BTD
         for index, layer in enumerate(self.layers):
-            if hidden_states is not None:
-                hidden_states.append(hidden_BTD)
             layer_cache = cache.layers[index] if cache is not None else None
             inputs: dict[str, Any] = {
                 "mask_B1TS": mask_B1TS,
@@ -99,12 +99,14 @@ class Decoder(nn.Module):
                 hidden_BTD = checkpoint(layer, hidden_BTD, use_reentrant=False, **inputs)
             else:
                 hidden_BTD = layer(hidden_BTD, **inputs)
+            if hidden_states is not None:
+                hidden_states[f"decoder.layers.{index}"] = hidden_BTD
         if cache is not None:
             cache.length = start + length
         if self.norm is not None:
             hidden_BTD = self.norm(hidden_BTD)
         if hidden_states is not None:
-            hidden_states.append(hidden_BTD)
+            hidden_states[f"decoder.layers.{len(self.layers) - 1}"] = hidden_BTD
         return hidden_BTD
 
     def mask(

@@ -54,9 +54,9 @@ class Transformer(nn.Module):
 
     def hidden_states(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, position_ids: torch.Tensor | None = None
-    ) -> list[torch.Tensor]:
-        """The input of every layer and the output of the last norm, each (B, T, D): Hugging Face's `output_hidden_states`."""
-        hidden_states: list[torch.Tensor] = []
+    ) -> dict[str, torch.Tensor]:
+        """What enters the first layer and what leaves each, the last one after the final norm: (B, T, D) each, by name."""
+        hidden_states: dict[str, torch.Tensor] = {}
         self.decoder(input_ids, attention_mask, position_ids, None, hidden_states)
         return hidden_states
 
