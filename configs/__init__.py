@@ -5,7 +5,7 @@ from configs.generation import GenerationConfig
 from configs.model import ModelConfig
 from configs.reading import build, dump, load_model_config, load_run_config
 from configs.run import RunConfig
-from configs.tables import rotary_tables, sinusoidal_table
+from configs.tables import dynamic_frequencies, relative_buckets, rotary_frequencies, rotary_tables, sinusoidal_table
 
 __all__ = [
     "GenerationConfig",
@@ -14,9 +14,12 @@ __all__ = [
     "UserError",
     "build",
     "dump",
+    "dynamic_frequencies",
     "load_model_config",
     "load_run_config",
     "nearest",
+    "relative_buckets",
+    "rotary_frequencies",
     "rotary_tables",
     "run_command",
     "sinusoidal_table",

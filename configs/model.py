@@ -53,7 +53,8 @@ class LinearScaling(Config):
 
 
 class DynamicScaling(Config):
-    """The base grows with sequences longer than `original_max_length`, default the model's max_length."""
+    """The base grows with sequences longer than `original_max_length`; where that is left out, it is the model's max_length, and
+    positions go on to `factor` times that ("NTK-aware" scaling, in YaRN, Peng et al. 2023, 3.1 and 3.3)."""
 
     kind: Literal["dynamic"] = "dynamic"
     factor: PositiveFloat
@@ -71,7 +72,11 @@ class Llama3Scaling(Config):
 
 
 class YarnScaling(Config):
-    """As in llama3, the borders given in turns over `original_max_length`, and a factor on the attention (Peng et al. 2023)."""
+    """As in llama3, straight over the pairs between the two that make `beta_fast` and `beta_slow` turns over `original_max_length`
+    (default the model's max_length), and a factor on cosines and sines, default 0.1 ln(factor) + 1 (YaRN, Peng et al. 2023).
+
+    truncate: the two pairs are rounded outwards to whole ones.
+    """
 
     kind: Literal["yarn"] = "yarn"
     factor: PositiveFloat
@@ -79,6 +84,7 @@ class YarnScaling(Config):
     beta_fast: PositiveFloat = 32.0
     beta_slow: PositiveFloat = 1.0
     attention_factor: PositiveFloat | None = None
+    truncate: bool = True
 
 
 # How rotary frequencies are stretched to a longer context than they were trained on.
@@ -100,7 +106,10 @@ class RotaryPositions(Config):
 
 
 class RelativePositions(Config):
-    """A trained bias for each head and each bucket of distances (T5, Raffel et al. 2020, 2.1)."""
+    """A trained bias for each head and each bucket of distances (T5, Raffel et al. 2020, 2.1).
+
+    num_buckets: in an encoder half for each direction. max_distance: from here on, all distances share the last bucket.
+    """
 
     kind: Literal["relative"] = "relative"
     num_buckets: PositiveInt = 32

@@ -1,22 +1,89 @@
-"""Tables of fixed numbers that both frameworks share to the last bit: computed once, in NumPy, in float64."""
+"""Tables of fixed numbers that both frameworks share to the last bit: computed once, in NumPy.
+
+N longest length, R rotary pairs, D model width.
+"""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from configs.model import ModelConfig, RotaryPositions
+from configs.errors import UserError
+from configs.model import DynamicScaling, LinearScaling, Llama3Scaling, ModelConfig, RelativePositions, RotaryPositions, YarnScaling
 
 
-def rotary_tables(config: ModelConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines and sines of the angles position * base ** (-2 i / K), each of shape (max_length, rotary size / 2).
+def rotary_tables(config: ModelConfig, windowed: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines and sines of the angles position * frequency, times the scaling's factor, each of shape (max_length, R).
 
-    RoFormer (Su et al. 2021), equation 15.
+    windowed: those of the sliding-window layers. They hold for dynamic scaling only in calls of up to its original length.
     """
-    assert isinstance(config.positions, RotaryPositions)
-    size = config.rotary_size
-    frequencies_R = config.positions.base ** (-np.arange(0, size, 2, dtype=np.float64) / size)
+    frequencies_R, factor = rotary_frequencies(config, windowed)
     angles_NR = np.arange(config.max_length, dtype=np.float64)[:, None] * frequencies_R
-    return np.cos(angles_NR), np.sin(angles_NR)
+    return factor * np.cos(angles_NR), factor * np.sin(angles_NR)
+
+
+def rotary_frequencies(config: ModelConfig, windowed: bool = False) -> tuple[np.ndarray, float]:
+    """How far each pair turns from one position to the next, shape (R,), and the factor on cosines and sines.
+
+    RoFormer (Su et al. 2021), equation 15, and the scaling. Dynamic scaling leaves them as they are up to its original length.
+    """
+    positions = config.positions
+    assert isinstance(positions, RotaryPositions)
+    if windowed and positions.window_base is not None:
+        return _unscaled_frequencies(positions.window_base, config.rotary_size), 1.0
+    frequencies_R, scaling = _unscaled_frequencies(positions.base, config.rotary_size), positions.scaling
+    if isinstance(scaling, LinearScaling):
+        return frequencies_R / scaling.factor, 1.0
+    if isinstance(scaling, Llama3Scaling):
+        return _blend(frequencies_R, scaling.factor, _llama3_share(frequencies_R, scaling)), 1.0
+    if isinstance(scaling, YarnScaling):
+        share_R = _yarn_share(scaling, positions.base, config.rotary_size, scaling.original_max_length or config.max_length)
+        return _blend(frequencies_R, scaling.factor, share_R), _yarn_attention_factor(scaling)
+    return frequencies_R, 1.0
+
+
+def dynamic_frequencies(config: ModelConfig) -> np.ndarray:
+    """Row n - 1: the frequencies of dynamic scaling in a call whose longest position is n - 1, for all positions of that call.
+
+    Shape (N, R). N is max_length; where no original_max_length is set, max_length is that, and N is `factor` times as long.
+    """
+    positions = config.positions
+    assert isinstance(positions, RotaryPositions)
+    assert isinstance(positions.scaling, DynamicScaling)
+    size, factor = config.rotary_size, positions.scaling.factor
+    if size == 2:
+        raise UserError("positions.scaling.kind='dynamic' stretches pairs by size / (size - 2), and size is 2; turn 4 values or more")
+    original = positions.scaling.original_max_length or config.max_length
+    longest = max(config.max_length, 0 if positions.scaling.original_max_length else int(config.max_length * factor))
+    lengths_N = np.maximum(np.arange(1, longest + 1, dtype=np.float64), original)
+    bases_N = positions.base * (factor * lengths_N / original - (factor - 1)) ** (size / (size - 2))
+    return _unscaled_frequencies(bases_N[:, None], size)
+
+
+def relative_buckets(config: ModelConfig, bidirectional: bool) -> np.ndarray:
+    """The bucket of each key position minus query position, from -max_distance to max_distance; farther ones share the end's.
+
+    T5 (Raffel et al. 2020), 2.1: half of the buckets are for one distance each, the others grow with its logarithm; bidirectional:
+    half of all for keys that come later, which share bucket 0 otherwise. Shape (2 max_distance + 1,), int64.
+    """
+    assert isinstance(config.positions, RelativePositions)
+    max_distance = config.positions.max_distance
+    num_buckets = config.positions.num_buckets // 2 if bidirectional else config.positions.num_buckets
+    num_exact = num_buckets // 2
+    if not 0 < num_exact < max_distance:
+        raise UserError(
+            f"positions.max_distance={max_distance} is not more than the {num_exact} distances that have a bucket of their own "
+            f"with positions.num_buckets={config.positions.num_buckets}; both must be more than 0"
+        )
+    distances = np.arange(num_exact, max_distance + 1)
+    # In float32 as T5 was trained, since a distance on a border turns on it; the logarithm rounds alike on all machines.
+    logarithms = np.log((distances / num_exact).astype(np.float32), dtype=np.float64).astype(np.float32)
+    steps = logarithms / np.float32(math.log(max_distance / num_exact)) * np.float32(num_buckets - num_exact)
+    farther = np.minimum(num_exact + steps.astype(np.int64), num_buckets - 1)
+    earlier = np.concatenate([np.arange(num_exact), farther])
+    later = num_buckets + earlier if bidirectional else np.zeros_like(earlier)
+    return np.concatenate([earlier[:0:-1], [0], later[1:]])
 
 
 def sinusoidal_table(config: ModelConfig) -> np.ndarray:
@@ -30,3 +97,44 @@ def sinusoidal_table(config: ModelConfig) -> np.ndarray:
     if getattr(config.positions, "layout", "interleaved") == "halves":
         return np.concatenate([sines_NR, cosines_NR], axis=1)[:, :width]
     return np.stack([sines_NR, cosines_NR], axis=2).reshape(config.max_length, -1)[:, :width]
+
+
+def _unscaled_frequencies(base: float | np.ndarray, size: int) -> np.ndarray:
+    """base ** (-2 i / size) for each pair i."""
+    return base ** (-np.arange(0, size, 2, dtype=np.float64) / size)
+
+
+def _blend(frequencies_R: np.ndarray, factor: float, share_R: np.ndarray) -> np.ndarray:
+    """Kept where the share is 1, divided by `factor` where it is 0."""
+    return (1 - share_R) * frequencies_R / factor + share_R * frequencies_R
+
+
+def _llama3_share(frequencies_R: np.ndarray, scaling: Llama3Scaling) -> np.ndarray:
+    """Straight from 0 at `low_frequency_factor` turns over the original length to 1 at `high_frequency_factor`."""
+    turns_R = scaling.original_max_length * frequencies_R / (2 * math.pi)
+    low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
+    if low >= high:
+        raise UserError(
+            f"positions.scaling.low_frequency_factor={low} is not less than high_frequency_factor={high}; frequencies are blended between"
+        )
+    return np.clip((turns_R - low) / (high - low), 0, 1)
+
+
+def _yarn_share(scaling: YarnScaling, base: float, size: int, original: int) -> np.ndarray:
+    """Straight from 1 at the pair that makes `beta_fast` turns over the original length to 0 at that of `beta_slow` (YaRN, 3.2)."""
+    low, high = (
+        size * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(base)) for turns in (scaling.beta_fast, scaling.beta_slow)
+    )
+    if scaling.truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, size - 1)
+    # As Hugging Face does where both borders are one pair.
+    width = high - low or 0.001
+    return 1 - np.clip((np.arange(size // 2) - low) / width, 0, 1)
+
+
+def _yarn_attention_factor(scaling: YarnScaling) -> float:
+    """0.1 ln(factor) + 1 (YaRN, equation 22), unless it is given."""
+    if scaling.attention_factor is not None:
+        return scaling.attention_factor
+    return 0.1 * math.log(scaling.factor) + 1.0 if scaling.factor > 1 else 1.0
