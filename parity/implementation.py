@@ -1,32 +1,41 @@
-"""What every implementation can be asked, in NumPy arrays and canonical names. B batch, T length, D width, V vocabulary."""
+"""What every implementation can be asked, in NumPy arrays and canonical names. B batch, T length, D width, C classes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from configs.run import Optimizer
 
+# What goes into a model, under Hugging Face's names: input_ids, attention_mask, pixel_values, decoder_input_ids, ...
+Inputs: TypeAlias = Mapping[str, np.ndarray]
+
 
 class Implementation(Protocol):
+    """One loss for every model: the mean cross-entropy of what comes out, its last axis taken as scores, against integer labels of
+    the axes before it; labels of -100 count for nothing."""
+
     name: str
 
-    def logits(self, input_ids: np.ndarray, attention_mask: np.ndarray | None = None, position_ids: np.ndarray | None = None) -> np.ndarray:
-        """Logits (B, T, V) for ids (B, T)."""
+    def logits(self, inputs: Inputs) -> np.ndarray:
+        """What comes out: a head's scores (B, T, C) or (B, C), else the pooler's vectors (B, D), else hidden states (B, T, D)."""
 
-    def hidden_states(self, input_ids: np.ndarray, attention_mask: np.ndarray | None = None) -> list[np.ndarray]:
-        """The input of every layer and the last norm's output, each (B, T, D)."""
+    def hidden_states(self, inputs: Inputs) -> dict[str, np.ndarray]:
+        """What enters the first layer of each stack and what leaves each layer, the last one after the final norm: (B, T, D) each.
 
-    def step_by_step(self, input_ids: np.ndarray) -> np.ndarray:
-        """Logits (B, T, V) computed one token at a time with a key/value cache."""
+        By name, in the order of computation: ``encoder.embeddings``, ``encoder.layers.0``, ..., ``decoder.embeddings``, ...
+        """
 
-    def gradients(self, input_ids: np.ndarray) -> dict[str, np.ndarray]:
-        """The gradient of the next-token loss (a mean over targets) by canonical name."""
+    def step_by_step(self, inputs: Inputs) -> np.ndarray:
+        """`logits` of a language model, computed one token at a time with a key/value cache."""
 
-    def train(self, batches: Sequence[np.ndarray], optimizer: Optimizer) -> tuple[list[float], dict[str, np.ndarray]]:
-        """One optimizer step on each batch of ids: the loss before each, and the weights after all, by canonical name."""
+    def gradients(self, inputs: Inputs, labels: np.ndarray) -> dict[str, np.ndarray]:
+        """The gradient of the loss by canonical name."""
 
-    def generate(self, input_ids: np.ndarray, attention_mask: np.ndarray | None, **settings: Any) -> np.ndarray:
-        """Ids of the prompts and what follows them."""
+    def train(self, batches: Sequence[tuple[Inputs, np.ndarray]], optimizer: Optimizer) -> tuple[list[float], dict[str, np.ndarray]]:
+        """One optimizer step on each batch of inputs and labels: the loss before each, and the weights after all, by canonical name."""
+
+    def generate(self, inputs: Inputs, **settings: Any) -> np.ndarray:
+        """Ids of the prompts and what follows them; of what a decoder writes where there is an encoder."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from configs.run import Optimizer
+from parity.implementation import Inputs
 from transformer_torch import Transformer, cross_entropy
 from transformer_torch.cache import Cache
 from transformer_torch.optimizer import build_optimizer
@@ -21,44 +22,56 @@ class PyTorch:
         self.model = model
 
     @torch.no_grad()
-    def logits(self, input_ids: np.ndarray, attention_mask: np.ndarray | None = None, position_ids: np.ndarray | None = None) -> np.ndarray:
-        return self.model(torch.from_numpy(input_ids), _tensor(attention_mask), _tensor(position_ids)).numpy()
+    def logits(self, inputs: Inputs) -> np.ndarray:
+        return self.model(**_tensors(inputs)).numpy()
 
     @torch.no_grad()
-    def hidden_states(self, input_ids: np.ndarray, attention_mask: np.ndarray | None = None) -> list[np.ndarray]:
-        return [state.numpy() for state in self.model.hidden_states(torch.from_numpy(input_ids), _tensor(attention_mask)).values()]
+    def hidden_states(self, inputs: Inputs) -> dict[str, np.ndarray]:
+        return {name: state.numpy() for name, state in self.model.hidden_states(**_tensors(inputs)).items()}
 
     @torch.no_grad()
-    def step_by_step(self, input_ids: np.ndarray) -> np.ndarray:
-        weight = self.model.decoder.embeddings.token.weight
-        cache = Cache(self.model.config, input_ids.shape[0], input_ids.shape[1], weight.dtype, weight.device)
-        ids_BT = torch.from_numpy(input_ids)
-        steps = [self.model(ids_BT[:, position : position + 1], cache=cache) for position in range(ids_BT.shape[1])]
+    def step_by_step(self, inputs: Inputs) -> np.ndarray:
+        tensors = _tensors(inputs)
+        own = "input_ids"
+        if self.model.config.architecture == "encoder_decoder":
+            own = "decoder_input_ids"
+            tensors["encoded"] = self.model.encoder(tensors.pop("input_ids"), tensors.get("attention_mask"))
+        ids_BT = tensors.pop(own)
+        batch, length = ids_BT.shape
+        positions_BT = tensors.pop("position_ids", None)
+        weight = next(self.model.parameters())
+        cache = Cache(self.model.config, batch, length, weight.dtype, weight.device)
+        steps = []
+        for step in range(length):
+            if positions_BT is not None:
+                tensors["position_ids"] = positions_BT[:, step : step + 1]
+            steps.append(self.model(**tensors, **{own: ids_BT[:, step : step + 1]}, cache=cache))
         return torch.cat(steps, 1).numpy()
 
-    def _loss(self, input_ids: np.ndarray) -> torch.Tensor:
-        ids_BT = torch.from_numpy(input_ids)
-        return cross_entropy(self.model(ids_BT)[:, :-1], ids_BT[:, 1:]) / ids_BT[:, 1:].numel()
+    def _loss(self, inputs: Inputs, labels: np.ndarray) -> torch.Tensor:
+        logits_BTC = self.model(**_tensors(inputs))
+        labels_1N = torch.from_numpy(labels).reshape(1, -1)
+        return cross_entropy(logits_BTC.reshape(1, -1, logits_BTC.shape[-1]), labels_1N) / int((labels != -100).sum())
 
-    def gradients(self, input_ids: np.ndarray) -> dict[str, np.ndarray]:
+    def gradients(self, inputs: Inputs, labels: np.ndarray) -> dict[str, np.ndarray]:
         self.model.zero_grad()
-        self._loss(input_ids).backward()
+        self._loss(inputs, labels).backward()
         return {name: to_numpy(weight.grad) for name, weight in named_weights(self.model).items() if weight.grad is not None}
 
-    def train(self, batches: Sequence[np.ndarray], optimizer: Optimizer) -> tuple[list[float], dict[str, np.ndarray]]:
+    def train(self, batches: Sequence[tuple[Inputs, np.ndarray]], optimizer: Optimizer) -> tuple[list[float], dict[str, np.ndarray]]:
         adamw = build_optimizer(self.model, optimizer)
         losses = []
-        for batch in batches:
+        for inputs, labels in batches:
             adamw.zero_grad()
-            loss = self._loss(batch)
+            loss = self._loss(inputs, labels)
             loss.backward()
             adamw.step()
             losses.append(loss.item())
         return losses, {name: to_numpy(weight) for name, weight in named_weights(self.model).items()}
 
-    def generate(self, input_ids: np.ndarray, attention_mask: np.ndarray | None, **settings: Any) -> np.ndarray:
-        return self.model.generate(input_ids, attention_mask=attention_mask, **settings).numpy()
+    def generate(self, inputs: Inputs, **settings: Any) -> np.ndarray:
+        return self.model.generate(**inputs, **settings).numpy()
 
 
-def _tensor(array: np.ndarray | None) -> torch.Tensor | None:
-    return None if array is None else torch.from_numpy(array)
+def _tensors(inputs: Inputs) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(array) for name, array in inputs.items()}

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from configs.run import Optimizer
+from parity.implementation import Inputs
 from transformer_tf import Transformer, cross_entropy
 from transformer_tf.cache import Cache
 from transformer_tf.optimizer import build_optimizer
@@ -17,31 +18,46 @@ from weight_mapping import canonical_tensors
 
 
 class TensorFlow:
-    def __init__(self, model: Transformer) -> None:
+    """training: whether the loss is computed as in training, with dropout and gradient checkpointing where the model has them."""
+
+    def __init__(self, model: Transformer, training: bool = False) -> None:
         self.name = "TensorFlow"
         self.model = model
+        self.training = training
 
-    def logits(self, input_ids: np.ndarray, attention_mask: np.ndarray | None = None, position_ids: np.ndarray | None = None) -> np.ndarray:
-        return self.model(tf.constant(input_ids), _tensor(attention_mask), _tensor(position_ids)).numpy()
+    def logits(self, inputs: Inputs) -> np.ndarray:
+        return self.model(**_tensors(inputs)).numpy()
 
-    def hidden_states(self, input_ids: np.ndarray, attention_mask: np.ndarray | None = None) -> list[np.ndarray]:
-        return [state.numpy() for state in self.model.hidden_states(tf.constant(input_ids), _tensor(attention_mask)).values()]
+    def hidden_states(self, inputs: Inputs) -> dict[str, np.ndarray]:
+        return {name: state.numpy() for name, state in self.model.hidden_states(**_tensors(inputs)).items()}
 
-    def step_by_step(self, input_ids: np.ndarray) -> np.ndarray:
-        cache = Cache(self.model.config, input_ids.shape[0], input_ids.shape[1], tf.as_dtype(self.model.compute_dtype))
-        ids_BT = tf.constant(input_ids)
-        steps = [self.model(ids_BT[:, position : position + 1], cache=cache) for position in range(ids_BT.shape[1])]
+    def step_by_step(self, inputs: Inputs) -> np.ndarray:
+        tensors = _tensors(inputs)
+        own = "input_ids"
+        if self.model.config.architecture == "encoder_decoder":
+            own = "decoder_input_ids"
+            tensors["encoded"] = self.model.encoder(tensors.pop("input_ids"), tensors.get("attention_mask"))
+        ids_BT = tensors.pop(own)
+        batch, length = ids_BT.shape
+        positions_BT = tensors.pop("position_ids", None)
+        cache = Cache(self.model.config, batch, length, tf.as_dtype(self.model.compute_dtype))
+        steps = []
+        for step in range(length):
+            if positions_BT is not None:
+                tensors["position_ids"] = positions_BT[:, step : step + 1]
+            steps.append(self.model(**tensors, **{own: ids_BT[:, step : step + 1]}, cache=cache))
         return tf.concat(steps, 1).numpy()
 
-    def _loss(self, input_ids: np.ndarray) -> tf.Tensor:
-        ids_BT = tf.constant(input_ids)
-        return cross_entropy(self.model(ids_BT, training=True)[:, :-1], ids_BT[:, 1:]) / float(np.prod(ids_BT[:, 1:].shape))
+    def _loss(self, inputs: Inputs, labels: np.ndarray) -> tf.Tensor:
+        logits_BTC = self.model(**_tensors(inputs), training=self.training)
+        labels_1N = tf.reshape(tf.constant(labels), (1, -1))
+        return cross_entropy(tf.reshape(logits_BTC, (1, -1, logits_BTC.shape[-1])), labels_1N) / float((labels != -100).sum())
 
-    def gradients(self, input_ids: np.ndarray) -> dict[str, np.ndarray]:
+    def gradients(self, inputs: Inputs, labels: np.ndarray) -> dict[str, np.ndarray]:
         weights = named_weights(self.model)
         kinds = {tensor.name: tensor.kind for tensor in canonical_tensors(self.model.config)}
         with tf.GradientTape() as tape:
-            loss = self._loss(input_ids)
+            loss = self._loss(inputs, labels)
         gradients = tape.gradient(loss, [weight.value for weight in weights.values()])
         return {
             name: to_canonical(tf.convert_to_tensor(gradient).numpy(), kinds[name])
@@ -49,20 +65,20 @@ class TensorFlow:
             if gradient is not None
         }
 
-    def train(self, batches: Sequence[np.ndarray], optimizer: Optimizer) -> tuple[list[float], dict[str, np.ndarray]]:
+    def train(self, batches: Sequence[tuple[Inputs, np.ndarray]], optimizer: Optimizer) -> tuple[list[float], dict[str, np.ndarray]]:
         adamw = build_optimizer(optimizer)
         losses = []
-        for batch in batches:
+        for inputs, labels in batches:
             with tf.GradientTape() as tape:
-                loss = self._loss(batch)
+                loss = self._loss(inputs, labels)
             adamw.apply(tape.gradient(loss, self.model.trainable_variables), self.model.trainable_variables)
             losses.append(float(loss))
         read = reader(self.model)
         return losses, {name: read(name) for name in named_weights(self.model)}
 
-    def generate(self, input_ids: np.ndarray, attention_mask: np.ndarray | None, **settings: Any) -> np.ndarray:
-        return self.model.generate(input_ids, attention_mask=attention_mask, **settings).numpy()
+    def generate(self, inputs: Inputs, **settings: Any) -> np.ndarray:
+        return self.model.generate(**inputs, **settings).numpy()
 
 
-def _tensor(array: np.ndarray | None) -> tf.Tensor | None:
-    return None if array is None else tf.constant(array)
+def _tensors(inputs: Inputs) -> dict[str, tf.Tensor]:
+    return {name: tf.constant(array) for name, array in inputs.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ class Subject:
     family: str
     folder: Path
     hugging_face: Any
-    inputs: dict[str, np.ndarray] = field(default_factory=dict)
 
     @cached_property
     def config(self) -> Any:
@@ -58,6 +57,9 @@ class Subject:
 
     def ids(self, batch: int, length: int, seed: int = 0) -> np.ndarray:
         return np.random.default_rng(seed).integers(0, self.config.vocab_size, (batch, length))
+
+    def inputs(self, batch: int, length: int, seed: int = 0) -> dict[str, np.ndarray]:
+        return {"input_ids": self.ids(batch, length, seed)}
 
 
 @pytest.fixture(scope="session", params=sorted(families()))

@@ -29,9 +29,9 @@ def test_a_hub_checkpoint_gives_hugging_faces_logits_and_tokens(checkpoint: str,
     model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32").eval()
     ours = [PyTorch(transformer_torch.load(folder)), TensorFlow(transformer_tf.load(folder))]
     config = ours[0].model.config
-    input_ids = np.random.default_rng(0).integers(0, config.vocab_size, (2, 24))
-    reference, truth = HuggingFace(model, config), HuggingFace(model, config, double=True).logits(input_ids)
+    inputs = {"input_ids": np.random.default_rng(0).integers(0, config.vocab_size, (2, 24))}
+    reference, truth = HuggingFace(model, config), HuggingFace(model, config, double=True).logits(inputs)
     for implementation in ours:
-        assert largest(implementation.logits(input_ids), truth) <= 2 * largest(reference.logits(input_ids), truth)
-        expected = reference.generate(input_ids, None, max_new_tokens=20, pad_token_id=0, eos_token_id=0)
-        np.testing.assert_array_equal(implementation.generate(input_ids, None, max_new_tokens=20, pad_token_id=0, eos_token_id=0), expected)
+        assert largest(implementation.logits(inputs), truth) <= 2 * largest(reference.logits(inputs), truth)
+        expected = reference.generate(inputs, max_new_tokens=20, pad_token_id=0, eos_token_id=0)
+        np.testing.assert_array_equal(implementation.generate(inputs, max_new_tokens=20, pad_token_id=0, eos_token_id=0), expected)

@@ -25,24 +25,24 @@ def test_names_and_shapes_are_the_canonical_ones(subject: Subject, framework: st
 
 @pytest.mark.parametrize("length", [1, 2, 11, "longest"])
 def test_float64_logits_and_every_hidden_state_are_hugging_faces(subject: Subject, framework: str, length: int | str) -> None:
-    input_ids = subject.ids(3, subject.config.max_length if length == "longest" else int(length))
+    inputs = subject.inputs(3, subject.config.max_length if length == "longest" else int(length))
     ours = subject.ours(framework, "float64")
-    assert relative(ours.logits(input_ids), subject.truth.logits(input_ids)) < tolerances.FLOAT64
-    states, expected = ours.hidden_states(input_ids), subject.truth.hidden_states(input_ids)
-    assert len(states) == len(expected) == subject.config.num_layers + 1
-    for found, truth in zip(states, expected, strict=True):
-        assert found.dtype == np.float64
-        assert relative(found, truth) < tolerances.FLOAT64
+    assert relative(ours.logits(inputs), subject.truth.logits(inputs)) < tolerances.FLOAT64
+    states, expected = ours.hidden_states(inputs), subject.truth.hidden_states(inputs)
+    assert list(states) == list(expected)
+    for name, truth in expected.items():
+        assert states[name].dtype == np.float64
+        assert relative(states[name], truth) < tolerances.FLOAT64, name
 
 
 def test_float32_is_no_further_from_the_truth_than_hugging_face_twice(subject: Subject, framework: str) -> None:
     # The largest error over many inputs: one input alone may be lucky on one side.
     ours, error, allowed = subject.ours(framework, "float32"), 0.0, 0.0
     for seed in range(8):
-        input_ids = subject.ids(4, subject.config.max_length, seed)
-        truth = subject.truth.logits(input_ids)
-        error = max(error, largest(ours.logits(input_ids), truth))
-        allowed = max(allowed, largest(subject.reference.logits(input_ids), truth))
+        inputs = subject.inputs(4, subject.config.max_length, seed)
+        truth = subject.truth.logits(inputs)
+        error = max(error, largest(ours.logits(inputs), truth))
+        allowed = max(allowed, largest(subject.reference.logits(inputs), truth))
     assert 0.0 < error <= tolerances.FLOAT32_AGAINST_HUGGING_FACE * allowed
 
 
@@ -53,26 +53,25 @@ def test_padding_changes_nothing_that_is_not_padding(subject: Subject, framework
     attention_mask[0, slice(0, 5) if side == "left" else slice(7, 12)] = 0
     attention_mask[1, slice(0, 2) if side == "left" else slice(10, 12)] = 0
     position_ids = np.maximum(attention_mask.cumsum(-1) - 1, 0)
+    inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "position_ids": position_ids}
     ours = subject.ours(framework, "float64")
-    found = ours.logits(input_ids, attention_mask, position_ids)
-    assert relative(found[attention_mask == 1], subject.truth.logits(input_ids, attention_mask, position_ids)[attention_mask == 1]) < (
-        tolerances.FLOAT64
-    )
-    alone = ours.logits(input_ids[:1][:, attention_mask[0] == 1])
+    found = ours.logits(inputs)
+    assert relative(found[attention_mask == 1], subject.truth.logits(inputs)[attention_mask == 1]) < tolerances.FLOAT64
+    alone = ours.logits({"input_ids": input_ids[:1][:, attention_mask[0] == 1]})
     assert relative(found[:1][:, attention_mask[0] == 1], alone) < tolerances.FLOAT64
 
 
 def test_the_cache_gives_what_the_whole_sequence_gives(subject: Subject, framework: str) -> None:
-    input_ids = subject.ids(2, 9)
+    inputs = subject.inputs(2, 9)
     ours = subject.ours(framework, "float64")
-    found = ours.step_by_step(input_ids)
-    assert relative(found, ours.logits(input_ids)) < tolerances.FLOAT64
-    assert relative(found, subject.truth.step_by_step(input_ids)) < tolerances.FLOAT64
+    found = ours.step_by_step(inputs)
+    assert relative(found, ours.logits(inputs)) < tolerances.FLOAT64
+    assert relative(found, subject.truth.step_by_step(inputs)) < tolerances.FLOAT64
 
 
 def test_gradients_of_every_tensor(subject: Subject, framework: str) -> None:
-    input_ids = subject.ids(4, 13)
-    found, expected = subject.ours(framework, "float64").gradients(input_ids), subject.truth.gradients(input_ids)
+    batch = subject.inputs(4, 13), subject.ids(4, 13, seed=1)
+    found, expected = subject.ours(framework, "float64").gradients(*batch), subject.truth.gradients(*batch)
     assert sorted(found) == sorted(expected) == sorted(tensor.name for tensor in canonical_tensors(subject.config))
     largest_of_all = max(np.abs(gradient).max() for gradient in expected.values())
     compared = [name for name in expected if np.abs(expected[name]).max() > tolerances.ZERO_GRADIENT * largest_of_all]
@@ -84,7 +83,7 @@ def test_gradients_of_every_tensor(subject: Subject, framework: str) -> None:
 def test_ten_optimizer_steps(subject: Subject, framework: str) -> None:
     # A power of two: Keras keeps its learning rate in float32.
     optimizer = Optimizer(learning_rate=2.0**-9, beta2=0.99, epsilon=1e-6, weight_decay=0.1)
-    batches = [subject.ids(4, 13, seed) for seed in range(10)]
+    batches = [(subject.inputs(4, 13, seed), subject.ids(4, 13, seed + 10)) for seed in range(10)]
     losses, weights = subject.ours(framework, "float64").train(batches, optimizer)
     expected_losses, expected_weights = subject.fresh_truth().train(batches, optimizer)
     assert len(set(expected_losses)) == 10
@@ -102,8 +101,8 @@ def test_greedy_generation_token_for_token(subject: Subject, framework: str) -> 
     settings = {"max_new_tokens": 20, "eos_token_id": 2, "pad_token_id": 0}
     ours = subject.ours(framework, "float32")
     for mask in (None, attention_mask):
-        expected = subject.reference.generate(input_ids, mask, **settings)
-        np.testing.assert_array_equal(ours.generate(input_ids, mask, **settings), expected)
+        inputs = {"input_ids": input_ids} | ({"attention_mask": mask} if mask is not None else {})
+        np.testing.assert_array_equal(ours.generate(inputs, **settings), subject.reference.generate(inputs, **settings))
 
 
 def test_plain_attention_is_the_fused_one(subject: Subject, framework: str) -> None:
@@ -120,28 +119,32 @@ def test_plain_attention_is_the_fused_one(subject: Subject, framework: str) -> N
     attention_mask = np.ones_like(input_ids)
     attention_mask[0, :3] = 0
     plain, fused = subject.ours(framework, "float64", "plain"), subject.ours(framework, "float64", "fused")
-    assert relative(plain.logits(input_ids), fused.logits(input_ids)) < tolerances.FLOAT64
-    assert relative(plain.step_by_step(input_ids), fused.step_by_step(input_ids)) < tolerances.FLOAT64
-    masked = [implementation.logits(input_ids, attention_mask)[attention_mask == 1] for implementation in (plain, fused)]
+    inputs = {"input_ids": input_ids}
+    assert relative(plain.logits(inputs), fused.logits(inputs)) < tolerances.FLOAT64
+    assert relative(plain.step_by_step(inputs), fused.step_by_step(inputs)) < tolerances.FLOAT64
+    inputs["attention_mask"] = attention_mask
+    masked = [implementation.logits(inputs)[attention_mask == 1] for implementation in (plain, fused)]
     assert relative(*masked) < tolerances.FLOAT64
 
 
 def test_sampling_draws_the_same_tokens_in_both_frameworks(subject: Subject) -> None:
-    input_ids = subject.ids(3, 5)
+    inputs = subject.inputs(3, 5)
     settings = {"max_new_tokens": 16, "do_sample": True, "temperature": 1.5, "top_k": 20, "seed": 7, "eos_token_id": ()}
-    torch_ids = subject.ours("torch", "float32").generate(input_ids, None, **settings)
-    np.testing.assert_array_equal(torch_ids, subject.ours("tensorflow", "float32").generate(input_ids, None, **settings))
-    other = subject.ours("torch", "float32").generate(input_ids, None, **{**settings, "seed": 8})
+    torch_ids = subject.ours("torch", "float32").generate(inputs, **settings)
+    np.testing.assert_array_equal(torch_ids, subject.ours("tensorflow", "float32").generate(inputs, **settings))
+    other = subject.ours("torch", "float32").generate(inputs, **{**settings, "seed": 8})
     assert (torch_ids != other).any()
 
 
 def test_gradient_checkpointing_changes_no_gradient(subject: Subject, framework: str) -> None:
-    input_ids = subject.ids(2, 9)
+    batch = subject.inputs(2, 9), subject.ids(2, 9, seed=1)
     ours = subject.ours(framework, "float64")
-    expected = ours.gradients(input_ids)
+    expected = ours.gradients(*batch)
     if framework == "torch":
         ours.model.train()
+    else:
+        ours.training = True
     ours.model.set_gradient_checkpointing()
-    found = ours.gradients(input_ids)
+    found = ours.gradients(*batch)
     for name in expected:
         assert largest(found[name], expected[name]) <= tolerances.FLOAT64, name

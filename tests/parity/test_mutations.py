@@ -35,8 +35,8 @@ def mutated(subject: Subject, **changes: Any) -> PyTorch:
 
 
 def distance(subject: Subject, ours: PyTorch) -> float:
-    input_ids = subject.ids(3, 11)
-    return relative(ours.logits(input_ids), subject.truth.logits(input_ids))
+    inputs = subject.inputs(3, 11)
+    return relative(ours.logits(inputs), subject.truth.logits(inputs))
 
 
 def test_without_a_mutation_all_is_well(subject: Subject) -> None:
@@ -126,15 +126,19 @@ def test_a_mask_off_by_one_is_caught(subject: Subject, monkeypatch: pytest.Monke
     with Checkpoint(subject.folder):
         ours = PyTorch(transformer_torch.load(subject.folder, "float64", "plain"))
     assert distance(subject, ours) < tolerances.FLOAT64
-    monkeypatch.setattr(attention, "causal_mask", lambda length, keys, start, device: right(length, keys, start + 1, device))
+
+    def shifted(length: int, keys: int, start: int, *more: Any, **settings: Any) -> torch.Tensor:
+        return right(length, keys, start + 1, *more, **settings)
+
+    monkeypatch.setattr(attention, "causal_mask", shifted)
     assert distance(subject, ours) > 1e-6
 
 
 def test_positions_off_by_one_are_caught(subject: Subject) -> None:
-    ours, input_ids = mutated(subject), subject.ids(2, 9)
+    ours, inputs = mutated(subject), subject.inputs(2, 9)
     right, shifted = np.arange(9)[None], np.arange(9)[None] * 2
-    assert relative(ours.logits(input_ids, None, right), subject.truth.logits(input_ids)) < tolerances.FLOAT64
-    assert relative(ours.logits(input_ids, None, shifted), subject.truth.logits(input_ids)) > 1e-6
+    assert relative(ours.logits({**inputs, "position_ids": right}), subject.truth.logits(inputs)) < tolerances.FLOAT64
+    assert relative(ours.logits({**inputs, "position_ids": shifted}), subject.truth.logits(inputs)) > 1e-6
 
 
 def test_float32_inside_float64_is_caught(subject: Subject) -> None:
