@@ -56,6 +56,14 @@ SCALINGS = {
         "{kind: yarn, factor: 4.0, original_max_length: 2}",
         {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 2},
     ),
+    "yarn, too long for its borders": (
+        "{kind: yarn, factor: 4.0, original_max_length: 4000000, beta_fast: 2000.0}",
+        {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 4000000, "beta_fast": 2000.0},
+    ),
+    "yarn with one border": (
+        "{kind: yarn, factor: 4.0, beta_fast: 2.0, beta_slow: 2.0, truncate: false}",
+        {"rope_type": "yarn", "factor": 4.0, "beta_fast": 2.0, "beta_slow": 2.0, "truncate": False},
+    ),
 }
 
 
@@ -162,7 +170,7 @@ def test_dynamic_frequencies_from_another_original_length() -> None:
     [(32, 128), (8, 20), (16, 50), (64, 256), (32, 512), (20, 37), (36, 32), (36, 50), (40, 640), (72, 100), (108, 128)],
 )
 def test_relative_buckets_are_hugging_faces(num_buckets: int, max_distance: int, bidirectional: bool) -> None:
-    """In all that are listed after the first six, float64 or NumPy's own float32 logarithm puts some distance elsewhere."""
+    """In one direction, float64 or NumPy's own float32 logarithm would fail on each pair after the sixth."""
     positions = f"positions={{kind: relative, num_buckets: {num_buckets}, max_distance: {max_distance}}}"
     buckets = relative_buckets(load_model_config("gpt2-mini", [positions]), bidirectional)
     assert buckets.shape == (2 * max_distance + 1,)
