@@ -52,10 +52,12 @@ class GenerationConfig(Config):
             raise UserError(
                 f"input_ids has id {low if low < 0 else high}, outside the vocabulary of {model.vocab_size}; was the right tokenizer used?"
             )
-        if input_ids.shape[1] + self.max_new_tokens > model.max_length:
+        if model.architecture == "encoder_decoder":
+            self._check_source(model, input_ids)
+        elif model.longest is not None and input_ids.shape[1] + self.max_new_tokens > model.longest:
             raise UserError(
                 f"a prompt of {input_ids.shape[1]} tokens and max_new_tokens={self.max_new_tokens} exceed the model's "
-                f"max_length of {model.max_length}; shorten one of them"
+                f"max_length of {model.longest}; shorten one of them"
             )
         if outside := [token for token in (*(self.eos_token_id or ()), self.pad_token_id) if token >= model.vocab_size]:
             raise UserError(f"eos_token_id or pad_token_id is {outside[0]}, outside the vocabulary of {model.vocab_size}")
@@ -66,5 +68,12 @@ class GenerationConfig(Config):
                 raise UserError(
                     f"attention_mask has shape {list(attention_mask.shape)}, and input_ids {list(input_ids.shape)}; they must be equal"
                 )
-            if not attention_mask[:, -1].all():
+            if model.architecture == "decoder" and not attention_mask[:, -1].all():
                 raise UserError("attention_mask ends in 0; pad prompts on the left, so that what is generated follows the prompt")
+
+    def _check_source(self, model: ModelConfig, input_ids: np.ndarray) -> None:
+        if model.special_tokens.decoder_start is None:
+            raise UserError("this model has no special_tokens.decoder_start, and the decoder cannot begin; set it in the model's config")
+        for name, length in (("the input's length", input_ids.shape[1]), ("1 + max_new_tokens", 1 + self.max_new_tokens)):
+            if model.longest is not None and length > model.longest:
+                raise UserError(f"{name} of {length} exceeds the model's max_length of {model.longest}; shorten it")

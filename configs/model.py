@@ -26,13 +26,14 @@ class NoPositions(Config):
 class LearnedPositions(Config):
     """One trained vector a position, added to the embeddings ("Attention Is All You Need", 3.5, last paragraph).
 
-    offset: rows of the table before position 0 (BART and OPT: 2; RoBERTa: padding id + 1). skip_padding: count only the tokens
-    that attention_mask lets through (RoBERTa, OPT).
+    offset: rows of the table before position 0 (BART and OPT: 2; RoBERTa: padding id + 1). counted: which tokens have a position:
+    ``all``, those that attention_mask lets through (``attended``: OPT), or those that are not the padding token (``not_padding``:
+    RoBERTa); the others get the row before position 0.
     """
 
     kind: Literal["learned"] = "learned"
     offset: Annotated[int, Field(ge=0)] = 0
-    skip_padding: bool = False
+    counted: Literal["all", "attended", "not_padding"] = "all"
 
 
 class SinusoidalPositions(Config):
@@ -197,6 +198,8 @@ class Norm(Config):
             if values.get("bias"):
                 raise ValueError("kind 'rms' has no bias; set bias: false or leave it out")
             return {**values, "bias": False}
+        if isinstance(values, dict) and values.get("unit_offset"):
+            raise ValueError("unit_offset is for kind 'rms'; set kind: rms or leave it out")
         return values
 
     @property
@@ -267,7 +270,7 @@ class Head(Config):
 
     tied: a language-model head, masked or not, shares the token table ("Attention Is All You Need", 3.4). soft_cap as in attention.
     scale: factor on the hidden state before the head (T5: width ** -0.5). transform: what stands before the head's own matrix; it
-    ends in the width of a tied table.
+    ends in the width of a tied table. labels: what the classes are called, if anything.
     """
 
     kind: Literal["none", "language_model", "masked_language_model", "classification", "token_classification", "next_sentence"] = (
@@ -277,8 +280,19 @@ class Head(Config):
     bias: bool = False
     transform: Transform | None = None
     num_labels: PositiveInt | None = None
+    labels: Annotated[tuple[str, ...], Field(strict=False)] = ()
     soft_cap: PositiveFloat | None = None
     scale: PositiveFloat | None = None
+
+    @property
+    def is_language_model(self) -> bool:
+        """A logit for each token of the vocabulary."""
+        return self.kind in ("language_model", "masked_language_model")
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of a classifier; the next sentence is one or is not."""
+        return 2 if self.kind == "next_sentence" else self.num_labels or 0
 
 
 class Dropout(Config):
@@ -379,8 +393,20 @@ class ModelConfig(Config):
             raise ValueError("head.kind='language_model' needs a decoder, and architecture is 'encoder'; use 'masked_language_model'")
         if "classification" in self.head.kind and self.head.num_labels is None:
             raise ValueError(f"head.kind='{self.head.kind}' needs head.num_labels")
+        if self.head.labels and len(self.head.labels) != self.head.num_labels:
+            raise ValueError(
+                f"head.labels has {len(self.head.labels)} names, and head.num_labels is {self.head.num_labels}; make them equal"
+            )
         if self.head.kind in ("classification", "next_sentence") and self.pooler is None:
             raise ValueError(f"head.kind='{self.head.kind}' needs a pooler, such as pooler: {{kind: first}}")
+        if self.pooler is not None and (self.head.is_language_model or self.head.kind == "token_classification"):
+            raise ValueError(
+                f"pooler makes one vector of a sequence, and head.kind='{self.head.kind}' reads every token; leave the pooler out"
+            )
+        if isinstance(self.positions, LearnedPositions) and self.positions.counted != "all" and self.positions.offset == 0:
+            raise ValueError(f"positions.counted='{self.positions.counted}' needs a row for what is not counted; set positions.offset")
+        if isinstance(self.positions, LearnedPositions) and self.positions.counted == "not_padding" and self.special_tokens.pad is None:
+            raise ValueError("positions.counted='not_padding' needs special_tokens.pad")
         experts = self.feed_forward.experts
         if experts and experts.per_token > experts.count:
             raise ValueError(f"feed_forward.experts.per_token={experts.per_token} is more than the {experts.count} experts there are")
@@ -389,6 +415,30 @@ class ModelConfig(Config):
                 if token is not None and not 0 <= token < self.vocab_size:
                     raise ValueError(f"special_tokens.{name}={token} is outside the vocabulary of {self.vocab_size}")
         return self
+
+    @property
+    def stacks(self) -> tuple[str, ...]:
+        """The stacks of layers that there are, in the order in which data flows."""
+        return ("encoder", "decoder") if self.architecture == "encoder_decoder" else (self.architecture,)
+
+    def layers_of(self, stack: str) -> int:
+        """How many layers a stack has."""
+        return self.num_decoder_layers or self.num_layers if stack == "decoder" else self.num_layers
+
+    def window_of(self, layer: int) -> int | None:
+        """The window of a layer, or None where it sees everything."""
+        pattern = self.attention.window_layers
+        return self.attention.window if pattern[layer % len(pattern)] == "w" else None
+
+    @property
+    def longest(self) -> int | None:
+        """The longest sequence that positions are known for; None where they know no end."""
+        if isinstance(self.positions, NoPositions | RelativePositions):
+            return None
+        scaling = self.positions.scaling if isinstance(self.positions, RotaryPositions) else None
+        if isinstance(scaling, DynamicScaling) and scaling.original_max_length is None:
+            return max(self.max_length, int(self.max_length * scaling.factor))
+        return self.max_length
 
     @property
     def num_key_value_heads(self) -> int:

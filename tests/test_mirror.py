@@ -21,7 +21,7 @@ SAME = {"forward": "call", "device": "", "training": "", "dtype": ""}
 
 # Definitions that one side alone has.
 ALLOWED_DEFINITIONS = {
-    "attention.py": {"fused_attention": "TensorFlow has no fused kernel", "shape_of": "a graph may not know a length"},
+    "attention.py": {"fused_attention": "TensorFlow has no fused kernel"},
     "cache.py": {
         "Cache.tensors": "a graph takes and gives tensors, not objects",
         "Cache.set_tensors": "a graph takes and gives tensors, not objects",
@@ -31,7 +31,10 @@ ALLOWED_DEFINITIONS = {
         "_compiled_step": "XLA compiles a step, PyTorch runs it as it is",
         "on_host": "NumPy reads TensorFlow's tensors from any device",
     },
-    "layers.py": {"checkpoint": "PyTorch has it as torch.utils.checkpoint"},
+    "layers.py": {
+        "checkpoint": "PyTorch has it as torch.utils.checkpoint",
+        "to_length": "TensorFlow reads a cache whole",
+    },
     "model.py": {
         "Transformer.get_config": "Keras saves models by their config",
         "Transformer.from_config": "Keras saves models by their config",
@@ -45,10 +48,11 @@ ALLOWED_DEFINITIONS = {
         "AdamW.update_step": "the same",
         "AdamW.get_config": "the same",
     },
-    "positions.py": {"RotaryPositions._apply": "PyTorch casts a finished model"},
+    "positions.py": {"Table._apply": "PyTorch casts a finished model"},
     "weights.py": {
         "to_numpy": "PyTorch has bfloat16 and NumPy has not",
         "to_canonical": "TensorFlow keeps linear weights transposed",
+        "from_canonical": "TensorFlow keeps linear weights transposed",
         "_kinds": "TensorFlow keeps linear weights transposed",
         "_walk": "PyTorch names its parameters by itself",
     },
@@ -61,13 +65,13 @@ ALLOWED_NAMES = {
         "generate": "PyTorch keeps its tokens in tensors, TensorFlow outside of the graph",
         "sample": "PyTorch sorts values and order in one",
     },
-    "heads.py": {"LanguageModelHead.call": "PyTorch's F.linear is product and bias in one"},
-    "layers.py": {"Decoder.mask": "TensorFlow reads a cache whole"},
-    "linear.py": {"Linear.call": "PyTorch's F.linear is product and bias in one"},
+    "linear.py": {
+        "Linear.call": "PyTorch's F.linear is product and bias in one",
+        "PatchProjection.call": "TensorFlow's convolution has its channels last",
+    },
     "losses.py": {"cross_entropy": "PyTorch's kernel leaves out ignored labels by itself"},
     "normalization.py": {"LayerNorm.call": "PyTorch's kernel widens half precision by itself"},
     "optimizer.py": {"build_optimizer": "PyTorch's optimizer is given its parameters when it is made"},
-    "positions.py": {"RotaryPositions.__init__": "PyTorch keeps its tables as buffers"},
 }
 
 

@@ -17,8 +17,17 @@ from weight_mapping import families
 
 ROOT = Path(__file__).parent.parent
 SUFFIX = re.compile(r"_([A-Z1]+)$")
-# In these functions a letter stands for whatever comes in: any heads, any inputs.
-GENERIC = {"rotate": "H", "split_heads": "HI", "merge_heads": "H", "forward": "IO", "call": "IO"}
+# In these functions a letter stands for whatever comes in: any heads, any inputs, any keys.
+GENERIC = {
+    "rotate": "H",
+    "split_heads": "HI",
+    "merge_heads": "H",
+    "forward": "IOS",
+    "call": "IOS",
+    "key_value": "S",
+    "plain_attention": "S",
+    "fused_attention": "S",
+}
 # A check of this many names at least, or the test has lost sight of the models.
 ENOUGH = 40
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from configs import ModelConfig, UserError
-from transformer_tf.cache import LayerCache
+from configs import ModelConfig
+from transformer_tf.cache import KeyValue, LayerCache
 from transformer_tf.linear import Linear
 from transformer_tf.masks import causal_mask
-from transformer_tf.module import Module
+from transformer_tf.module import Module, shape_of
 from transformer_tf.normalization import build_norm
 from transformer_tf.positions import rotate
 
@@ -21,25 +21,33 @@ def plain_attention(
     query_BHTK: tf.Tensor,
     key_BGSK: tf.Tensor,
     value_BGSK: tf.Tensor,
-    mask_B1TS: tf.Tensor | None,
+    mask_BHTS: tf.Tensor | None,
     is_causal: bool,
     scale: float,
+    soft_cap: float | None,
     dropout: keras.layers.Dropout,
 ) -> tf.Tensor:
     """softmax(Q K^T / sqrt(K)) V ("Attention Is All You Need", equation 1), with grouped heads (Ainslie et al. 2023).
 
-    Query head h reads key/value head h // (H / G). mask_B1TS is True where a query may see a key. Result: B, H, T, K.
+    Query head h reads key/value head h // (H / G). mask_BHTS is True where a query may see a key, or a number to be added to the
+    score. soft_cap: scores become cap * tanh(scores / cap) first (Gemma 2, 2.2). Result: B, H, T, K.
     """
     batch, heads, query_length, head_size = shape_of(query_BHTK)
     groups, key_length = shape_of(key_BGSK)[1:3]
     if is_causal:
-        mask_B1TS = causal_mask(query_length, key_length, 0)
+        mask_BHTS = causal_mask(query_length, key_length, 0)
     query_BGQTK = tf.reshape(query_BHTK, (batch, groups, heads // groups, query_length, head_size))
     scores_BGQTS = tf.matmul(query_BGQTK * scale, key_BGSK[:, :, None], transpose_b=True)
-    if mask_B1TS is not None:
+    scores_BHTS = tf.reshape(scores_BGQTS, (batch, heads, query_length, key_length))
+    if soft_cap is not None:
+        scores_BHTS = soft_cap * tf.tanh(scores_BHTS / soft_cap)
+    if mask_BHTS is not None and mask_BHTS.dtype == tf.bool:
         # A choice and not a sum: TensorFlow's graph optimiser makes a slow kernel of a product followed by a sum.
-        scores_BGQTS = tf.where(mask_B1TS[:, :, None], scores_BGQTS, scores_BGQTS.dtype.min)
-    weights_BGQTS = dropout(tf.nn.softmax(scores_BGQTS))
+        scores_BHTS = tf.where(mask_BHTS, scores_BHTS, scores_BHTS.dtype.min)
+    elif mask_BHTS is not None:
+        scores_BHTS = scores_BHTS + mask_BHTS
+    weights_BHTS = dropout(tf.nn.softmax(scores_BHTS))
+    weights_BGQTS = tf.reshape(weights_BHTS, (batch, groups, heads // groups, query_length, key_length))
     mixed_BGQTK = tf.matmul(weights_BGQTS, value_BGSK[:, :, None])
     return tf.reshape(mixed_BGQTK, (batch, heads, query_length, head_size))
 
@@ -49,48 +57,58 @@ ATTENTIONS = {"plain": plain_attention}
 
 
 class Attention(Module):
-    """Queries, keys and values by head, attention, and the projection back. Carries the norm that belongs to it."""
+    """Queries, keys and values by head, attention, and the projection back. Carries the norms that belong to it."""
 
-    def __init__(self, config: ModelConfig, attention: str) -> None:
+    def __init__(self, config: ModelConfig, attention: str, has_norm: bool = True) -> None:
         super().__init__()
-        unbuilt = {
-            "soft_cap": config.attention.soft_cap,
-            "window": config.attention.window,
-            "query_key_norm": config.attention.query_key_norm,
-        }
-        for name, value in unbuilt.items():
-            if value:
-                raise UserError(f"attention.{name}={value} is not built yet")
         self.attend = ATTENTIONS[attention]
         self.head_size = config.head_size
         self.scale = config.attention_scale
+        self.soft_cap = config.attention.soft_cap
         self.dropout = keras.layers.Dropout(config.dropout.attention)
         query_width = config.attention.num_heads * config.head_size
         key_value_width = config.num_key_value_heads * config.head_size
-        self.norm = build_norm(config)
+        self.norm = build_norm(config) if has_norm else None
         self.query = Linear(config.width, query_width, "query" in config.attention.bias)
         self.key = Linear(config.width, key_value_width, "key" in config.attention.bias)
         self.value = Linear(config.width, key_value_width, "value" in config.attention.bias)
+        self.query_norm = build_norm(config, config.head_size) if config.attention.query_key_norm else None
+        self.key_norm = build_norm(config, config.head_size) if config.attention.query_key_norm else None
         # Keras keeps the name `output` for itself, and would not save what stands under it.
         self.output_ = Linear(query_width, config.width, "output" in config.attention.bias)
+        self.output_norm = build_norm(config) if config.norm.placement == "both" else None
 
     def call(
         self,
         hidden_BTD: tf.Tensor,
-        mask_B1TS: tf.Tensor | None,
-        is_causal: bool,
-        rotary: tuple[tf.Tensor, tf.Tensor] | None,
-        cache: LayerCache | None,
-        start: int | tf.Tensor,
+        mask_BHTS: tf.Tensor | None,
+        is_causal: bool = False,
+        rotary: tuple[tf.Tensor, tf.Tensor] | None = None,
+        cache: LayerCache | None = None,
+        start: int | tf.Tensor = 0,
+        key_value: KeyValue | None = None,
     ) -> tf.Tensor:
+        """Hidden states that have looked at each other, or at the keys and values of an encoder if given."""
         query_BHTK = self.split_heads(self.query(hidden_BTD))
-        key_BGTK = self.split_heads(self.key(hidden_BTD))
-        value_BGTK = self.split_heads(self.value(hidden_BTD))
+        if self.query_norm is not None:
+            query_BHTK = self.query_norm(query_BHTK)
         if rotary is not None:
-            query_BHTK, key_BGTK = rotate(query_BHTK, rotary), rotate(key_BGTK, rotary)
-        key_BGSK, value_BGSK = (key_BGTK, value_BGTK) if cache is None else cache.update(key_BGTK, value_BGTK, start)
-        mixed_BHTK = self.attend(query_BHTK, key_BGSK, value_BGSK, mask_B1TS, is_causal, self.scale, self.dropout)
+            query_BHTK = rotate(query_BHTK, rotary)
+        if key_value is None:
+            key_BGTK, value_BGTK = self.key_value(hidden_BTD)
+            if rotary is not None:
+                key_BGTK = rotate(key_BGTK, rotary)
+            key_value = (key_BGTK, value_BGTK) if cache is None else cache.update(key_BGTK, value_BGTK, start)
+        mixed_BHTK = self.attend(query_BHTK, *key_value, mask_BHTS, is_causal, self.scale, self.soft_cap, self.dropout)
         return self.output_(self.merge_heads(mixed_BHTK))
+
+    def key_value(self, source_BSD: tf.Tensor) -> KeyValue:
+        """Keys and values (B, G, S, K) of what is looked at."""
+        key_BGSK = self.split_heads(self.key(source_BSD))
+        value_BGSK = self.split_heads(self.value(source_BSD))
+        if self.key_norm is not None:
+            key_BGSK = self.key_norm(key_BGSK)
+        return key_BGSK, value_BGSK
 
     def split_heads(self, hidden_BTI: tf.Tensor) -> tf.Tensor:
         batch, length, width = shape_of(hidden_BTI)
@@ -99,9 +117,3 @@ class Attention(Module):
     def merge_heads(self, heads_BHTK: tf.Tensor) -> tf.Tensor:
         batch, heads, length, head_size = shape_of(heads_BHTK)
         return tf.reshape(tf.transpose(heads_BHTK, (0, 2, 1, 3)), (batch, length, heads * head_size))
-
-
-def shape_of(tensor: tf.Tensor) -> list[int | tf.Tensor]:
-    """The shape, as numbers where a graph knows them and as tensors where it does not."""
-    dynamic = tf.shape(tensor)
-    return [dynamic[axis] if length is None else length for axis, length in enumerate(tensor.shape)]

@@ -1,4 +1,7 @@
-"""From ids to vectors ("Attention Is All You Need", 3.4 and 3.5). B batch, T query length, D model width, N longest length."""
+"""From ids and images to vectors ("Attention Is All You Need", 3.4 and 3.5; ViT, Dosovitskiy et al. 2021, 3.1).
+
+B batch, T query length, S tokens so far, D model width, E embedding width, N longest length, C channels, Y and X image height and width.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +9,103 @@ import keras
 import tensorflow as tf
 
 from configs import ModelConfig, UserError
-from transformer_tf.linear import Embedding
-from transformer_tf.module import Module
+from configs.model import LearnedPositions, PatchInputs
+from transformer_tf.linear import Embedding, Linear, PatchProjection
+from transformer_tf.module import Module, shape_of
+from transformer_tf.normalization import build_norm
+from transformer_tf.positions import SinusoidalPositions
 
 
-class Embeddings(Module):
-    """Token vectors, plus position vectors where positions are learned."""
+class TokenEmbeddings(Module):
+    """Token vectors, plus those of positions and segments where there are any, normalised and projected where the config says so.
+
+    token: the table of another stack, when it is shared.
+    """
+
+    def __init__(self, config: ModelConfig, token: Embedding | None = None) -> None:
+        super().__init__()
+        width = config.embedding.width or config.width
+        self.scale = width**0.5 if config.embedding.scale else 1.0
+        self.token = Embedding(config.vocab_size, width) if token is None else token
+        self.position: keras.layers.Layer | None = None
+        self.offset, self.counted, self.padding = 0, "all", config.special_tokens.pad or 0
+        if isinstance(config.positions, LearnedPositions):
+            self.offset, self.counted = config.positions.offset, config.positions.counted
+            self.position = Embedding(config.max_length + self.offset, width)
+        elif config.positions.kind == "sinusoidal":
+            self.position = SinusoidalPositions(config)
+        self.token_type = Embedding(config.embedding.token_types, width) if config.embedding.token_types else None
+        self.norm = build_norm(config, width) if config.embedding.norm else None
+        self.dropout = keras.layers.Dropout(config.dropout.embedding)
+        self.projection = Linear(width, config.width, True) if width != config.width else None
+
+    def call(self, input_ids_BT: tf.Tensor, position_ids_BT: tf.Tensor, token_type_ids_BT: tf.Tensor | None = None) -> tf.Tensor:
+        hidden_BTE = self.token(input_ids_BT)
+        if self.scale != 1.0:
+            hidden_BTE = hidden_BTE * self.scale
+        if self.position is not None:
+            hidden_BTE = hidden_BTE + self.position(position_ids_BT + self.offset)
+        if self.token_type is not None:
+            hidden_BTE = hidden_BTE + self.token_type(tf.zeros_like(input_ids_BT) if token_type_ids_BT is None else token_type_ids_BT)
+        if self.norm is not None:
+            hidden_BTE = self.norm(hidden_BTE)
+        hidden_BTE = self.dropout(hidden_BTE)
+        return hidden_BTE if self.projection is None else self.projection(hidden_BTE)
+
+    def length(self, input_ids_BT: tf.Tensor) -> int | tf.Tensor:
+        """Tokens in each sequence."""
+        return shape_of(input_ids_BT)[1]
+
+    def positions(self, input_ids_BT: tf.Tensor, start: int | tf.Tensor, attention_mask_BS: tf.Tensor | None) -> tf.Tensor:
+        """The position of each token, `start` tokens having come before: 0, 1, 2, ..., or counting tokens only, with -1 for padding."""
+        length = shape_of(input_ids_BT)[1]
+        counted_BS = None
+        if self.counted == "attended" and attention_mask_BS is not None:
+            counted_BS = tf.cast(attention_mask_BS[:, : start + length], tf.int32)
+        elif self.counted == "not_padding":
+            counted_BS = tf.cast(input_ids_BT != self.padding, tf.int32)
+        if counted_BS is None:
+            return (start + tf.range(length))[None]
+        return (tf.cumsum(counted_BS, 1) * counted_BS - 1)[:, -length:]
+
+
+class PatchEmbeddings(Module):
+    """Square patches of an image as vectors, a class token in front, plus learned positions."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        if config.embedding.norm or config.embedding.token_types or config.embedding.width or config.inputs.kind != "tokens":
-            raise UserError("embedding.norm, embedding.token_types, embedding.width and inputs other than tokens are not built yet")
-        if config.positions.kind not in ("none", "learned", "rotary"):
-            raise UserError(f"positions.kind={config.positions.kind!r} is not built yet; built: none, learned, rotary")
-        self.scale = config.width**0.5 if config.embedding.scale else 1.0
-        self.token = Embedding(config.vocab_size, config.width)
-        self.position = None
-        if config.positions.kind == "learned":
-            self.offset = config.positions.offset
-            self.position = Embedding(config.max_length + self.offset, config.width)
+        assert isinstance(config.inputs, PatchInputs)
+        self.inputs = config.inputs
+        self.patch = PatchProjection(self.inputs.num_channels, config.width, self.inputs.patch_size, self.inputs.bias)
+        has_class = self.inputs.class_token
+        self.class_token = self.add_weight(name="class_token", shape=(config.width,), initializer="zeros") if has_class else None
+        self.position = Embedding(config.max_length, config.width) if config.positions.kind == "learned" else None
+        self.norm = build_norm(config) if config.embedding.norm else None
         self.dropout = keras.layers.Dropout(config.dropout.embedding)
 
-    def call(self, input_ids_BT: tf.Tensor, position_ids_BT: tf.Tensor) -> tf.Tensor:
-        hidden_BTD = self.token(input_ids_BT)
-        if self.scale != 1.0:
-            hidden_BTD = hidden_BTD * self.scale
+    def call(self, pixel_values_BCYX: tf.Tensor, position_ids_BT: tf.Tensor, token_type_ids_BT: tf.Tensor | None = None) -> tf.Tensor:
+        hidden_BTD = self.patch(pixel_values_BCYX)
+        if self.class_token is not None:
+            class_B1D = tf.tile(tf.convert_to_tensor(self.class_token)[None, None], (tf.shape(hidden_BTD)[0], 1, 1))
+            hidden_BTD = tf.concat([class_B1D, hidden_BTD], axis=1)
         if self.position is not None:
-            hidden_BTD = hidden_BTD + self.position(position_ids_BT + self.offset)
+            hidden_BTD = hidden_BTD + self.position(position_ids_BT)
+        if self.norm is not None:
+            hidden_BTD = self.norm(hidden_BTD)
         return self.dropout(hidden_BTD)
+
+    def length(self, pixel_values_BCYX: tf.Tensor) -> int:
+        """Patches and class token. Raises UserError for images of another size than the model's."""
+        expected = (self.inputs.num_channels, self.inputs.image_size, self.inputs.image_size)
+        if pixel_values_BCYX.shape.rank != 4 or tuple(pixel_values_BCYX.shape[1:]) != expected:
+            raise UserError(f"pixel_values has shape {list(pixel_values_BCYX.shape)}; expected (batch, {', '.join(map(str, expected))})")
+        return self.inputs.length
+
+    def positions(self, pixel_values_BCYX: tf.Tensor, start: int | tf.Tensor, attention_mask_BS: tf.Tensor | None) -> tf.Tensor:
+        """0 for the class token, then the patches row by row."""
+        return tf.range(self.inputs.length)[None]
+
+
+def build_embeddings(config: ModelConfig, token: Embedding | None = None) -> keras.layers.Layer:
+    """The way in that the config asks for."""
+    return PatchEmbeddings(config) if config.inputs.kind == "patches" else TokenEmbeddings(config, token)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from configs import ModelConfig, UserError
+from configs import ModelConfig
 from transformer_tf.linear import Linear
 from transformer_tf.module import Module
 from transformer_tf.normalization import build_norm
@@ -41,16 +41,15 @@ ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "gelu_tanh": gelu_tanh,
     "quick_gelu": quick_gelu,
     "silu": silu,
+    "tanh": tf.tanh,
 }
 
 
 class FeedForward(Module):
-    """down(activation(up(x))), or down(activation(gate(x)) * up(x)) (Shazeer 2020). Carries the norm that belongs to it."""
+    """down(activation(up(x))), or down(activation(gate(x)) * up(x)) (Shazeer 2020). Carries the norms that belong to it."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        if config.feed_forward.experts:
-            raise UserError("feed_forward.experts is not built yet")
         width, bias = config.feed_forward.width, config.feed_forward.bias
         self.activation = ACTIVATIONS[config.feed_forward.activation]
         self.norm = build_norm(config)
@@ -58,6 +57,7 @@ class FeedForward(Module):
         self.up = Linear(config.width, width, bias)
         self.down = Linear(width, config.width, bias)
         self.dropout = keras.layers.Dropout(config.dropout.feed_forward)
+        self.output_norm = build_norm(config) if config.norm.placement == "both" else None
 
     def call(self, hidden_BTD: tf.Tensor) -> tf.Tensor:
         if self.gate is None:

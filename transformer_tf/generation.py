@@ -1,4 +1,7 @@
-"""Continue prompts token by token. B batch, T prompt length, N longest length, E end tokens, V vocabulary, C candidates."""
+"""Continue prompts token by token.
+
+B batch, T prompt length, S encoder length, N longest length, E end tokens, V vocabulary, C candidates.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ BUCKET = 64
 
 
 def generate(model: Transformer, input_ids: Any, attention_mask: Any = None, **settings: Any) -> tf.Tensor:
-    """Prompts and what follows them.
+    """Prompts and what follows them; from an encoder-decoder, what it says to its input, decoder_start first.
 
     input_ids: integers (B, T), padded on the left. attention_mask: (B, T), 1 for tokens and 0 for padding.
     settings: those of `configs.GenerationConfig`; greedy without any.
@@ -28,6 +31,12 @@ def generate(model: Transformer, input_ids: Any, attention_mask: Any = None, **s
     attended_BT = None if attention_mask is None else np.asarray(attention_mask)
     generation = build(GenerationConfig, settings, "generate").complete(config)
     generation.check(config, prompt_BT, attended_BT)
+    source: dict[str, Any] = {}
+    if model.encoder is not None:
+        seen_BS = None if attended_BT is None else tf.constant(attended_BT)
+        encoded_BSD = model.encoder(tf.constant(prompt_BT), seen_BS)
+        source = {"encoded_BSD": encoded_BSD, "encoder_mask_BS": seen_BS}
+        prompt_BT, attended_BT = np.full((len(prompt_BT), 1), config.special_tokens.decoder_start), None
     batch, length = prompt_BT.shape
     total = length + generation.max_new_tokens
     pad, eos = generation.pad_token_id, generation.eos_token_id or ()
@@ -45,8 +54,8 @@ def generate(model: Transformer, input_ids: Any, attention_mask: Any = None, **s
     finished_B = np.zeros(batch, dtype=bool)
 
     decode = _compiled_step(model)
-    hidden_BTD = model.decoder(tf.constant(tokens_BN[:, :length]), mask_BN, position_ids_BT, cache=cache)
-    logits_BV = model.head(hidden_BTD[:, -1:], model.decoder.embeddings.token.weight)[:, 0]
+    hidden_BTD = model.decoder(tf.constant(tokens_BN[:, :length]), mask_BN, position_ids_BT, cache=cache, **source)
+    logits_BV = model.head(hidden_BTD[:, -1:], model.token_table())[:, 0]
     for step in range(generation.max_new_tokens):
         if generation.do_sample:
             next_B = sample(logits_BV, generation, tf.constant(uniforms_NB[step])).numpy()
@@ -60,7 +69,9 @@ def generate(model: Transformer, input_ids: Any, attention_mask: Any = None, **s
         if position_ids_BT is not None:
             position_ids_BT = position_ids_BT[:, -1:] + 1
         start = tf.constant(length + step)
-        logits_BV, tensors = decode(tf.constant(next_B[:, None]), mask_BN, position_ids_BT, cache.tensors(), start)
+        logits_BV, tensors = decode(
+            tf.constant(next_B[:, None]), mask_BN, position_ids_BT, cache.tensors(), start, source.get("encoder_mask_BS")
+        )
         cache.set_tensors(tensors)
     return tf.constant(tokens_BN[:, : length + step + 1])
 
@@ -80,13 +91,18 @@ def _compiled_step(model: Transformer) -> Any:
     if not hasattr(model, "_decode"):
 
         def decode(
-            ids_B1: tf.Tensor, mask_BN: tf.Tensor | None, positions_B1: tf.Tensor | None, tensors: list[tf.Tensor], start: tf.Tensor
+            ids_B1: tf.Tensor,
+            mask_BN: tf.Tensor | None,
+            positions_B1: tf.Tensor | None,
+            tensors: list[tf.Tensor],
+            start: tf.Tensor,
+            encoder_mask_BS: tf.Tensor | None,
         ) -> tuple[tf.Tensor, list[tf.Tensor]]:
             cache = Cache(model.config, ids_B1.shape[0], tensors[0].shape[2], tensors[0].dtype)
             cache.length = start
             cache.set_tensors(tensors)
-            hidden_B1D = model.decoder(ids_B1, mask_BN, positions_B1, cache=cache)
-            return model.head(hidden_B1D, model.decoder.embeddings.token.weight)[:, 0], cache.tensors()
+            hidden_B1D = model.decoder(ids_B1, mask_BN, positions_B1, cache=cache, encoder_mask_BS=encoder_mask_BS)
+            return model.head(hidden_B1D, model.token_table())[:, 0], cache.tensors()
 
         model._decode = tf.function(decode, jit_compile=True)
     return model._decode

@@ -1,12 +1,14 @@
-"""What is read from the last hidden state. B batch, T query length, D model width, V vocabulary."""
+"""What is read from the last hidden state. B batch, T query length, D model width, V vocabulary, E width of the token table, C classes."""
 
 from __future__ import annotations
 
 import keras
 import tensorflow as tf
 
-from configs import ModelConfig, UserError
+from configs import ModelConfig
+from transformer_tf.linear import Linear
 from transformer_tf.module import Module
+from transformer_tf.pooler import Transform
 
 
 class NoHead(Module):
@@ -15,7 +17,7 @@ class NoHead(Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
 
-    def call(self, hidden_BTD: tf.Tensor, token_VD: tf.Tensor) -> tf.Tensor:
+    def call(self, hidden_BTD: tf.Tensor, token_VE: tf.Tensor | None) -> tf.Tensor:
         return hidden_BTD
 
 
@@ -24,23 +26,48 @@ class LanguageModelHead(Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        if config.head.soft_cap or config.head.scale:
-            raise UserError("head.soft_cap and head.scale are not built yet")
-        shape = (config.vocab_size, config.width)
-        self.weight = None if config.head.tied else self.add_weight(name="weight", shape=shape, initializer="zeros")
-        self.bias = self.add_weight(name="bias", shape=shape[:1], initializer="zeros") if config.head.bias else None
+        head, width = config.head, config.embedding.width or config.width if config.head.tied else config.width
+        self.scale, self.soft_cap = head.scale, head.soft_cap
+        self.transform = Transform(config, head.transform, width) if head.transform else None
+        self.weight = None if head.tied else self.add_weight(name="weight", shape=(config.vocab_size, width), initializer="zeros")
+        self.bias = self.add_weight(name="bias", shape=(config.vocab_size,), initializer="zeros") if head.bias else None
 
-    def call(self, hidden_BTD: tf.Tensor, token_VD: tf.Tensor) -> tf.Tensor:
-        weight_VD = tf.convert_to_tensor(token_VD if self.weight is None else self.weight)
-        logits_BTV = tf.tensordot(hidden_BTD, weight_VD, ((2,), (1,)))
-        return logits_BTV if self.bias is None else logits_BTV + self.bias
+    def call(self, hidden_BTD: tf.Tensor, token_VE: tf.Tensor | None) -> tf.Tensor:
+        hidden_BTE = hidden_BTD if self.transform is None else self.transform(hidden_BTD)
+        if self.scale is not None:
+            hidden_BTE = hidden_BTE * self.scale
+        weight_VE = tf.convert_to_tensor(token_VE if self.weight is None else self.weight)
+        logits_BTV = tf.matmul(hidden_BTE, weight_VE, transpose_b=True)
+        if self.bias is not None:
+            logits_BTV = logits_BTV + self.bias
+        return logits_BTV if self.soft_cap is None else self.soft_cap * tf.tanh(logits_BTV / self.soft_cap)
 
 
-HEADS = {"none": NoHead, "language_model": LanguageModelHead}
+class ClassificationHead(Linear):
+    """A logit for each class: of a pooled vector (B, D), or of every token (B, T, D)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config.width, config.head.num_classes, config.head.bias)
+        self.dropout = keras.layers.Dropout(config.dropout.head)
+        self.transform = Transform(config, config.head.transform, config.width) if config.head.transform else None
+
+    def call(self, hidden: tf.Tensor, token_VE: tf.Tensor | None = None) -> tf.Tensor:
+        hidden = self.dropout(hidden)
+        if self.transform is not None:
+            hidden = self.dropout(self.transform(hidden))
+        return super().call(hidden)
+
+
+HEADS = {
+    "none": NoHead,
+    "language_model": LanguageModelHead,
+    "masked_language_model": LanguageModelHead,
+    "classification": ClassificationHead,
+    "token_classification": ClassificationHead,
+    "next_sentence": ClassificationHead,
+}
 
 
 def build_head(config: ModelConfig) -> keras.layers.Layer:
     """The head that the config asks for."""
-    if config.head.kind not in HEADS:
-        raise UserError(f"head.kind={config.head.kind!r} is not built yet; built: {', '.join(HEADS)}")
     return HEADS[config.head.kind](config)

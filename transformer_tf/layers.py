@@ -1,131 +1,216 @@
-"""One layer, and a stack of them ("Attention Is All You Need", 3.1).
+"""One layer, and a stack of them ("Attention Is All You Need", 3.1 and figure 1).
 
-B batch, T query length, S key length, D model width, N longest length.
+B batch, T query length, S key length, H heads, D model width, N longest length.
 """
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from configs import ModelConfig, UserError
-from transformer_tf.attention import Attention, shape_of
-from transformer_tf.cache import Cache, LayerCache
-from transformer_tf.embeddings import Embeddings
+from transformer_tf.attention import Attention
+from transformer_tf.cache import Cache, KeyValue, LayerCache
+from transformer_tf.embeddings import build_embeddings
 from transformer_tf.feed_forward import FeedForward
-from transformer_tf.masks import causal_mask, padding_mask
-from transformer_tf.module import Module
+from transformer_tf.linear import Embedding
+from transformer_tf.masks import additive_mask, causal_mask, padding_mask, window_mask
+from transformer_tf.module import Module, shape_of
 from transformer_tf.normalization import build_norm
-from transformer_tf.positions import RotaryPositions
+from transformer_tf.positions import RelativeBias, build_rotary
 
 
 class Layer(Module):
-    """Self-attention and feed-forward, each inside a residual connection."""
+    """Self-attention, in a decoder with an encoder cross-attention, and feed-forward, each inside a residual connection."""
 
-    def __init__(self, config: ModelConfig, attention: str) -> None:
+    def __init__(self, config: ModelConfig, attention: str, has_cross_attention: bool, has_first_norm: bool) -> None:
         super().__init__()
-        if config.norm.placement == "both" or config.parallel_residual:
-            raise UserError("norm.placement='both' and parallel_residual are not built yet")
-        self.norm_before = config.norm.placement == "before"
-        self.self_attention = Attention(config, attention)
+        self.norm_after = config.norm.placement == "after"
+        self.parallel = config.parallel_residual
+        self.self_attention = Attention(config, attention, has_first_norm)
+        self.cross_attention: Any = Attention(config, attention) if has_cross_attention else None
         self.feed_forward = FeedForward(config)
         self.dropout = keras.layers.Dropout(config.dropout.residual)
 
     def call(
         self,
         hidden_BTD: tf.Tensor,
-        mask_B1TS: tf.Tensor | None,
+        mask_BHTS: tf.Tensor | None,
         is_causal: bool,
         rotary: tuple[tf.Tensor, tf.Tensor] | None,
         cache: LayerCache | None,
         start: int | tf.Tensor,
+        encoder_key_value: KeyValue | None,
+        encoder_mask_B11S: tf.Tensor | None,
     ) -> tf.Tensor:
-        hidden_BTD = self.residual(
-            hidden_BTD, self.self_attention, mask_B1TS=mask_B1TS, is_causal=is_causal, rotary=rotary, cache=cache, start=start
-        )
+        looked: dict[str, Any] = {"mask_BHTS": mask_BHTS, "is_causal": is_causal, "rotary": rotary, "cache": cache, "start": start}
+        if self.parallel:
+            # Both sublayers read the same input (GPT-NeoX, Black et al. 2022, 2.1).
+            return hidden_BTD + self.change(hidden_BTD, self.self_attention, **looked) + self.change(hidden_BTD, self.feed_forward)
+        hidden_BTD = self.residual(hidden_BTD, self.self_attention, **looked)
+        if self.cross_attention is not None:
+            hidden_BTD = self.residual(hidden_BTD, self.cross_attention, mask_BHTS=encoder_mask_B11S, key_value=encoder_key_value)
         return self.residual(hidden_BTD, self.feed_forward)
 
     def residual(self, hidden_BTD: tf.Tensor, sublayer: Any, **inputs: Any) -> tf.Tensor:
-        """x + Sublayer(Norm(x)) as in GPT-2 (2.3), or Norm(x + Sublayer(x)) as in the paper (3.1)."""
-        if self.norm_before:
-            return hidden_BTD + self.dropout(sublayer(sublayer.norm(hidden_BTD), **inputs))
-        return sublayer.norm(hidden_BTD + self.dropout(sublayer(hidden_BTD, **inputs)))
+        """Norm(x + Sublayer(x)) as in the paper (3.1), or x + Sublayer(Norm(x)) as in GPT-2 (2.3)."""
+        if self.norm_after:
+            return sublayer.norm(hidden_BTD + self.dropout(sublayer(hidden_BTD, **inputs)))
+        return hidden_BTD + self.change(hidden_BTD, sublayer, **inputs)
+
+    def change(self, hidden_BTD: tf.Tensor, sublayer: Any, **inputs: Any) -> tf.Tensor:
+        """Sublayer(Norm(x)), or Norm(Sublayer(Norm(x))) as in Gemma 2."""
+        change_BTD = sublayer(hidden_BTD if sublayer.norm is None else sublayer.norm(hidden_BTD), **inputs)
+        return self.dropout(change_BTD if sublayer.output_norm is None else sublayer.output_norm(change_BTD))
 
 
-class Decoder(Module):
-    """Embeddings, layers in which each token sees itself and those before it, and the final norm."""
+class Stack(Module):
+    """Embeddings, layers, and the final norm: the encoder, in which all tokens see all, or the decoder, in which none sees those after it.
 
-    def __init__(self, config: ModelConfig, attention: str) -> None:
+    token: the table of the encoder, which the decoder shares.
+    """
+
+    def __init__(self, config: ModelConfig, name: str, attention: str, token: Embedding | None = None) -> None:
         super().__init__()
-        self.max_length = config.max_length
+        # Keras keeps the name `name` for itself.
+        self.stack = name
+        self.longest = config.longest
         self.gradient_checkpointing = False
-        self.embeddings = Embeddings(config)
-        self.rotary = RotaryPositions(config) if config.positions.kind == "rotary" else None
-        self.layers = [Layer(config, attention) for _ in range(config.num_layers)]
-        self.norm = build_norm(config) if config.norm.placement == "before" else None
+        self.embeddings: Any = build_embeddings(config, token)
+        self.rotary = build_rotary(config, windowed=False)
+        self.window_rotary = build_rotary(config, windowed=True) if config.attention.window else None
+        self.relative_bias = RelativeBias(config, bidirectional=name == "encoder") if config.positions.kind == "relative" else None
+        self.windows = [config.window_of(layer) for layer in range(config.layers_of(name))]
+        has_cross_attention = name == "decoder" and "encoder" in config.stacks
+        self.layers = [Layer(config, attention, has_cross_attention, layer > 0 or config.norm.first) for layer in range(len(self.windows))]
+        self.norm = build_norm(config) if config.norm.placement != "after" else None
 
     def call(
         self,
-        input_ids_BT: tf.Tensor,
+        inputs: tf.Tensor,
         attention_mask_BS: tf.Tensor | None = None,
         position_ids_BT: tf.Tensor | None = None,
+        token_type_ids_BT: tf.Tensor | None = None,
         cache: Cache | None = None,
-        hidden_states: dict[str, tf.Tensor] | None = None,
+        encoded_BSD: tf.Tensor | None = None,
+        encoder_mask_BS: tf.Tensor | None = None,
+        hidden_states: MutableMapping[str, tf.Tensor] | None = None,
         training: bool | None = None,
     ) -> tf.Tensor:
-        """Hidden states B, T, D after the last layer. A mapping given as `hidden_states` receives those of every layer too."""
-        length = shape_of(input_ids_BT)[1]
-        start = cache.length if cache is not None else 0
+        """Hidden states B, T, D after the last layer. inputs: ids (B, T) or images. encoded_BSD: what an encoder has made.
+
+        A mapping given as `hidden_states` receives those of every layer too.
+        """
+        length, start = self.embeddings.length(inputs), cache.length if cache is not None else 0
         # In a graph the numbers may not be known; whoever builds it checks them.
-        if isinstance(length, int) and isinstance(start, int) and start + length > self.max_length:
-            raise UserError(f"{start + length} tokens are more than the model's max_length of {self.max_length}; shorten the input")
+        if self.longest is not None and isinstance(length, int) and isinstance(start, int) and start + length > self.longest:
+            raise UserError(f"{start + length} tokens are more than the model's max_length of {self.longest}; shorten the input")
         if position_ids_BT is None:
-            position_ids_BT = (start + tf.range(length))[None]
-        mask_B1TS, is_causal = self.mask(length, start, attention_mask_BS, cache)
-        hidden_BTD = self.embeddings(input_ids_BT, position_ids_BT)
-        rotary = self.rotary(position_ids_BT) if self.rotary is not None else None
+            position_ids_BT = self.embeddings.positions(inputs, start, attention_mask_BS)
+        hidden_BTD = self.embeddings(inputs, position_ids_BT, token_type_ids_BT)
+        views = {
+            window: self.view(window, length, start, attention_mask_BS, position_ids_BT, cache) for window in dict.fromkeys(self.windows)
+        }
+        encoder_key_values = self.encoder_key_values(encoded_BSD, cache)
+        encoder_mask_B11S = padding_mask(encoder_mask_BS) if encoder_mask_BS is not None else None
         if hidden_states is not None:
-            hidden_states["decoder.embeddings"] = hidden_BTD
+            hidden_states[f"{self.stack}.embeddings"] = hidden_BTD
         for index, layer in enumerate(self.layers):
-            layer_cache = cache.layers[index] if cache is not None else None
-            inputs: dict[str, Any] = {
-                "mask_B1TS": mask_B1TS,
-                "is_causal": is_causal,
-                "rotary": rotary,
-                "cache": layer_cache,
+            layer_inputs: dict[str, Any] = {
+                **views[self.windows[index]],
+                "cache": cache.layers[index] if cache is not None else None,
                 "start": start,
+                "encoder_key_value": encoder_key_values[index],
+                "encoder_mask_B11S": encoder_mask_B11S,
             }
             if self.gradient_checkpointing and training:
-                hidden_BTD = checkpoint(layer, hidden_BTD, **inputs)
+                hidden_BTD = checkpoint(layer, hidden_BTD, **layer_inputs)
             else:
-                hidden_BTD = layer(hidden_BTD, **inputs)
+                hidden_BTD = layer(hidden_BTD, **layer_inputs)
+            if self.norm is not None and index + 1 == len(self.layers):
+                hidden_BTD = self.norm(hidden_BTD)
             if hidden_states is not None:
-                hidden_states[f"decoder.layers.{index}"] = hidden_BTD
+                hidden_states[f"{self.stack}.layers.{index}"] = hidden_BTD
         if cache is not None:
             cache.length = start + length
-        if self.norm is not None:
-            hidden_BTD = self.norm(hidden_BTD)
-        if hidden_states is not None:
-            hidden_states[f"decoder.layers.{len(self.layers) - 1}"] = hidden_BTD
         return hidden_BTD
 
+    def view(
+        self,
+        window: int | None,
+        length: int | tf.Tensor,
+        start: int | tf.Tensor,
+        attention_mask_BS: tf.Tensor | None,
+        position_ids_BT: tf.Tensor,
+        cache: Cache | None,
+    ) -> dict[str, Any]:
+        """What the layers with this window may see, and how they turn queries and keys."""
+        rotary = self.rotary if window is None else self.window_rotary
+        mask_BHTS, is_causal = self.mask(window, length, start, attention_mask_BS, cache)
+        if self.relative_bias is not None:
+            key_length = length if cache is None else cache.max_length
+            bias_BHTS = self.relative_bias(query_length=length, key_length=key_length, start=start)
+            if is_causal:
+                mask_BHTS, is_causal = causal_mask(length, length, 0), False
+            mask_BHTS = bias_BHTS if mask_BHTS is None else additive_mask(bias_BHTS, mask_BHTS)
+        return {"mask_BHTS": mask_BHTS, "is_causal": is_causal, "rotary": rotary(position_ids_BT) if rotary is not None else None}
+
     def mask(
-        self, length: int | tf.Tensor, start: int | tf.Tensor, attention_mask_BS: tf.Tensor | None, cache: Cache | None
+        self,
+        window: int | None,
+        length: int | tf.Tensor,
+        start: int | tf.Tensor,
+        attention_mask_BS: tf.Tensor | None,
+        cache: Cache | None,
     ) -> tuple[tf.Tensor | None, bool]:
         """What each token may see, or None with a flag for a whole sequence. A cache is read whole, its unwritten end masked."""
-        key_length = length if cache is None else cache.max_length
-        if attention_mask_BS is not None:
-            # What a cache has room for beyond the mask is masked by causality.
-            room = key_length - shape_of(attention_mask_BS)[1]
-            seen_BS = tf.pad(attention_mask_BS, ((0, 0), (0, tf.maximum(room, 0))), constant_values=1)[:, :key_length]
-            return causal_mask(length, key_length, start) & padding_mask(seen_BS), False
+        total = length if cache is None else cache.max_length
+        if window is not None and isinstance(total, int) and window >= total:
+            window = None
+        seen_B11S = None if attention_mask_BS is None else padding_mask(to_length(attention_mask_BS, total))
+        if self.stack == "encoder":
+            near_11TS = None if window is None else window_mask(length, window)
+            return both(near_11TS, seen_B11S), False
+        if seen_B11S is None and window is None and cache is None:
+            return None, True
+        return both(causal_mask(length, total, start, window), seen_B11S), False
+
+    def encoder_key_values(self, encoded_BSD: tf.Tensor | None, cache: Cache | None) -> list[KeyValue | None]:
+        """For each layer what its cross-attention looks at, computed once for a whole generation."""
+        if cache is not None and cache.cross:
+            return list(cache.cross)
+        if encoded_BSD is None:
+            return [None] * len(self.layers)
+        attentions: list[Any] = [layer.cross_attention for layer in self.layers]
+        key_values = [attention.key_value(encoded_BSD) for attention in attentions]
         if cache is not None:
-            return causal_mask(length, key_length, start), False
-        return None, True
+            cache.cross = key_values
+        return key_values
+
+
+def to_length(attention_mask_BS: tf.Tensor, length: int | tf.Tensor) -> tf.Tensor:
+    """The mask of a cache's whole length: what it has room for beyond the mask is masked by causality."""
+    room = tf.maximum(length - shape_of(attention_mask_BS)[1], 0)
+    return tf.pad(attention_mask_BS, ((0, 0), (0, room)), constant_values=1)[:, :length]
+
+
+def both(first_BHTS: tf.Tensor | None, second_BHTS: tf.Tensor | None) -> tf.Tensor | None:
+    """What both masks let through; None lets everything through."""
+    if first_BHTS is None or second_BHTS is None:
+        return second_BHTS if first_BHTS is None else first_BHTS
+    return first_BHTS & second_BHTS
 
 
 def checkpoint(layer: Layer, hidden_BTD: tf.Tensor, **inputs: Any) -> tf.Tensor:
     """Run a layer and forget what is inside until the backward pass needs it."""
-    return tf.recompute_grad(lambda hidden_BTD: layer(hidden_BTD, **inputs))(hidden_BTD)
+    # What a gradient must flow into has to be an argument: recompute_grad sees nothing that a function closes over.
+    names = [name for name in ("mask_BHTS", "encoder_key_value") if inputs[name] is not None]
+    given = {name: inputs[name] for name in names if tf.nest.flatten(inputs[name])[0].dtype.is_floating}
+
+    def run(hidden_BTD: tf.Tensor, *tensors: tf.Tensor) -> tf.Tensor:
+        return layer(hidden_BTD, **inputs | tf.nest.pack_sequence_as(given, tensors))
+
+    return tf.recompute_grad(run)(hidden_BTD, *tf.nest.flatten(given))

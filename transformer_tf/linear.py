@@ -1,4 +1,8 @@
-"""The two parts with large weights. B batch, T query length, I inputs, O outputs, V vocabulary, D model width."""
+"""The parts with large weights.
+
+B batch, T query length, I inputs, O outputs, V vocabulary, D model width, C channels, P patch size, Y and X image height and width,
+R and S rows and columns of patches.
+"""
 
 from __future__ import annotations
 
@@ -29,3 +33,19 @@ class Embedding(Module):
 
     def call(self, ids_BT: tf.Tensor) -> tf.Tensor:
         return tf.gather(tf.convert_to_tensor(self.weight), ids_BT)
+
+
+class PatchProjection(Module):
+    """Each square patch of an image to one vector (ViT, Dosovitskiy et al. 2021, equation 1). `weight` has shape (P, P, C, D)."""
+
+    def __init__(self, channels: int, width: int, patch_size: int, bias: bool) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.weight = self.add_weight(name="weight", shape=(patch_size, patch_size, channels, width), initializer="zeros")
+        self.bias = self.add_weight(name="bias", shape=(width,), initializer="zeros") if bias else None
+
+    def call(self, pixel_values_BCYX: tf.Tensor) -> tf.Tensor:
+        """Patches (B, T, D), row by row."""
+        patches_BRSD = tf.nn.conv2d(tf.transpose(pixel_values_BCYX, (0, 2, 3, 1)), self.weight, self.patch_size, "VALID")
+        patches_BTD = tf.reshape(patches_BRSD, (-1, patches_BRSD.shape[1] * patches_BRSD.shape[2], patches_BRSD.shape[3]))
+        return patches_BTD if self.bias is None else patches_BTD + self.bias

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 
 class Module(keras.layers.Layer):
@@ -12,3 +13,9 @@ class Module(keras.layers.Layer):
 
     def build(self, *shapes: Any, **more_shapes: Any) -> None:
         self.built = True
+
+
+def shape_of(tensor: tf.Tensor) -> list[int | tf.Tensor]:
+    """The shape, as numbers where a graph knows them and as tensors where it does not."""
+    dynamic = tf.shape(tensor)
+    return [dynamic[axis] if length is None else length for axis, length in enumerate(tensor.shape)]

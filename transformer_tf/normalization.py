@@ -1,11 +1,11 @@
-"""Normalisation over the model width. B batch, T query length, D model width."""
+"""Normalisation over the last axis. B batch, T query length, D model width or another size."""
 
 from __future__ import annotations
 
 import keras
 import tensorflow as tf
 
-from configs import ModelConfig, UserError
+from configs import ModelConfig
 from transformer_tf.module import Module
 
 
@@ -26,13 +26,12 @@ def plain_rms_norm(hidden_BTD: tf.Tensor, weight_D: tf.Tensor, epsilon: float) -
 class LayerNorm(Module):
     """`plain_layer_norm`, which XLA fuses into one kernel."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, size: int) -> None:
         super().__init__()
         self.epsilon = config.norm.epsilon
-        self.weight = self.add_weight(name="weight", shape=(config.width,), initializer="ones", autocast=False)
-        self.bias = (
-            self.add_weight(name="bias", shape=(config.width,), initializer="zeros", autocast=False) if config.norm.has_bias else None
-        )
+        self.weight = self.add_weight(name="weight", shape=(size,), initializer="ones", autocast=False)
+        has_bias = config.norm.has_bias
+        self.bias = self.add_weight(name="bias", shape=(size,), initializer="zeros", autocast=False) if has_bias else None
 
     def call(self, hidden_BTD: tf.Tensor) -> tf.Tensor:
         # Sums of squares need the range and the digits of float32, as PyTorch's kernel has inside.
@@ -42,23 +41,23 @@ class LayerNorm(Module):
 
 
 class RMSNorm(Module):
-    """`plain_rms_norm`, which XLA fuses into one kernel."""
+    """`plain_rms_norm`, which XLA fuses into one kernel. The weight may be stored as w - 1 (Gemma)."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, size: int) -> None:
         super().__init__()
         self.epsilon = config.norm.epsilon
-        self.weight = self.add_weight(name="weight", shape=(config.width,), initializer="ones", autocast=False)
+        self.offset = 1.0 if config.norm.unit_offset else 0.0
+        self.weight = self.add_weight(name="weight", shape=(size,), initializer="ones", autocast=False)
 
     def call(self, hidden_BTD: tf.Tensor) -> tf.Tensor:
         wide = tf.float64 if hidden_BTD.dtype == tf.float64 else tf.float32
-        return tf.cast(plain_rms_norm(tf.cast(hidden_BTD, wide), tf.cast(self.weight, wide), self.epsilon), hidden_BTD.dtype)
+        weight_D = tf.cast(self.weight, wide) + self.offset if self.offset else tf.cast(self.weight, wide)
+        return tf.cast(plain_rms_norm(tf.cast(hidden_BTD, wide), weight_D, self.epsilon), hidden_BTD.dtype)
 
 
 NORMS = {"layer": LayerNorm, "rms": RMSNorm}
 
 
-def build_norm(config: ModelConfig) -> keras.layers.Layer:
-    """The norm that the config asks for."""
-    if config.norm.unit_offset:
-        raise UserError("norm.unit_offset is not built yet")
-    return NORMS[config.norm.kind](config)
+def build_norm(config: ModelConfig, size: int | None = None) -> keras.layers.Layer:
+    """The norm that the config asks for, over `size` values: default the model's width."""
+    return NORMS[config.norm.kind](config, size or config.width)

@@ -1,27 +1,66 @@
-"""Positions inside attention: rotary. B batch, T query length, H heads, K head size, N longest length, R rotary pairs."""
+"""Positions: fixed sines, rotary angles, relative biases. "Attention Is All You Need", 3.5, and what came after.
+
+B batch, T query length, S key length, D model width, H heads, K head size, N longest length, R rotary pairs.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import keras
+import numpy as np
 import tensorflow as tf
 
-from configs import ModelConfig, rotary_tables
+from configs import ModelConfig, dynamic_frequencies, relative_buckets, rotary_tables, sinusoidal_table
+from configs.model import DynamicScaling, RelativePositions
+from configs.model import RotaryPositions as Rotary
 from transformer_tf.module import Module
 
 
-class RotaryPositions(Module):
-    """Cosines and sines by position (RoFormer, Su et al. 2021). Nothing here is trained."""
+class Table(Module):
+    """One row of fixed numbers for each position. Nothing here is trained, and nothing is in a checkpoint."""
+
+    def __init__(self, make: Callable[[], np.ndarray]) -> None:
+        super().__init__()
+        # A NumPy array and not a variable: it becomes a constant of whatever graph uses it.
+        self.rows = make().astype(self.compute_dtype)
+
+    def call(self, position_ids_BT: tf.Tensor) -> tf.Tensor:
+        return tf.gather(tf.constant(self.rows), position_ids_BT)
+
+
+class SinusoidalPositions(Table):
+    """Sines and cosines of the position ("Attention Is All You Need", 3.5), to be added to the embeddings."""
 
     def __init__(self, config: ModelConfig) -> None:
+        super().__init__(lambda: sinusoidal_table(config))
+
+
+class RotaryPositions(Module):
+    """Cosines and sines of the angles by which each position turns queries and keys (RoFormer, Su et al. 2021)."""
+
+    def __init__(self, config: ModelConfig, windowed: bool) -> None:
         super().__init__()
-        cosines_NR, sines_NR = rotary_tables(config)
-        # NumPy arrays and not variables: they become constants of whatever graph uses them.
-        self.cosines_NR = cosines_NR.astype(self.variable_dtype)
-        self.sines_NR = sines_NR.astype(self.variable_dtype)
+        self.cosines = Table(lambda: rotary_tables(config, windowed)[0])
+        self.sines = Table(lambda: rotary_tables(config, windowed)[1])
 
     def call(self, position_ids_BT: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        cosines_B1TR = tf.gather(tf.constant(self.cosines_NR), position_ids_BT)[:, None]
-        sines_B1TR = tf.gather(tf.constant(self.sines_NR), position_ids_BT)[:, None]
+        cosines_B1TR = self.cosines(position_ids_BT)[:, None]
+        sines_B1TR = self.sines(position_ids_BT)[:, None]
         return cosines_B1TR, sines_B1TR
+
+
+class DynamicRotaryPositions(Module):
+    """`RotaryPositions` whose frequencies depend on the longest position of the call: row n - 1 of the table for n tokens."""
+
+    def __init__(self, config: ModelConfig, windowed: bool) -> None:
+        super().__init__()
+        self.frequencies = Table(lambda: dynamic_frequencies(config))
+
+    def call(self, position_ids_BT: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        frequencies_R = self.frequencies(tf.reduce_max(position_ids_BT))
+        angles_B1TR = (tf.cast(position_ids_BT[..., None], frequencies_R.dtype) * frequencies_R)[:, None]
+        return tf.cos(angles_B1TR), tf.sin(angles_B1TR)
 
 
 def rotate(heads_BHTK: tf.Tensor, rotary: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
@@ -32,3 +71,33 @@ def rotate(heads_BHTK: tf.Tensor, rotary: tuple[tf.Tensor, tf.Tensor]) -> tf.Ten
     turned_first_BHTR = first_BHTR * cosines_B1TR - second_BHTR * sines_B1TR
     turned_second_BHTR = second_BHTR * cosines_B1TR + first_BHTR * sines_B1TR
     return tf.concat([turned_first_BHTR, turned_second_BHTR, rest], axis=-1)
+
+
+def build_rotary(config: ModelConfig, windowed: bool) -> keras.layers.Layer | None:
+    """What turns queries and keys, if anything does. windowed: for the layers that see a window only."""
+    positions = config.positions
+    if not isinstance(positions, Rotary):
+        return None
+    is_scaled = not (windowed and positions.window_base)
+    is_dynamic = is_scaled and isinstance(positions.scaling, DynamicScaling)
+    return (DynamicRotaryPositions if is_dynamic else RotaryPositions)(config, windowed)
+
+
+class RelativeBias(Module):
+    """A trained number for each head and each bucket of distances, added to the scores (T5, Raffel et al. 2020, 2.1)."""
+
+    def __init__(self, config: ModelConfig, bidirectional: bool) -> None:
+        assert isinstance(config.positions, RelativePositions)
+        super().__init__()
+        self.weight = self.add_weight(name="weight", shape=(config.positions.num_buckets, config.attention.num_heads), initializer="zeros")
+        self.max_distance = config.positions.max_distance
+        self.buckets = relative_buckets(config, bidirectional)
+
+    def call(self, query_length: int | tf.Tensor, key_length: int | tf.Tensor, start: int | tf.Tensor) -> tf.Tensor:
+        """Shape (1, H, T, S); `start` tokens came before the first query."""
+        query_T1 = tf.range(query_length)[:, None] + start
+        distances_TS = tf.range(key_length)[None, :] - query_T1
+        places_TS = tf.clip_by_value(distances_TS, -self.max_distance, self.max_distance) + self.max_distance
+        buckets_TS = tf.gather(tf.constant(self.buckets), places_TS)
+        bias_TSH = tf.gather(tf.convert_to_tensor(self.weight), buckets_TS)
+        return tf.transpose(bias_TSH, (2, 0, 1))[None]

@@ -12,7 +12,12 @@ from weight_mapping import canonical_tensors
 
 def named_weights(model: keras.Model) -> dict[str, keras.Variable]:
     """Every trained tensor by its canonical name: the attributes on the way to it, joined by dots."""
-    return dict(_walk("", model))
+    weights: dict[str, keras.Variable] = {}
+    for name, weight in _walk("", model):
+        # What two parts share has the name of the first.
+        if not any(weight is other for other in weights.values()):
+            weights[name] = weight
+    return weights
 
 
 def reader(model: keras.Model) -> Callable[[str], np.ndarray]:
@@ -26,13 +31,22 @@ def assign(model: keras.Model, tensors: Iterable[tuple[str, np.ndarray]]) -> Non
     weights, kinds = named_weights(model), _kinds(model)
     for name, array in tensors:
         weight = weights.pop(name)
-        weight.assign(to_canonical(array, kinds[name]).astype(weight.dtype))
+        weight.assign(from_canonical(array, kinds[name]).astype(weight.dtype))
     if weights:
         raise KeyError(f"left unset: {', '.join(weights)}")
 
 
 def to_canonical(array: np.ndarray, kind: str) -> np.ndarray:
-    """Between TensorFlow's layout and the canonical one, in either direction: a linear weight is transposed."""
+    """From TensorFlow's layout to the canonical one: a linear weight is transposed, a convolution's channels go in front."""
+    if kind == "convolution":
+        return np.moveaxis(array, (-1, -2), (0, 1))
+    return array.T if kind == "linear" else array
+
+
+def from_canonical(array: np.ndarray, kind: str) -> np.ndarray:
+    """The inverse of `to_canonical`."""
+    if kind == "convolution":
+        return np.moveaxis(array, (0, 1), (-1, -2))
     return array.T if kind == "linear" else array
 
 

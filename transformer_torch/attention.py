@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from configs import ModelConfig, UserError
-from transformer_torch.cache import LayerCache
+from configs import ModelConfig
+from transformer_torch.cache import KeyValue, LayerCache
 from transformer_torch.linear import Linear
 from transformer_torch.masks import causal_mask
 from transformer_torch.normalization import build_norm
@@ -21,24 +21,32 @@ def plain_attention(
     query_BHTK: torch.Tensor,
     key_BGSK: torch.Tensor,
     value_BGSK: torch.Tensor,
-    mask_B1TS: torch.Tensor | None,
+    mask_BHTS: torch.Tensor | None,
     is_causal: bool,
     scale: float,
+    soft_cap: float | None,
     dropout: nn.Dropout,
 ) -> torch.Tensor:
     """softmax(Q K^T / sqrt(K)) V ("Attention Is All You Need", equation 1), with grouped heads (Ainslie et al. 2023).
 
-    Query head h reads key/value head h // (H / G). mask_B1TS is True where a query may see a key. Result: B, H, T, K.
+    Query head h reads key/value head h // (H / G). mask_BHTS is True where a query may see a key, or a number to be added to the
+    score. soft_cap: scores become cap * tanh(scores / cap) first (Gemma 2, 2.2). Result: B, H, T, K.
     """
     batch, heads, query_length, head_size = query_BHTK.shape
     groups, key_length = key_BGSK.shape[1:3]
     if is_causal:
-        mask_B1TS = causal_mask(query_length, key_length, 0, query_BHTK.device)
+        mask_BHTS = causal_mask(query_length, key_length, 0, device=query_BHTK.device)
     query_BGQTK = query_BHTK.reshape(batch, groups, heads // groups, query_length, head_size)
     scores_BGQTS = query_BGQTK * scale @ key_BGSK.unsqueeze(2).transpose(-1, -2)
-    if mask_B1TS is not None:
-        scores_BGQTS = scores_BGQTS.masked_fill(~mask_B1TS.unsqueeze(2), torch.finfo(scores_BGQTS.dtype).min)
-    weights_BGQTS = dropout(scores_BGQTS.softmax(-1))
+    scores_BHTS = scores_BGQTS.reshape(batch, heads, query_length, key_length)
+    if soft_cap is not None:
+        scores_BHTS = soft_cap * torch.tanh(scores_BHTS / soft_cap)
+    if mask_BHTS is not None and mask_BHTS.dtype == torch.bool:
+        scores_BHTS = scores_BHTS.masked_fill(~mask_BHTS, torch.finfo(scores_BHTS.dtype).min)
+    elif mask_BHTS is not None:
+        scores_BHTS = scores_BHTS + mask_BHTS
+    weights_BHTS = dropout(scores_BHTS.softmax(-1))
+    weights_BGQTS = weights_BHTS.reshape(batch, groups, heads // groups, query_length, key_length)
     mixed_BGQTK = weights_BGQTS @ value_BGSK.unsqueeze(2)
     return mixed_BGQTK.reshape(batch, heads, query_length, head_size)
 
@@ -47,62 +55,75 @@ def fused_attention(
     query_BHTK: torch.Tensor,
     key_BGSK: torch.Tensor,
     value_BGSK: torch.Tensor,
-    mask_B1TS: torch.Tensor | None,
+    mask_BHTS: torch.Tensor | None,
     is_causal: bool,
     scale: float,
+    soft_cap: float | None,
     dropout: nn.Dropout,
 ) -> torch.Tensor:
-    """`plain_attention` in one kernel that never holds all scores (FlashAttention, Dao et al. 2022)."""
+    """`plain_attention` in one kernel that never holds all scores (FlashAttention, Dao et al. 2022). It knows no soft cap."""
+    if soft_cap is not None:
+        return plain_attention(query_BHTK, key_BGSK, value_BGSK, mask_BHTS, is_causal, scale, soft_cap, dropout)
     grouped = query_BHTK.shape[1] != key_BGSK.shape[1]
     rate = dropout.p if dropout.training else 0.0
-    return F.scaled_dot_product_attention(query_BHTK, key_BGSK, value_BGSK, mask_B1TS, rate, is_causal, scale=scale, enable_gqa=grouped)
+    return F.scaled_dot_product_attention(query_BHTK, key_BGSK, value_BGSK, mask_BHTS, rate, is_causal, scale=scale, enable_gqa=grouped)
 
 
 ATTENTIONS = {"plain": plain_attention, "fused": fused_attention}
 
 
 class Attention(nn.Module):
-    """Queries, keys and values by head, attention, and the projection back. Carries the norm that belongs to it."""
+    """Queries, keys and values by head, attention, and the projection back. Carries the norms that belong to it."""
 
-    def __init__(self, config: ModelConfig, attention: str) -> None:
+    def __init__(self, config: ModelConfig, attention: str, has_norm: bool = True) -> None:
         super().__init__()
-        unbuilt = {
-            "soft_cap": config.attention.soft_cap,
-            "window": config.attention.window,
-            "query_key_norm": config.attention.query_key_norm,
-        }
-        for name, value in unbuilt.items():
-            if value:
-                raise UserError(f"attention.{name}={value} is not built yet")
         self.attend = ATTENTIONS[attention]
         self.head_size = config.head_size
         self.scale = config.attention_scale
+        self.soft_cap = config.attention.soft_cap
         self.dropout = nn.Dropout(config.dropout.attention)
         query_width = config.attention.num_heads * config.head_size
         key_value_width = config.num_key_value_heads * config.head_size
-        self.norm = build_norm(config)
+        self.norm = build_norm(config) if has_norm else None
         self.query = Linear(config.width, query_width, "query" in config.attention.bias)
         self.key = Linear(config.width, key_value_width, "key" in config.attention.bias)
         self.value = Linear(config.width, key_value_width, "value" in config.attention.bias)
+        self.query_norm = build_norm(config, config.head_size) if config.attention.query_key_norm else None
+        self.key_norm = build_norm(config, config.head_size) if config.attention.query_key_norm else None
         self.output = Linear(query_width, config.width, "output" in config.attention.bias)
+        self.output_norm = build_norm(config) if config.norm.placement == "both" else None
 
     def forward(
         self,
         hidden_BTD: torch.Tensor,
-        mask_B1TS: torch.Tensor | None,
-        is_causal: bool,
-        rotary: tuple[torch.Tensor, torch.Tensor] | None,
-        cache: LayerCache | None,
-        start: int,
+        mask_BHTS: torch.Tensor | None,
+        is_causal: bool = False,
+        rotary: tuple[torch.Tensor, torch.Tensor] | None = None,
+        cache: LayerCache | None = None,
+        start: int = 0,
+        key_value: KeyValue | None = None,
     ) -> torch.Tensor:
+        """Hidden states that have looked at each other, or at the keys and values of an encoder if given."""
         query_BHTK = self.split_heads(self.query(hidden_BTD))
-        key_BGTK = self.split_heads(self.key(hidden_BTD))
-        value_BGTK = self.split_heads(self.value(hidden_BTD))
+        if self.query_norm is not None:
+            query_BHTK = self.query_norm(query_BHTK)
         if rotary is not None:
-            query_BHTK, key_BGTK = rotate(query_BHTK, rotary), rotate(key_BGTK, rotary)
-        key_BGSK, value_BGSK = (key_BGTK, value_BGTK) if cache is None else cache.update(key_BGTK, value_BGTK, start)
-        mixed_BHTK = self.attend(query_BHTK, key_BGSK, value_BGSK, mask_B1TS, is_causal, self.scale, self.dropout)
+            query_BHTK = rotate(query_BHTK, rotary)
+        if key_value is None:
+            key_BGTK, value_BGTK = self.key_value(hidden_BTD)
+            if rotary is not None:
+                key_BGTK = rotate(key_BGTK, rotary)
+            key_value = (key_BGTK, value_BGTK) if cache is None else cache.update(key_BGTK, value_BGTK, start)
+        mixed_BHTK = self.attend(query_BHTK, *key_value, mask_BHTS, is_causal, self.scale, self.soft_cap, self.dropout)
         return self.output(self.merge_heads(mixed_BHTK))
+
+    def key_value(self, source_BSD: torch.Tensor) -> KeyValue:
+        """Keys and values (B, G, S, K) of what is looked at."""
+        key_BGSK = self.split_heads(self.key(source_BSD))
+        value_BGSK = self.split_heads(self.value(source_BSD))
+        if self.key_norm is not None:
+            key_BGSK = self.key_norm(key_BGSK)
+        return key_BGSK, value_BGSK
 
     def split_heads(self, hidden_BTI: torch.Tensor) -> torch.Tensor:
         batch, length, width = hidden_BTI.shape

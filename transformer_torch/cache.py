@@ -1,6 +1,6 @@
 """Keys and values of past tokens, in arrays of fixed size that are written in place.
 
-B batch, G key/value heads, T new tokens, S tokens so far, N longest length, K head size.
+B batch, G key/value heads, T new tokens, S tokens so far, E encoder length, N longest length, K head size.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 
 from configs import ModelConfig
+
+KeyValue = tuple[torch.Tensor, torch.Tensor]
 
 
 class LayerCache:
@@ -17,7 +19,7 @@ class LayerCache:
         self.key_BGNK = key_BGNK
         self.value_BGNK = value_BGNK
 
-    def update(self, key_BGTK: torch.Tensor, value_BGTK: torch.Tensor, start: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def update(self, key_BGTK: torch.Tensor, value_BGTK: torch.Tensor, start: int) -> KeyValue:
         """Write new keys and values behind the `start` old ones, and give all there are."""
         end = start + key_BGTK.shape[2]
         self.key_BGNK[:, :, start:end] = key_BGTK
@@ -26,7 +28,10 @@ class LayerCache:
 
 
 class Cache:
-    """The caches of all layers. `length` tokens are in it; `max_length` fit."""
+    """The caches of all layers of a decoder. `length` tokens are in it; `max_length` fit.
+
+    cross: the encoder's keys and values (B, G, E, K), layer by layer, once the first token has asked for them.
+    """
 
     def __init__(self, config: ModelConfig, batch_size: int, max_length: int, dtype: torch.dtype, device: torch.device) -> None:
         shape = (batch_size, config.num_key_value_heads, max_length, config.head_size)
@@ -34,5 +39,6 @@ class Cache:
         self.length = 0
         self.layers = [
             LayerCache(torch.zeros(shape, dtype=dtype, device=device), torch.zeros(shape, dtype=dtype, device=device))
-            for _ in range(config.num_layers)
+            for _ in range(config.layers_of("decoder"))
         ]
+        self.cross: list[KeyValue] = []

@@ -1,4 +1,7 @@
-"""From ids to vectors ("Attention Is All You Need", 3.4 and 3.5). B batch, T query length, D model width, N longest length."""
+"""From ids and images to vectors ("Attention Is All You Need", 3.4 and 3.5; ViT, Dosovitskiy et al. 2021, 3.1).
+
+B batch, T query length, S tokens so far, D model width, E embedding width, N longest length, C channels, Y and X image height and width.
+"""
 
 from __future__ import annotations
 
@@ -6,30 +9,105 @@ import torch
 from torch import nn
 
 from configs import ModelConfig, UserError
-from transformer_torch.linear import Embedding
+from configs.model import LearnedPositions, PatchInputs
+from transformer_torch.linear import Embedding, Linear, PatchProjection
+from transformer_torch.normalization import build_norm
+from transformer_torch.positions import SinusoidalPositions
 
 
-class Embeddings(nn.Module):
-    """Token vectors, plus position vectors where positions are learned."""
+class TokenEmbeddings(nn.Module):
+    """Token vectors, plus those of positions and segments where there are any, normalised and projected where the config says so.
+
+    token: the table of another stack, when it is shared.
+    """
+
+    def __init__(self, config: ModelConfig, token: Embedding | None = None) -> None:
+        super().__init__()
+        width = config.embedding.width or config.width
+        self.scale = width**0.5 if config.embedding.scale else 1.0
+        self.token = Embedding(config.vocab_size, width) if token is None else token
+        self.position: nn.Module | None = None
+        self.offset, self.counted, self.padding = 0, "all", config.special_tokens.pad or 0
+        if isinstance(config.positions, LearnedPositions):
+            self.offset, self.counted = config.positions.offset, config.positions.counted
+            self.position = Embedding(config.max_length + self.offset, width)
+        elif config.positions.kind == "sinusoidal":
+            self.position = SinusoidalPositions(config)
+        self.token_type = Embedding(config.embedding.token_types, width) if config.embedding.token_types else None
+        self.norm = build_norm(config, width) if config.embedding.norm else None
+        self.dropout = nn.Dropout(config.dropout.embedding)
+        self.projection = Linear(width, config.width, True) if width != config.width else None
+
+    def forward(
+        self, input_ids_BT: torch.Tensor, position_ids_BT: torch.Tensor, token_type_ids_BT: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        hidden_BTE = self.token(input_ids_BT)
+        if self.scale != 1.0:
+            hidden_BTE = hidden_BTE * self.scale
+        if self.position is not None:
+            hidden_BTE = hidden_BTE + self.position(position_ids_BT + self.offset)
+        if self.token_type is not None:
+            hidden_BTE = hidden_BTE + self.token_type(torch.zeros_like(input_ids_BT) if token_type_ids_BT is None else token_type_ids_BT)
+        if self.norm is not None:
+            hidden_BTE = self.norm(hidden_BTE)
+        hidden_BTE = self.dropout(hidden_BTE)
+        return hidden_BTE if self.projection is None else self.projection(hidden_BTE)
+
+    def length(self, input_ids_BT: torch.Tensor) -> int:
+        """Tokens in each sequence."""
+        return input_ids_BT.shape[1]
+
+    def positions(self, input_ids_BT: torch.Tensor, start: int, attention_mask_BS: torch.Tensor | None) -> torch.Tensor:
+        """The position of each token, `start` tokens having come before: 0, 1, 2, ..., or counting tokens only, with -1 for padding."""
+        length = input_ids_BT.shape[1]
+        counted_BS = None
+        if self.counted == "attended" and attention_mask_BS is not None:
+            counted_BS = attention_mask_BS[:, : start + length].long()
+        elif self.counted == "not_padding":
+            counted_BS = input_ids_BT.ne(self.padding).long()
+        if counted_BS is None:
+            return torch.arange(start, start + length, device=input_ids_BT.device)[None]
+        return (counted_BS.cumsum(1) * counted_BS - 1)[:, -length:]
+
+
+class PatchEmbeddings(nn.Module):
+    """Square patches of an image as vectors, a class token in front, plus learned positions."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        if config.embedding.norm or config.embedding.token_types or config.embedding.width or config.inputs.kind != "tokens":
-            raise UserError("embedding.norm, embedding.token_types, embedding.width and inputs other than tokens are not built yet")
-        if config.positions.kind not in ("none", "learned", "rotary"):
-            raise UserError(f"positions.kind={config.positions.kind!r} is not built yet; built: none, learned, rotary")
-        self.scale = config.width**0.5 if config.embedding.scale else 1.0
-        self.token = Embedding(config.vocab_size, config.width)
-        self.position = None
-        if config.positions.kind == "learned":
-            self.offset = config.positions.offset
-            self.position = Embedding(config.max_length + self.offset, config.width)
+        assert isinstance(config.inputs, PatchInputs)
+        self.inputs = config.inputs
+        self.patch = PatchProjection(self.inputs.num_channels, config.width, self.inputs.patch_size, self.inputs.bias)
+        self.class_token = nn.Parameter(torch.empty(config.width)) if self.inputs.class_token else None
+        self.position = Embedding(config.max_length, config.width) if config.positions.kind == "learned" else None
+        self.norm = build_norm(config) if config.embedding.norm else None
         self.dropout = nn.Dropout(config.dropout.embedding)
 
-    def forward(self, input_ids_BT: torch.Tensor, position_ids_BT: torch.Tensor) -> torch.Tensor:
-        hidden_BTD = self.token(input_ids_BT)
-        if self.scale != 1.0:
-            hidden_BTD = hidden_BTD * self.scale
+    def forward(
+        self, pixel_values_BCYX: torch.Tensor, position_ids_BT: torch.Tensor, token_type_ids_BT: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        hidden_BTD = self.patch(pixel_values_BCYX)
+        if self.class_token is not None:
+            class_B1D = self.class_token.expand(len(hidden_BTD), 1, -1)
+            hidden_BTD = torch.cat([class_B1D, hidden_BTD], dim=1)
         if self.position is not None:
-            hidden_BTD = hidden_BTD + self.position(position_ids_BT + self.offset)
+            hidden_BTD = hidden_BTD + self.position(position_ids_BT)
+        if self.norm is not None:
+            hidden_BTD = self.norm(hidden_BTD)
         return self.dropout(hidden_BTD)
+
+    def length(self, pixel_values_BCYX: torch.Tensor) -> int:
+        """Patches and class token. Raises UserError for images of another size than the model's."""
+        expected = (self.inputs.num_channels, self.inputs.image_size, self.inputs.image_size)
+        if pixel_values_BCYX.ndim != 4 or tuple(pixel_values_BCYX.shape[1:]) != expected:
+            raise UserError(f"pixel_values has shape {list(pixel_values_BCYX.shape)}; expected (batch, {', '.join(map(str, expected))})")
+        return self.inputs.length
+
+    def positions(self, pixel_values_BCYX: torch.Tensor, start: int, attention_mask_BS: torch.Tensor | None) -> torch.Tensor:
+        """0 for the class token, then the patches row by row."""
+        return torch.arange(self.inputs.length, device=pixel_values_BCYX.device)[None]
+
+
+def build_embeddings(config: ModelConfig, token: Embedding | None = None) -> nn.Module:
+    """The way in that the config asks for."""
+    return PatchEmbeddings(config) if config.inputs.kind == "patches" else TokenEmbeddings(config, token)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from configs import ModelConfig, UserError
+from configs import ModelConfig
 from transformer_torch.linear import Linear
 from transformer_torch.normalization import build_norm
 
@@ -34,16 +34,15 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "gelu_tanh": gelu_tanh,
     "quick_gelu": quick_gelu,
     "silu": F.silu,
+    "tanh": torch.tanh,
 }
 
 
 class FeedForward(nn.Module):
-    """down(activation(up(x))), or down(activation(gate(x)) * up(x)) (Shazeer 2020). Carries the norm that belongs to it."""
+    """down(activation(up(x))), or down(activation(gate(x)) * up(x)) (Shazeer 2020). Carries the norms that belong to it."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        if config.feed_forward.experts:
-            raise UserError("feed_forward.experts is not built yet")
         width, bias = config.feed_forward.width, config.feed_forward.bias
         self.activation = ACTIVATIONS[config.feed_forward.activation]
         self.norm = build_norm(config)
@@ -51,6 +50,7 @@ class FeedForward(nn.Module):
         self.up = Linear(config.width, width, bias)
         self.down = Linear(width, config.width, bias)
         self.dropout = nn.Dropout(config.dropout.feed_forward)
+        self.output_norm = build_norm(config) if config.norm.placement == "both" else None
 
     def forward(self, hidden_BTD: torch.Tensor) -> torch.Tensor:
         if self.gate is None:

@@ -1,4 +1,7 @@
-"""Continue prompts token by token. B batch, T prompt length, N longest length, E end tokens, V vocabulary, C candidates."""
+"""Continue prompts token by token.
+
+B batch, T prompt length, S encoder length, N longest length, E end tokens, V vocabulary, C candidates.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,26 @@ if TYPE_CHECKING:
 
 @torch.inference_mode()
 def generate(model: Transformer, input_ids: Any, attention_mask: Any = None, **settings: Any) -> torch.Tensor:
-    """Prompts and what follows them.
+    """Prompts and what follows them; from an encoder-decoder, what it says to its input, decoder_start first.
 
     input_ids: integers (B, T), padded on the left. attention_mask: (B, T), 1 for tokens and 0 for padding.
     settings: those of `configs.GenerationConfig`; greedy without any.
     Result: integers (B, T + at most max_new_tokens). Raises UserError before anything is computed.
     """
-    config, device = model.config, model.decoder.embeddings.token.weight.device
+    config, weight = model.config, next(model.parameters())
+    device = weight.device
     prompt_BT = on_host(input_ids)
     attended_BT = None if attention_mask is None else on_host(attention_mask)
     generation = build(GenerationConfig, settings, "generate").complete(config)
     generation.check(config, prompt_BT, attended_BT)
+    was_training = model.training
+    model.eval()
+    source: dict[str, Any] = {}
+    if model.encoder is not None:
+        seen_BS = None if attended_BT is None else torch.from_numpy(attended_BT).to(device)
+        encoded_BSD = model.encoder(torch.from_numpy(prompt_BT).to(device), seen_BS)
+        source = {"encoded_BSD": encoded_BSD, "encoder_mask_BS": seen_BS}
+        prompt_BT, attended_BT = np.full((len(prompt_BT), 1), config.special_tokens.decoder_start), None
     batch, length = prompt_BT.shape
     total = length + generation.max_new_tokens
     pad, eos = generation.pad_token_id, generation.eos_token_id or ()
@@ -37,17 +49,15 @@ def generate(model: Transformer, input_ids: Any, attention_mask: Any = None, **s
         mask_BN = torch.ones(batch, total, dtype=torch.long, device=device)
         mask_BN[:, :length] = torch.from_numpy(attended_BT)
         position_ids_BT = (mask_BN[:, :length].cumsum(-1) - 1).clamp(min=0)
-    cache = Cache(config, batch, total, model.decoder.embeddings.token.weight.dtype, device)
+    cache = Cache(config, batch, total, weight.dtype, device)
     tokens_BN = torch.full((batch, total), pad, dtype=torch.long, device=device)
     tokens_BN[:, :length] = torch.from_numpy(prompt_BT)
     finished_B = torch.zeros(batch, dtype=torch.bool, device=device)
     eos_E = torch.tensor(eos, dtype=torch.long, device=device)
 
-    was_training = model.training
-    model.eval()
-    hidden_BTD = model.decoder(tokens_BN[:, :length], mask_BN, position_ids_BT, cache=cache)
+    hidden_BTD = model.decoder(tokens_BN[:, :length], mask_BN, position_ids_BT, cache=cache, **source)
     for step in range(generation.max_new_tokens):
-        logits_BV = model.head(hidden_BTD[:, -1:], model.decoder.embeddings.token.weight)[:, 0]
+        logits_BV = model.head(hidden_BTD[:, -1:], model.token_table())[:, 0]
         if generation.do_sample:
             next_B = sample(logits_BV, generation, torch.from_numpy(uniforms_NB[step]).to(device))
         else:
@@ -59,7 +69,7 @@ def generate(model: Transformer, input_ids: Any, attention_mask: Any = None, **s
             break
         if position_ids_BT is not None:
             position_ids_BT = position_ids_BT[:, -1:] + 1
-        hidden_BTD = model.decoder(next_B[:, None], mask_BN, position_ids_BT, cache=cache)
+        hidden_BTD = model.decoder(next_B[:, None], mask_BN, position_ids_BT, cache=cache, **source)
     model.train(was_training)
     return tokens_BN[:, : length + step + 1]
 

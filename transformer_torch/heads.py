@@ -1,4 +1,4 @@
-"""What is read from the last hidden state. B batch, T query length, D model width, V vocabulary."""
+"""What is read from the last hidden state. B batch, T query length, D model width, V vocabulary, E width of the token table, C classes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from configs import ModelConfig, UserError
+from configs import ModelConfig
+from transformer_torch.linear import Linear
+from transformer_torch.pooler import Transform
 
 
 class NoHead(nn.Module):
@@ -15,7 +17,7 @@ class NoHead(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
 
-    def forward(self, hidden_BTD: torch.Tensor, token_VD: torch.Tensor) -> torch.Tensor:
+    def forward(self, hidden_BTD: torch.Tensor, token_VE: torch.Tensor | None) -> torch.Tensor:
         return hidden_BTD
 
 
@@ -24,20 +26,47 @@ class LanguageModelHead(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        if config.head.soft_cap or config.head.scale:
-            raise UserError("head.soft_cap and head.scale are not built yet")
-        self.weight = None if config.head.tied else nn.Parameter(torch.empty(config.vocab_size, config.width))
-        self.bias = nn.Parameter(torch.empty(config.vocab_size)) if config.head.bias else None
+        head, width = config.head, config.embedding.width or config.width if config.head.tied else config.width
+        self.scale, self.soft_cap = head.scale, head.soft_cap
+        self.transform = Transform(config, head.transform, width) if head.transform else None
+        self.weight = None if head.tied else nn.Parameter(torch.empty(config.vocab_size, width))
+        self.bias = nn.Parameter(torch.empty(config.vocab_size)) if head.bias else None
 
-    def forward(self, hidden_BTD: torch.Tensor, token_VD: torch.Tensor) -> torch.Tensor:
-        return F.linear(hidden_BTD, token_VD if self.weight is None else self.weight, self.bias)
+    def forward(self, hidden_BTD: torch.Tensor, token_VE: torch.Tensor | None) -> torch.Tensor:
+        hidden_BTE = hidden_BTD if self.transform is None else self.transform(hidden_BTD)
+        if self.scale is not None:
+            hidden_BTE = hidden_BTE * self.scale
+        weight_VE = token_VE if self.weight is None else self.weight
+        assert weight_VE is not None
+        logits_BTV = F.linear(hidden_BTE, weight_VE, self.bias)
+        return logits_BTV if self.soft_cap is None else self.soft_cap * torch.tanh(logits_BTV / self.soft_cap)
 
 
-HEADS = {"none": NoHead, "language_model": LanguageModelHead}
+class ClassificationHead(Linear):
+    """A logit for each class: of a pooled vector (B, D), or of every token (B, T, D)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config.width, config.head.num_classes, config.head.bias)
+        self.dropout = nn.Dropout(config.dropout.head)
+        self.transform = Transform(config, config.head.transform, config.width) if config.head.transform else None
+
+    def forward(self, hidden: torch.Tensor, token_VE: torch.Tensor | None = None) -> torch.Tensor:
+        hidden = self.dropout(hidden)
+        if self.transform is not None:
+            hidden = self.dropout(self.transform(hidden))
+        return super().forward(hidden)
+
+
+HEADS = {
+    "none": NoHead,
+    "language_model": LanguageModelHead,
+    "masked_language_model": LanguageModelHead,
+    "classification": ClassificationHead,
+    "token_classification": ClassificationHead,
+    "next_sentence": ClassificationHead,
+}
 
 
 def build_head(config: ModelConfig) -> nn.Module:
     """The head that the config asks for."""
-    if config.head.kind not in HEADS:
-        raise UserError(f"head.kind={config.head.kind!r} is not built yet; built: {', '.join(HEADS)}")
     return HEADS[config.head.kind](config)

@@ -1,10 +1,11 @@
-"""One layer, and a stack of them ("Attention Is All You Need", 3.1).
+"""One layer, and a stack of them ("Attention Is All You Need", 3.1 and figure 1).
 
-B batch, T query length, S key length, D model width, N longest length.
+B batch, T query length, S key length, H heads, D model width, N longest length.
 """
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from typing import Any
 
 import torch
@@ -13,109 +14,178 @@ from torch.utils.checkpoint import checkpoint
 
 from configs import ModelConfig, UserError
 from transformer_torch.attention import Attention
-from transformer_torch.cache import Cache, LayerCache
-from transformer_torch.embeddings import Embeddings
+from transformer_torch.cache import Cache, KeyValue, LayerCache
+from transformer_torch.embeddings import build_embeddings
 from transformer_torch.feed_forward import FeedForward
-from transformer_torch.masks import causal_mask, padding_mask
+from transformer_torch.linear import Embedding
+from transformer_torch.masks import additive_mask, causal_mask, padding_mask, window_mask
 from transformer_torch.normalization import build_norm
-from transformer_torch.positions import RotaryPositions
+from transformer_torch.positions import RelativeBias, build_rotary
 
 
 class Layer(nn.Module):
-    """Self-attention and feed-forward, each inside a residual connection."""
+    """Self-attention, in a decoder with an encoder cross-attention, and feed-forward, each inside a residual connection."""
 
-    def __init__(self, config: ModelConfig, attention: str) -> None:
+    def __init__(self, config: ModelConfig, attention: str, has_cross_attention: bool, has_first_norm: bool) -> None:
         super().__init__()
-        if config.norm.placement == "both" or config.parallel_residual:
-            raise UserError("norm.placement='both' and parallel_residual are not built yet")
-        self.norm_before = config.norm.placement == "before"
-        self.self_attention = Attention(config, attention)
+        self.norm_after = config.norm.placement == "after"
+        self.parallel = config.parallel_residual
+        self.self_attention = Attention(config, attention, has_first_norm)
+        self.cross_attention: Any = Attention(config, attention) if has_cross_attention else None
         self.feed_forward = FeedForward(config)
         self.dropout = nn.Dropout(config.dropout.residual)
 
     def forward(
         self,
         hidden_BTD: torch.Tensor,
-        mask_B1TS: torch.Tensor | None,
+        mask_BHTS: torch.Tensor | None,
         is_causal: bool,
         rotary: tuple[torch.Tensor, torch.Tensor] | None,
         cache: LayerCache | None,
         start: int,
+        encoder_key_value: KeyValue | None,
+        encoder_mask_B11S: torch.Tensor | None,
     ) -> torch.Tensor:
-        hidden_BTD = self.residual(
-            hidden_BTD, self.self_attention, mask_B1TS=mask_B1TS, is_causal=is_causal, rotary=rotary, cache=cache, start=start
-        )
+        looked: dict[str, Any] = {"mask_BHTS": mask_BHTS, "is_causal": is_causal, "rotary": rotary, "cache": cache, "start": start}
+        if self.parallel:
+            # Both sublayers read the same input (GPT-NeoX, Black et al. 2022, 2.1).
+            return hidden_BTD + self.change(hidden_BTD, self.self_attention, **looked) + self.change(hidden_BTD, self.feed_forward)
+        hidden_BTD = self.residual(hidden_BTD, self.self_attention, **looked)
+        if self.cross_attention is not None:
+            hidden_BTD = self.residual(hidden_BTD, self.cross_attention, mask_BHTS=encoder_mask_B11S, key_value=encoder_key_value)
         return self.residual(hidden_BTD, self.feed_forward)
 
     def residual(self, hidden_BTD: torch.Tensor, sublayer: Any, **inputs: Any) -> torch.Tensor:
-        """x + Sublayer(Norm(x)) as in GPT-2 (2.3), or Norm(x + Sublayer(x)) as in the paper (3.1)."""
-        if self.norm_before:
-            return hidden_BTD + self.dropout(sublayer(sublayer.norm(hidden_BTD), **inputs))
-        return sublayer.norm(hidden_BTD + self.dropout(sublayer(hidden_BTD, **inputs)))
+        """Norm(x + Sublayer(x)) as in the paper (3.1), or x + Sublayer(Norm(x)) as in GPT-2 (2.3)."""
+        if self.norm_after:
+            return sublayer.norm(hidden_BTD + self.dropout(sublayer(hidden_BTD, **inputs)))
+        return hidden_BTD + self.change(hidden_BTD, sublayer, **inputs)
+
+    def change(self, hidden_BTD: torch.Tensor, sublayer: Any, **inputs: Any) -> torch.Tensor:
+        """Sublayer(Norm(x)), or Norm(Sublayer(Norm(x))) as in Gemma 2."""
+        change_BTD = sublayer(hidden_BTD if sublayer.norm is None else sublayer.norm(hidden_BTD), **inputs)
+        return self.dropout(change_BTD if sublayer.output_norm is None else sublayer.output_norm(change_BTD))
 
 
-class Decoder(nn.Module):
-    """Embeddings, layers in which each token sees itself and those before it, and the final norm."""
+class Stack(nn.Module):
+    """Embeddings, layers, and the final norm: the encoder, in which all tokens see all, or the decoder, in which none sees those after it.
 
-    def __init__(self, config: ModelConfig, attention: str) -> None:
+    token: the table of the encoder, which the decoder shares.
+    """
+
+    def __init__(self, config: ModelConfig, name: str, attention: str, token: Embedding | None = None) -> None:
         super().__init__()
-        self.max_length = config.max_length
+        self.stack = name
+        self.longest = config.longest
         self.gradient_checkpointing = False
-        self.embeddings = Embeddings(config)
-        self.rotary = RotaryPositions(config) if config.positions.kind == "rotary" else None
-        self.layers = nn.ModuleList([Layer(config, attention) for _ in range(config.num_layers)])
-        self.norm = build_norm(config) if config.norm.placement == "before" else None
+        self.embeddings: Any = build_embeddings(config, token)
+        self.rotary = build_rotary(config, windowed=False)
+        self.window_rotary = build_rotary(config, windowed=True) if config.attention.window else None
+        self.relative_bias = RelativeBias(config, bidirectional=name == "encoder") if config.positions.kind == "relative" else None
+        self.windows = [config.window_of(layer) for layer in range(config.layers_of(name))]
+        has_cross_attention = name == "decoder" and "encoder" in config.stacks
+        self.layers = nn.ModuleList(
+            [Layer(config, attention, has_cross_attention, layer > 0 or config.norm.first) for layer in range(len(self.windows))]
+        )
+        self.norm = build_norm(config) if config.norm.placement != "after" else None
 
     def forward(
         self,
-        input_ids_BT: torch.Tensor,
+        inputs: torch.Tensor,
         attention_mask_BS: torch.Tensor | None = None,
         position_ids_BT: torch.Tensor | None = None,
+        token_type_ids_BT: torch.Tensor | None = None,
         cache: Cache | None = None,
-        hidden_states: dict[str, torch.Tensor] | None = None,
+        encoded_BSD: torch.Tensor | None = None,
+        encoder_mask_BS: torch.Tensor | None = None,
+        hidden_states: MutableMapping[str, torch.Tensor] | None = None,
     ) -> torch.Tensor:
-        """Hidden states B, T, D after the last layer. A mapping given as `hidden_states` receives those of every layer too."""
-        length, device = input_ids_BT.shape[1], input_ids_BT.device
-        start = cache.length if cache is not None else 0
-        if start + length > self.max_length:
-            raise UserError(f"{start + length} tokens are more than the model's max_length of {self.max_length}; shorten the input")
+        """Hidden states B, T, D after the last layer. inputs: ids (B, T) or images. encoded_BSD: what an encoder has made.
+
+        A mapping given as `hidden_states` receives those of every layer too.
+        """
+        length, start = self.embeddings.length(inputs), cache.length if cache is not None else 0
+        if self.longest is not None and start + length > self.longest:
+            raise UserError(f"{start + length} tokens are more than the model's max_length of {self.longest}; shorten the input")
         if position_ids_BT is None:
-            position_ids_BT = torch.arange(start, start + length, device=device)[None]
-        mask_B1TS, is_causal = self.mask(length, start, attention_mask_BS, device)
-        hidden_BTD = self.embeddings(input_ids_BT, position_ids_BT)
-        rotary = self.rotary(position_ids_BT) if self.rotary is not None else None
+            position_ids_BT = self.embeddings.positions(inputs, start, attention_mask_BS)
+        hidden_BTD = self.embeddings(inputs, position_ids_BT, token_type_ids_BT)
+        views = {
+            window: self.view(window, length, start, attention_mask_BS, position_ids_BT, cache) for window in dict.fromkeys(self.windows)
+        }
+        encoder_key_values = self.encoder_key_values(encoded_BSD, cache)
+        encoder_mask_B11S = padding_mask(encoder_mask_BS) if encoder_mask_BS is not None else None
         if hidden_states is not None:
-            hidden_states["decoder.embeddings"] = hidden_BTD
+            hidden_states[f"{self.stack}.embeddings"] = hidden_BTD
         for index, layer in enumerate(self.layers):
-            layer_cache = cache.layers[index] if cache is not None else None
-            inputs: dict[str, Any] = {
-                "mask_B1TS": mask_B1TS,
-                "is_causal": is_causal,
-                "rotary": rotary,
-                "cache": layer_cache,
+            layer_inputs: dict[str, Any] = {
+                **views[self.windows[index]],
+                "cache": cache.layers[index] if cache is not None else None,
                 "start": start,
+                "encoder_key_value": encoder_key_values[index],
+                "encoder_mask_B11S": encoder_mask_B11S,
             }
             if self.gradient_checkpointing and self.training:
-                hidden_BTD = checkpoint(layer, hidden_BTD, use_reentrant=False, **inputs)
+                hidden_BTD = checkpoint(layer, hidden_BTD, use_reentrant=False, **layer_inputs)
             else:
-                hidden_BTD = layer(hidden_BTD, **inputs)
+                hidden_BTD = layer(hidden_BTD, **layer_inputs)
+            if self.norm is not None and index + 1 == len(self.layers):
+                hidden_BTD = self.norm(hidden_BTD)
             if hidden_states is not None:
-                hidden_states[f"decoder.layers.{index}"] = hidden_BTD
+                hidden_states[f"{self.stack}.layers.{index}"] = hidden_BTD
         if cache is not None:
             cache.length = start + length
-        if self.norm is not None:
-            hidden_BTD = self.norm(hidden_BTD)
-        if hidden_states is not None:
-            hidden_states[f"decoder.layers.{len(self.layers) - 1}"] = hidden_BTD
         return hidden_BTD
 
+    def view(
+        self,
+        window: int | None,
+        length: int,
+        start: int,
+        attention_mask_BS: torch.Tensor | None,
+        position_ids_BT: torch.Tensor,
+        cache: Cache | None,
+    ) -> dict[str, Any]:
+        """What the layers with this window may see, and how they turn queries and keys."""
+        rotary = self.rotary if window is None else self.window_rotary
+        mask_BHTS, is_causal = self.mask(window, length, start, attention_mask_BS, cache, position_ids_BT.device)
+        if self.relative_bias is not None:
+            bias_BHTS = self.relative_bias(query_length=length, key_length=start + length, start=start)
+            if is_causal:
+                mask_BHTS, is_causal = causal_mask(length, length, 0, device=bias_BHTS.device), False
+            mask_BHTS = bias_BHTS if mask_BHTS is None else additive_mask(bias_BHTS, mask_BHTS)
+        return {"mask_BHTS": mask_BHTS, "is_causal": is_causal, "rotary": rotary(position_ids_BT) if rotary is not None else None}
+
     def mask(
-        self, length: int, start: int, attention_mask_BS: torch.Tensor | None, device: torch.device
+        self, window: int | None, length: int, start: int, attention_mask_BS: torch.Tensor | None, cache: Cache | None, device: torch.device
     ) -> tuple[torch.Tensor | None, bool]:
         """What each token may see, or None with a flag for the kernel: a whole sequence is masked by it, one new token sees everything."""
-        if attention_mask_BS is not None:
-            seen_BS = attention_mask_BS[:, : start + length]
-            return causal_mask(length, start + length, start, device) & padding_mask(seen_BS), False
-        if start > 0 and length > 1:
-            return causal_mask(length, start + length, start, device), False
-        return None, start == 0
+        total = start + length
+        if window is not None and window >= total:
+            window = None
+        seen_B11S = None if attention_mask_BS is None else padding_mask(attention_mask_BS[:, :total])
+        if self.stack == "encoder":
+            near_11TS = None if window is None else window_mask(length, window, device)
+            return both(near_11TS, seen_B11S), False
+        if seen_B11S is None and window is None and (start == 0 or length == 1):
+            return None, start == 0
+        return both(causal_mask(length, total, start, window, device), seen_B11S), False
+
+    def encoder_key_values(self, encoded_BSD: torch.Tensor | None, cache: Cache | None) -> list[KeyValue | None]:
+        """For each layer what its cross-attention looks at, computed once for a whole generation."""
+        if cache is not None and cache.cross:
+            return list(cache.cross)
+        if encoded_BSD is None:
+            return [None] * len(self.layers)
+        attentions: list[Any] = [layer.cross_attention for layer in self.layers]
+        key_values = [attention.key_value(encoded_BSD) for attention in attentions]
+        if cache is not None:
+            cache.cross = key_values
+        return key_values
+
+
+def both(first_BHTS: torch.Tensor | None, second_BHTS: torch.Tensor | None) -> torch.Tensor | None:
+    """What both masks let through; None lets everything through."""
+    if first_BHTS is None or second_BHTS is None:
+        return second_BHTS if first_BHTS is None else first_BHTS
+    return first_BHTS & second_BHTS

@@ -1,4 +1,8 @@
-"""The two parts with large weights. B batch, T query length, I inputs, O outputs, V vocabulary, D model width."""
+"""The parts with large weights.
+
+B batch, T query length, I inputs, O outputs, V vocabulary, D model width, C channels, P patch size, Y and X image height and width,
+R and S rows and columns of patches.
+"""
 
 from __future__ import annotations
 
@@ -28,3 +32,18 @@ class Embedding(nn.Module):
 
     def forward(self, ids_BT: torch.Tensor) -> torch.Tensor:
         return F.embedding(ids_BT, self.weight)
+
+
+class PatchProjection(nn.Module):
+    """Each square patch of an image to one vector (ViT, Dosovitskiy et al. 2021, equation 1). `weight` has shape (D, C, P, P)."""
+
+    def __init__(self, channels: int, width: int, patch_size: int, bias: bool) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.weight = nn.Parameter(torch.empty(width, channels, patch_size, patch_size))
+        self.bias = nn.Parameter(torch.empty(width)) if bias else None
+
+    def forward(self, pixel_values_BCYX: torch.Tensor) -> torch.Tensor:
+        """Patches (B, T, D), row by row."""
+        patches_BDRS = F.conv2d(pixel_values_BCYX, self.weight, self.bias, stride=self.patch_size)
+        return patches_BDRS.flatten(2).transpose(1, 2)

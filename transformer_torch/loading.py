@@ -32,5 +32,5 @@ def load(source: str | os.PathLike[str], dtype: str = "float32", attention: str 
 
 def save(model: Transformer, destination: str | os.PathLike[str], to: Literal["run", "hf"] = "run") -> None:
     """Write a model into a new folder, in this project's form or Hugging Face's. The folder appears whole or not at all."""
-    dtype = str(model.decoder.embeddings.token.weight.dtype).removeprefix("torch.")
+    dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
     save_checkpoint(destination, model.config, reader(model), to, dtype=dtype)

@@ -1,7 +1,8 @@
-"""The model: a stack and a head. B batch, T query length, S key length, D model width, V vocabulary."""
+"""The model: one or two stacks, and a head. B batch, T query length, S key length, D model width, V vocabulary, C classes."""
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from transformer_torch.attention import ATTENTIONS
 from transformer_torch.cache import Cache
 from transformer_torch.generation import generate
 from transformer_torch.heads import build_head
-from transformer_torch.layers import Decoder
+from transformer_torch.layers import Stack
+from transformer_torch.pooler import Pooler
 from transformer_torch.weights import assign
 from weight_mapping import initial_tensors
 
@@ -25,40 +27,78 @@ class Transformer(nn.Module):
 
     def __init__(self, config: ModelConfig, seed: int | None = 0, attention: str = "fused") -> None:
         super().__init__()
-        if config.architecture != "decoder":
-            raise UserError(f"architecture={config.architecture!r} is not built yet; built: decoder")
         if attention not in ATTENTIONS:
             raise UserError(f"attention={attention!r} is not built; choose one of: {', '.join(ATTENTIONS)}")
         self.config = config
-        self.decoder = Decoder(config, attention)
+        self.encoder: Any = Stack(config, "encoder", attention) if "encoder" in config.stacks else None
+        shared = self.encoder.embeddings.token if self.encoder is not None and config.inputs.kind == "tokens" else None
+        self.decoder: Any = Stack(config, "decoder", attention, shared) if "decoder" in config.stacks else None
+        self.pooler = Pooler(config, config.pooler) if config.pooler else None
         self.head = build_head(config)
         if seed is not None:
             assign(self, initial_tensors(config, seed))
 
     def forward(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
+        encoded: torch.Tensor | None = None,
         cache: Cache | None = None,
+        hidden_states: MutableMapping[str, torch.Tensor] | None = None,
     ) -> torch.Tensor:
-        """Logits for the token after each token.
+        """What the head makes of the last hidden states: logits (B, T, V) of a language model, (B, T, C) of a class for each token,
+        (B, C) of a class for a sequence; without a head the pooler's vectors (B, D), without a pooler the hidden states (B, T, D).
 
         input_ids: integers (B, T). attention_mask: (B, S) with 1 for tokens and 0 for padding, S counting those in the cache too.
-        position_ids: integers (B, T), default 0, 1, 2, ... after those in the cache. cache: keys and values of the tokens before.
-        Result: (B, T, V), or hidden states (B, T, D) where the config has no head.
-        Raises UserError for more tokens than the model's max_length.
+        position_ids: integers (B, T), default 0, 1, 2, ... after those in the cache. token_type_ids: the segment of each token (B, T).
+        pixel_values: images (B, channels, height, width) in place of input_ids. decoder_input_ids, decoder_attention_mask: the
+        decoder's, where there is an encoder before it. encoded: what the encoder has made (B, S, D), so that it need not run again.
+        cache: keys and values of the tokens before. hidden_states: a mapping that receives those of every layer.
+        Raises UserError for longer sequences than the model knows.
         """
-        hidden_BTD = self.decoder(input_ids, attention_mask, position_ids, cache=cache)
-        return self.head(hidden_BTD, self.decoder.embeddings.token.weight)
+        inputs = input_ids if pixel_values is None else pixel_values
+        if self.encoder is None:
+            hidden_BTD = self.decoder(inputs, attention_mask, position_ids, token_type_ids, cache=cache, hidden_states=hidden_states)
+            return self.read(hidden_BTD, attention_mask)
+        if encoded is None:
+            encoded = self.encoder(inputs, attention_mask, position_ids, token_type_ids, hidden_states=hidden_states)
+        if self.decoder is None:
+            return self.read(encoded, attention_mask)
+        if decoder_input_ids is None:
+            raise UserError("an encoder-decoder needs decoder_input_ids: what the decoder has said so far, decoder_start first")
+        hidden_BTD = self.decoder(
+            decoder_input_ids,
+            decoder_attention_mask,
+            cache=cache,
+            encoded_BSD=encoded,
+            encoder_mask_BS=attention_mask,
+            hidden_states=hidden_states,
+        )
+        return self.read(hidden_BTD, decoder_attention_mask)
 
-    def hidden_states(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, position_ids: torch.Tensor | None = None
-    ) -> dict[str, torch.Tensor]:
-        """What enters the first layer and what leaves each, the last one after the final norm: (B, T, D) each, by name."""
+    def read(self, hidden_BTD: torch.Tensor, attention_mask_BS: torch.Tensor | None) -> torch.Tensor:
+        """From the last hidden states to what `forward` gives."""
+        pooled = hidden_BTD if self.pooler is None else self.pooler(hidden_BTD, attention_mask_BS)
+        return self.head(pooled, self.token_table())
+
+    def hidden_states(self, **inputs: Any) -> dict[str, torch.Tensor]:
+        """What enters the first layer of a stack and what leaves each, the last one after the final norm: (B, T, D) each, by name.
+
+        inputs: those of `forward`.
+        """
         hidden_states: dict[str, torch.Tensor] = {}
-        self.decoder(input_ids, attention_mask, position_ids, None, hidden_states)
+        self(**inputs, hidden_states=hidden_states)
         return hidden_states
+
+    def token_table(self) -> torch.Tensor | None:
+        """The vectors of the vocabulary (V, E), which a tied head shares. None for a model of images."""
+        stack = self.decoder if self.encoder is None else self.encoder
+        return stack.embeddings.token.weight if self.config.inputs.kind == "tokens" else None
 
     def generate(self, input_ids: Any, **settings: Any) -> torch.Tensor:
         """Continue prompts; see `transformer_torch.generation.generate`."""
@@ -66,4 +106,6 @@ class Transformer(nn.Module):
 
     def set_gradient_checkpointing(self, enabled: bool = True) -> None:
         """Keep only the layers' inputs for the backward pass and compute the rest again (Chen et al. 2016)."""
-        self.decoder.gradient_checkpointing = enabled
+        for stack in (self.encoder, self.decoder):
+            if stack is not None:
+                stack.gradient_checkpointing = enabled

@@ -1,4 +1,4 @@
-"""Normalisation over the model width. B batch, T query length, D model width."""
+"""Normalisation over the last axis. B batch, T query length, D model width or another size."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from configs import ModelConfig, UserError
+from configs import ModelConfig
 
 
 def plain_layer_norm(hidden_BTD: torch.Tensor, weight_D: torch.Tensor, bias_D: torch.Tensor | None, epsilon: float) -> torch.Tensor:
@@ -26,33 +26,33 @@ def plain_rms_norm(hidden_BTD: torch.Tensor, weight_D: torch.Tensor, epsilon: fl
 class LayerNorm(nn.Module):
     """`plain_layer_norm` by PyTorch's fused kernel."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, size: int) -> None:
         super().__init__()
         self.epsilon = config.norm.epsilon
-        self.weight = nn.Parameter(torch.empty(config.width))
-        self.bias = nn.Parameter(torch.empty(config.width)) if config.norm.has_bias else None
+        self.weight = nn.Parameter(torch.empty(size))
+        self.bias = nn.Parameter(torch.empty(size)) if config.norm.has_bias else None
 
     def forward(self, hidden_BTD: torch.Tensor) -> torch.Tensor:
         return F.layer_norm(hidden_BTD, self.weight.shape, self.weight, self.bias, self.epsilon)
 
 
 class RMSNorm(nn.Module):
-    """`plain_rms_norm` by PyTorch's fused kernel."""
+    """`plain_rms_norm` by PyTorch's fused kernel. The weight may be stored as w - 1 (Gemma)."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, size: int) -> None:
         super().__init__()
         self.epsilon = config.norm.epsilon
-        self.weight = nn.Parameter(torch.empty(config.width))
+        self.offset = 1.0 if config.norm.unit_offset else 0.0
+        self.weight = nn.Parameter(torch.empty(size))
 
     def forward(self, hidden_BTD: torch.Tensor) -> torch.Tensor:
-        return F.rms_norm(hidden_BTD, self.weight.shape, self.weight, self.epsilon)
+        weight_D = self.weight + self.offset if self.offset else self.weight
+        return F.rms_norm(hidden_BTD, self.weight.shape, weight_D, self.epsilon)
 
 
 NORMS = {"layer": LayerNorm, "rms": RMSNorm}
 
 
-def build_norm(config: ModelConfig) -> nn.Module:
-    """The norm that the config asks for."""
-    if config.norm.unit_offset:
-        raise UserError("norm.unit_offset is not built yet")
-    return NORMS[config.norm.kind](config)
+def build_norm(config: ModelConfig, size: int | None = None) -> nn.Module:
+    """The norm that the config asks for, over `size` values: default the model's width."""
+    return NORMS[config.norm.kind](config, size or config.width)

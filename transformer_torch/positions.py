@@ -1,38 +1,75 @@
-"""Positions inside attention: rotary. B batch, T query length, H heads, K head size, N longest length, R rotary pairs."""
+"""Positions: fixed sines, rotary angles, relative biases. "Attention Is All You Need", 3.5, and what came after.
+
+B batch, T query length, S key length, D model width, H heads, K head size, N longest length, R rotary pairs.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from configs import ModelConfig, rotary_tables
+from configs import ModelConfig, dynamic_frequencies, relative_buckets, rotary_tables, sinusoidal_table
+from configs.model import DynamicScaling, RelativePositions
+from configs.model import RotaryPositions as Rotary
+
+
+class Table(nn.Module):
+    """One row of fixed numbers for each position. Nothing here is trained, and nothing is in a checkpoint."""
+
+    rows: torch.Tensor
+
+    def __init__(self, make: Callable[[], np.ndarray]) -> None:
+        super().__init__()
+        self.make = make
+        self.register_buffer("rows", torch.tensor(make(), dtype=torch.get_default_dtype()), persistent=False)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Table:
+        # A table rounded to float32 is not float64 after `.double()`: whatever moves or casts the model makes it anew.
+        super()._apply(fn, recurse)
+        self.rows.copy_(torch.from_numpy(self.make()))
+        return self
+
+    def forward(self, position_ids_BT: torch.Tensor) -> torch.Tensor:
+        return self.rows[position_ids_BT]
+
+
+class SinusoidalPositions(Table):
+    """Sines and cosines of the position ("Attention Is All You Need", 3.5), to be added to the embeddings."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(lambda: sinusoidal_table(config))
 
 
 class RotaryPositions(nn.Module):
-    """Cosines and sines by position (RoFormer, Su et al. 2021). Nothing here is trained."""
+    """Cosines and sines of the angles by which each position turns queries and keys (RoFormer, Su et al. 2021)."""
 
-    cosines_NR: torch.Tensor
-    sines_NR: torch.Tensor
-
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, windowed: bool) -> None:
         super().__init__()
-        self.tables = rotary_tables(config)
-        self.register_buffer("cosines_NR", torch.tensor(self.tables[0], dtype=torch.get_default_dtype()), persistent=False)
-        self.register_buffer("sines_NR", torch.tensor(self.tables[1], dtype=torch.get_default_dtype()), persistent=False)
-
-    def _apply(self, fn: Any, recurse: bool = True) -> RotaryPositions:
-        # A table rounded to float32 is not float64 after `.double()`: whatever moves or casts the model makes it anew.
-        super()._apply(fn, recurse)
-        for buffer, table in zip((self.cosines_NR, self.sines_NR), self.tables, strict=True):
-            buffer.copy_(torch.from_numpy(table))
-        return self
+        self.cosines = Table(lambda: rotary_tables(config, windowed)[0])
+        self.sines = Table(lambda: rotary_tables(config, windowed)[1])
 
     def forward(self, position_ids_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        cosines_B1TR = self.cosines_NR[position_ids_BT].unsqueeze(1)
-        sines_B1TR = self.sines_NR[position_ids_BT].unsqueeze(1)
+        cosines_B1TR = self.cosines(position_ids_BT).unsqueeze(1)
+        sines_B1TR = self.sines(position_ids_BT).unsqueeze(1)
         return cosines_B1TR, sines_B1TR
+
+
+class DynamicRotaryPositions(nn.Module):
+    """`RotaryPositions` whose frequencies depend on the longest position of the call: row n - 1 of the table for n tokens."""
+
+    def __init__(self, config: ModelConfig, windowed: bool) -> None:
+        super().__init__()
+        self.frequencies = Table(lambda: dynamic_frequencies(config))
+
+    def forward(self, position_ids_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        frequencies_R = self.frequencies(position_ids_BT.max())
+        angles_B1TR = (position_ids_BT[..., None] * frequencies_R).unsqueeze(1)
+        return angles_B1TR.cos(), angles_B1TR.sin()
 
 
 def rotate(heads_BHTK: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
@@ -43,3 +80,33 @@ def rotate(heads_BHTK: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]) 
     turned_first_BHTR = first_BHTR * cosines_B1TR - second_BHTR * sines_B1TR
     turned_second_BHTR = second_BHTR * cosines_B1TR + first_BHTR * sines_B1TR
     return torch.cat([turned_first_BHTR, turned_second_BHTR, rest], dim=-1)
+
+
+def build_rotary(config: ModelConfig, windowed: bool) -> nn.Module | None:
+    """What turns queries and keys, if anything does. windowed: for the layers that see a window only."""
+    positions = config.positions
+    if not isinstance(positions, Rotary):
+        return None
+    is_scaled = not (windowed and positions.window_base)
+    is_dynamic = is_scaled and isinstance(positions.scaling, DynamicScaling)
+    return (DynamicRotaryPositions if is_dynamic else RotaryPositions)(config, windowed)
+
+
+class RelativeBias(nn.Module):
+    """A trained number for each head and each bucket of distances, added to the scores (T5, Raffel et al. 2020, 2.1)."""
+
+    def __init__(self, config: ModelConfig, bidirectional: bool) -> None:
+        assert isinstance(config.positions, RelativePositions)
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(config.positions.num_buckets, config.attention.num_heads))
+        self.max_distance = config.positions.max_distance
+        self.buckets = relative_buckets(config, bidirectional)
+
+    def forward(self, query_length: int, key_length: int, start: int) -> torch.Tensor:
+        """Shape (1, H, T, S); `start` tokens came before the first query."""
+        query_T1 = torch.arange(query_length, device=self.weight.device)[:, None] + start
+        distances_TS = torch.arange(key_length, device=self.weight.device)[None, :] - query_T1
+        places_TS = distances_TS.clamp(-self.max_distance, self.max_distance) + self.max_distance
+        buckets_TS = torch.from_numpy(self.buckets).to(self.weight.device)[places_TS]
+        bias_TSH = F.embedding(buckets_TS, self.weight)
+        return bias_TSH.permute(2, 0, 1).unsqueeze(0)

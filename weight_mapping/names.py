@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from configs import ModelConfig, UserError
-from configs.model import LearnedPositions, RotaryPositions
+from configs.model import PatchInputs, RelativePositions, Transform
 
-Kind = Literal["linear", "embedding", "vector"]
+Kind = Literal["linear", "embedding", "convolution", "vector"]
 Initial = Literal["normal", "residual", "zeros", "ones"]
 
 
@@ -21,8 +21,8 @@ Initial = Literal["normal", "residual", "zeros", "ones"]
 class Tensor:
     """One weight.
 
-    kind decides its layout in TensorFlow: `linear` is transposed, the others are the same. initial: what it is before training;
-    `residual` marks the projections that end in the residual sum.
+    kind decides its layout in TensorFlow: `linear` is transposed, a `convolution` has its channels last, the others are the same.
+    initial: what it is before training; `residual` marks the projections that end in the residual sum.
     """
 
     name: str
@@ -34,27 +34,15 @@ class Tensor:
 def canonical_tensors(config: ModelConfig) -> list[Tensor]:
     """Every tensor of the model, in the order in which data flows. Tied tensors stand once, under their first owner's name."""
     _refuse_what_is_not_built(config)
-    return list(_decoder(config)) + list(_head(config))
+    stacks = [tensor for stack in config.stacks for tensor in _stack(stack, config)]
+    return [*stacks, *_pooler(config), *_head(config)]
 
 
 def _refuse_what_is_not_built(config: ModelConfig) -> None:
     """The fields are laid out for every family; what has no line in the code yet must not be left out in silence."""
-    positions = config.positions
     unbuilt = {
-        f"architecture={config.architecture!r}": config.architecture != "decoder",
-        f"inputs.kind={config.inputs.kind!r}": config.inputs.kind != "tokens",
-        f"positions.kind={positions.kind!r}": positions.kind == "relative",
-        "positions.scaling": isinstance(positions, RotaryPositions) and positions.scaling,
-        "positions.window_base": isinstance(positions, RotaryPositions) and positions.window_base,
-        "positions.skip_padding": isinstance(positions, LearnedPositions) and positions.skip_padding,
-        f"head.kind={config.head.kind!r}": config.head.kind not in ("none", "language_model"),
-        "embedding.norm, token_types or width": config.embedding.norm or config.embedding.token_types or config.embedding.width,
-        "norm.placement='both'": config.norm.placement == "both",
-        "norm.first=False": not config.norm.first,
-        "attention.query_key_norm": config.attention.query_key_norm,
+        "inputs.kind='audio'": config.inputs.kind == "audio",
         "feed_forward.experts": config.feed_forward.experts,
-        "pooler": config.pooler,
-        "head.transform": config.head.transform,
     }
     for part, is_asked_for in unbuilt.items():
         if is_asked_for:
@@ -63,53 +51,107 @@ def _refuse_what_is_not_built(config: ModelConfig) -> None:
 
 def tied_tensors(config: ModelConfig) -> dict[str, str]:
     """Names that stand for another tensor: ``{"head.weight": "decoder.embeddings.token.weight"}``."""
-    tied = config.head.kind == "language_model" and config.head.tied
-    return {"head.weight": "decoder.embeddings.token.weight"} if tied else {}
+    if config.inputs.kind != "tokens":
+        return {}
+    owner = f"{config.stacks[0]}.embeddings.token.weight"
+    tied = {f"{stack}.embeddings.token.weight": owner for stack in config.stacks[1:]}
+    return tied | ({"head.weight": owner} if config.head.is_language_model and config.head.tied else {})
 
 
-def _decoder(config: ModelConfig) -> Iterator[Tensor]:
-    yield Tensor("decoder.embeddings.token.weight", (config.vocab_size, config.width), "embedding")
+def _stack(stack: str, config: ModelConfig) -> Iterator[Tensor]:
+    yield from _embeddings(f"{stack}.embeddings", config, is_first=stack == config.stacks[0])
+    if isinstance(config.positions, RelativePositions):
+        yield Tensor(f"{stack}.relative_bias.weight", (config.positions.num_buckets, config.attention.num_heads), "embedding")
+    for layer in range(config.layers_of(stack)):
+        path = f"{stack}.layers.{layer}"
+        yield from _attention(f"{path}.self_attention", config, has_norm=layer > 0 or config.norm.first)
+        if stack == "decoder" and "encoder" in config.stacks:
+            yield from _attention(f"{path}.cross_attention", config)
+        yield from _feed_forward(f"{path}.feed_forward", config)
+    if config.norm.placement != "after":
+        yield from _norm(f"{stack}.norm", config.width, config)
+
+
+def _embeddings(path: str, config: ModelConfig, is_first: bool) -> Iterator[Tensor]:
+    width, inputs = config.embedding.width or config.width, config.inputs
+    if isinstance(inputs, PatchInputs):
+        yield Tensor(f"{path}.patch.weight", (width, inputs.num_channels, inputs.patch_size, inputs.patch_size), "convolution")
+        if inputs.bias:
+            yield Tensor(f"{path}.patch.bias", (width,), "vector", "zeros")
+        if inputs.class_token:
+            yield Tensor(f"{path}.class_token", (width,), "vector", "normal")
+    elif is_first:
+        yield Tensor(f"{path}.token.weight", (config.vocab_size, width), "embedding")
     if config.positions.kind == "learned":
-        rows = config.max_length + config.positions.offset
-        yield Tensor("decoder.embeddings.position.weight", (rows, config.width), "embedding")
-    for layer in range(config.num_layers):
-        yield from _attention(f"decoder.layers.{layer}.self_attention", config)
-        yield from _feed_forward(f"decoder.layers.{layer}.feed_forward", config)
-    if config.norm.placement == "before":
-        yield from _norm("decoder.norm", config)
+        yield Tensor(f"{path}.position.weight", (config.max_length + config.positions.offset, width), "embedding")
+    if config.embedding.token_types:
+        yield Tensor(f"{path}.token_type.weight", (config.embedding.token_types, width), "embedding")
+    if config.embedding.norm:
+        yield from _norm(f"{path}.norm", width, config)
+    if width != config.width:
+        yield from _linear(f"{path}.projection", config.width, width, True)
 
 
-def _attention(path: str, config: ModelConfig) -> Iterator[Tensor]:
+def _attention(path: str, config: ModelConfig, has_norm: bool = True) -> Iterator[Tensor]:
     query_width = config.attention.num_heads * config.head_size
     key_value_width = config.num_key_value_heads * config.head_size
     bias = config.attention.bias
-    yield from _norm(f"{path}.norm", config)
+    if has_norm:
+        yield from _norm(f"{path}.norm", config.width, config)
     yield from _linear(f"{path}.query", query_width, config.width, "query" in bias)
     yield from _linear(f"{path}.key", key_value_width, config.width, "key" in bias)
     yield from _linear(f"{path}.value", key_value_width, config.width, "value" in bias)
+    if config.attention.query_key_norm:
+        yield from _norm(f"{path}.query_norm", config.head_size, config)
+        yield from _norm(f"{path}.key_norm", config.head_size, config)
     yield from _linear(f"{path}.output", config.width, query_width, "output" in bias, "residual")
+    if config.norm.placement == "both":
+        yield from _norm(f"{path}.output_norm", config.width, config)
 
 
 def _feed_forward(path: str, config: ModelConfig) -> Iterator[Tensor]:
     width, bias = config.feed_forward.width, config.feed_forward.bias
-    yield from _norm(f"{path}.norm", config)
+    yield from _norm(f"{path}.norm", config.width, config)
     if config.feed_forward.gated:
         yield from _linear(f"{path}.gate", width, config.width, bias)
     yield from _linear(f"{path}.up", width, config.width, bias)
     yield from _linear(f"{path}.down", config.width, width, bias, "residual")
+    if config.norm.placement == "both":
+        yield from _norm(f"{path}.output_norm", config.width, config)
+
+
+def _pooler(config: ModelConfig) -> Iterator[Tensor]:
+    if config.pooler and config.pooler.transform:
+        yield from _transform("pooler.transform", config.width, config.pooler.transform, config)
 
 
 def _head(config: ModelConfig) -> Iterator[Tensor]:
-    if config.head.kind == "language_model" and not config.head.tied:
-        yield Tensor("head.weight", (config.vocab_size, config.width), "embedding")
-    if config.head.kind == "language_model" and config.head.bias:
-        yield Tensor("head.bias", (config.vocab_size,), "vector", "zeros")
+    head = config.head
+    if head.kind == "none":
+        return
+    # A tied table may be narrower than the model.
+    width = config.embedding.width or config.width if head.is_language_model and head.tied else config.width
+    if head.transform:
+        yield from _transform("head.transform", width, head.transform, config)
+    if head.is_language_model:
+        if not head.tied:
+            yield Tensor("head.weight", (config.vocab_size, width), "embedding")
+        if head.bias:
+            yield Tensor("head.bias", (config.vocab_size,), "vector", "zeros")
+    else:
+        yield from _linear("head", head.num_classes, width, head.bias)
 
 
-def _norm(path: str, config: ModelConfig) -> Iterator[Tensor]:
-    yield Tensor(f"{path}.weight", (config.width,), "vector", "zeros" if config.norm.unit_offset else "ones")
+def _transform(path: str, outputs: int, transform: Transform, config: ModelConfig) -> Iterator[Tensor]:
+    yield from _linear(path, outputs, config.width, transform.bias)
+    if transform.norm:
+        yield from _norm(f"{path}.norm", outputs, config)
+
+
+def _norm(path: str, size: int, config: ModelConfig) -> Iterator[Tensor]:
+    yield Tensor(f"{path}.weight", (size,), "vector", "zeros" if config.norm.unit_offset else "ones")
     if config.norm.has_bias:
-        yield Tensor(f"{path}.bias", (config.width,), "vector", "zeros")
+        yield Tensor(f"{path}.bias", (size,), "vector", "zeros")
 
 
 def _linear(path: str, outputs: int, inputs: int, bias: bool, initial: Initial = "normal") -> Iterator[Tensor]:

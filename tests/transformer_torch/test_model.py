@@ -13,13 +13,13 @@ from transformer_torch import Transformer, cross_entropy, load, save
 from transformer_torch.normalization import LayerNorm, RMSNorm, plain_layer_norm, plain_rms_norm
 from transformer_torch.weights import named_weights
 
-GPT2 = load_model_config("gpt2-character", ["width=96", "feed_forward.width=384", "num_layers=8"])
+gpt2 = load_model_config("gpt2-character", ["width=96", "feed_forward.width=384", "num_layers=8"])
 LLAMA = load_model_config("llama-character", ["num_layers=2"])
 
 
 def test_weights_start_as_gpt2s_do() -> None:
     """N(0, 0.02), and the projections into the residual sum divided by sqrt(2 * 8) (GPT-2, 2.3)."""
-    weights = named_weights(Transformer(GPT2, seed=5))
+    weights = named_weights(Transformer(gpt2, seed=5))
     for name, weight in weights.items():
         if name.endswith("norm.weight"):
             assert (weight == 1).all()
@@ -42,7 +42,8 @@ def test_one_seed_gives_both_frameworks_the_same_weights() -> None:
 
 def test_the_fused_norms_are_the_formulas() -> None:
     hidden_BTD = torch.randn(3, 5, LLAMA.width, dtype=torch.float64)
-    layer_norm, rms_norm = LayerNorm(load_model_config("gpt2-character")).double(), RMSNorm(LLAMA).double()
+    gpt2 = load_model_config("gpt2-character")
+    layer_norm, rms_norm = LayerNorm(gpt2, gpt2.width).double(), RMSNorm(LLAMA, LLAMA.width).double()
     for norm in (layer_norm, rms_norm):
         for parameter in norm.parameters():
             torch.nn.init.normal_(parameter)
@@ -76,14 +77,14 @@ def test_a_model_loads_in_the_type_that_is_asked_for(dtype: str, tmp_path: Path)
 
 
 def test_what_cannot_be_is_refused_in_one_line(tmp_path: Path) -> None:
-    model = Transformer(GPT2)
+    model = Transformer(gpt2)
     mistakes = {
         "65 tokens are more than the model's max_length of 64": lambda: model(torch.zeros(1, 65, dtype=torch.long)),
         "outside the vocabulary of 65": lambda: model.generate([[65]]),
         "exceed the model's max_length": lambda: model.generate([[1] * 60], max_new_tokens=5),
         "unknown key 'temprature'; did you mean 'temperature'": lambda: model.generate([[1]], temprature=1.0),
         "pad prompts on the left": lambda: model.generate([[1, 2]], attention_mask=[[1, 0]]),
-        "choose one of: plain, fused": lambda: Transformer(GPT2, attention="flash"),
+        "choose one of: plain, fused": lambda: Transformer(gpt2, attention="flash"),
         "no folder": lambda: load(tmp_path / "absent"),
         "dtype='int3' is not known": lambda: load(tmp_path, dtype="int3"),
     }

@@ -230,7 +230,7 @@ class TestConfigs:
         convert(tied, tmp_path / "run", "run")
         path = tmp_path / "run" / "model.yaml"
         path.write_text(path.read_text(encoding="utf-8").replace("kind: learned", "kind: sinusoidal"), encoding="utf-8")
-        text = path.read_text(encoding="utf-8").replace("  offset: 0\n  skip_padding: false\n", "")
+        text = path.read_text(encoding="utf-8").replace("  offset: 0\n  counted: all\n", "")
         path.write_text(text, encoding="utf-8")
         tensors = {name: array for name, array in tensors_of(tmp_path / "run").items() if "position" not in name}
         (tmp_path / "run" / "model.safetensors").unlink()

@@ -79,17 +79,7 @@ def test_every_name_stands_once() -> None:
 @pytest.mark.parametrize(
     "override",
     [
-        "norm={kind: layer, placement: both}",
-        "norm={kind: layer, first: false}",
-        "attention.query_key_norm=true",
-        "positions={kind: relative}",
-        "positions={kind: learned, skip_padding: true}",
-        "positions={kind: rotary, window_base: 500.0}",
-        "positions={kind: rotary, scaling: {kind: linear, factor: 2.0}}",
-        "embedding={norm: true}",
-        "pooler={kind: last}",
         "feed_forward.experts={count: 4}",
-        "head={kind: token_classification, num_labels: 3}",
     ],
 )
 def test_a_part_that_is_not_built_is_refused_not_forgotten(override: str) -> None:

@@ -1,0 +1,67 @@
+"""From a sequence to one vector, and the dense layer that may stand before a head (BERT, Devlin et al. 2019, 3.1).
+
+B batch, T query length, D model width, O outputs.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from configs import ModelConfig
+from configs.model import Pooler as PoolerConfig
+from configs.model import Transform as TransformConfig
+from transformer_torch.feed_forward import ACTIVATIONS
+from transformer_torch.linear import Linear
+from transformer_torch.normalization import build_norm
+
+
+class Transform(Linear):
+    """norm(activation(x W^T + b)), with or without the norm."""
+
+    def __init__(self, config: ModelConfig, transform: TransformConfig, outputs: int) -> None:
+        super().__init__(config.width, outputs, transform.bias)
+        self.activation = ACTIVATIONS[transform.activation]
+        self.norm = build_norm(config, outputs) if transform.norm else None
+
+    def forward(self, hidden_BTI: torch.Tensor) -> torch.Tensor:
+        hidden_BTO = self.activation(super().forward(hidden_BTI))
+        return hidden_BTO if self.norm is None else self.norm(hidden_BTO)
+
+
+def first(hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None) -> torch.Tensor:
+    """The first token's vector (BERT, ViT)."""
+    return hidden_BTD[:, 0]
+
+
+def last(hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None) -> torch.Tensor:
+    """The vector of the last token that the mask lets through (GPT, Radford et al. 2018, 3.2)."""
+    if attention_mask_BT is None:
+        return hidden_BTD[:, -1]
+    places_T = torch.arange(hidden_BTD.shape[1], device=hidden_BTD.device)
+    last_B = (attention_mask_BT * places_T).argmax(1)
+    return hidden_BTD[torch.arange(len(hidden_BTD), device=hidden_BTD.device), last_B]
+
+
+def mean(hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None) -> torch.Tensor:
+    """The mean over the tokens that the mask lets through (Sentence-BERT, Reimers and Gurevych 2019, 3)."""
+    if attention_mask_BT is None:
+        return hidden_BTD.mean(1)
+    weights_BT1 = attention_mask_BT[:, :, None].to(hidden_BTD.dtype)
+    return (hidden_BTD * weights_BT1).sum(1) / weights_BT1.sum(1)
+
+
+POOLINGS = {"first": first, "last": last, "mean": mean}
+
+
+class Pooler(nn.Module):
+    """One vector (B, D) for a sequence."""
+
+    def __init__(self, config: ModelConfig, pooler: PoolerConfig) -> None:
+        super().__init__()
+        self.pool = POOLINGS[pooler.kind]
+        self.transform = Transform(config, pooler.transform, config.width) if pooler.transform else None
+
+    def forward(self, hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None) -> torch.Tensor:
+        pooled_BD = self.pool(hidden_BTD, attention_mask_BT)
+        return pooled_BD if self.transform is None else self.transform(pooled_BD)
