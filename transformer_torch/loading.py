@@ -16,15 +16,16 @@ from weight_mapping import save as save_checkpoint
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def load(source: str | os.PathLike[str], dtype: str = "float32", attention: str = "fused") -> Transformer:
+def load(source: str | os.PathLike[str], dtype: str = "float32", attention: str = "fused", architecture: str | None = None) -> Transformer:
     """A model with its weights, ready to infer: from a Hugging Face folder, a run of this project, or a hub name.
 
-    dtype: the type of weights and arithmetic, whatever the file holds. Raises UserError where the checkpoint and the model do not
+    dtype: the type of weights and arithmetic, whatever the file holds. architecture: the Hugging Face class whose head is wanted, such
+    as BertModel, default the one that config.json names. Raises UserError where the checkpoint and the model do not
     fit tensor for tensor.
     """
     if dtype not in DTYPES:
         raise UserError(f"dtype={dtype!r} is not known; choose one of: {', '.join(DTYPES)}")
-    with Checkpoint(source) as checkpoint:
+    with Checkpoint(source, architecture) as checkpoint:
         model = Transformer(checkpoint.config, seed=None, attention=attention).to(DTYPES[dtype])
         assign(model, checkpoint.tensors())
     return model.eval()

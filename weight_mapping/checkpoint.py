@@ -53,18 +53,25 @@ class Row:
 
 
 class Checkpoint:
-    """An open checkpoint: its config at once, its tensors when asked for. Use it in a ``with`` block."""
+    """An open checkpoint: its config at once, its tensors when asked for. Use it in a ``with`` block.
 
-    def __init__(self, source: str | os.PathLike[str]) -> None:
+    architecture: the Hugging Face class whose head is wanted, such as BertModel, in place of the one that config.json names.
+    """
+
+    def __init__(self, source: str | os.PathLike[str], architecture: str | None = None) -> None:
         self.folder = local_folder(source)
         self.is_hugging_face = not (self.folder / MODEL).is_file()
         if not self.is_hugging_face:
             self.config = load_model_config(self.folder / MODEL)
-        else:
-            values = read_json(self.folder / HUGGING_FACE)
-            where = str(self.folder / HUGGING_FACE)
-            self.config = family_of_model_type(values.get("model_type"), where).read_config(values, where)
+            self.files = TensorFiles(self.folder)
+            if architecture is not None:
+                raise UserError(f"architecture={architecture!r} is for Hugging Face's folders, and {self.folder} is a run of this project")
+            return
+        values = read_json(self.folder / HUGGING_FACE)
+        where = str(self.folder / HUGGING_FACE)
+        family = family_of_model_type(values.get("model_type"), where)
         self.files = TensorFiles(self.folder)
+        self.config = family.read_config(values, where, self.files.names(), architecture)
 
     def check(self) -> None:
         """Refuse a file that does not fit the model tensor for tensor. Nothing but tied tensors is read."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,12 +30,18 @@ class Rule:
 
     source: its name, with ``{layer}`` for the layer's number. targets: canonical names with the same ``{layer}``.
     operations: applied in this order when reading, undone in reverse when writing. old: other names in older files.
+    when: config fields and the values they must have for this rule to count, where one name stands for another tensor otherwise.
     """
 
     source: str
     targets: tuple[str, ...]
     operations: tuple[Operation, ...] = ()
     old: tuple[str, ...] = ()
+    when: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def counts(self, config: ModelConfig) -> bool:
+        values = config.model_dump()
+        return all(_get(values, name) == value for name, value in self.when.items())
 
 
 @dataclass(frozen=True)
@@ -56,12 +62,22 @@ class Field:
 
 
 @dataclass(frozen=True)
-class Family:
-    """A family: `fields` that vary, `constants` that do not, and `required` keys that change the computation if they differ.
+class Part:
+    """A config field that several keys of config.json decide together. read: from the whole config.json; write: the keys to be set."""
 
-    architectures: Hugging Face's class to the config fields that it implies, the first being the one with everything.
-    prefix: what stands before the base model's tensors in the files of the others, and is missing where it was saved alone.
-    ignored: tensors that old files hold and nobody needs. revealing: sizes for parity tests, all different.
+    target: str
+    read: Callable[[Mapping[str, Any]], Any]
+    write: Callable[[ModelConfig], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family: `fields` and `parts` that vary, `constants` that do not, and `required` keys that change the computation if they differ.
+
+    architectures: Hugging Face's class to the config fields that it implies (values, or functions of config.json), the first being
+    the one with everything. prefix: what stands before the base model's tensors in the files of the others, and is missing where it
+    was saved alone. ignored: tensors that old files hold and nobody needs. untied_by: the tensor whose presence in a file unties the
+    head, whatever config.json says. revealing: sizes for parity tests, all different; variants: named changes of them.
     """
 
     name: str
@@ -71,12 +87,20 @@ class Family:
     fields: tuple[Field, ...]
     constants: Mapping[str, Any]
     rules: tuple[Rule, ...]
+    parts: tuple[Part, ...] = ()
     required: Mapping[str, Any] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
+    untied_by: str | None = None
     revealing: Mapping[str, Any] = field(default_factory=dict)
+    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def read_config(self, source: Mapping[str, Any], where: str) -> ModelConfig:
-        """From config.json to a `ModelConfig`."""
+    def read_config(
+        self, source: Mapping[str, Any], where: str, names: Collection[str] = (), architecture: str | None = None
+    ) -> ModelConfig:
+        """From config.json to a `ModelConfig`.
+
+        names: the tensors in the file. architecture: one of `architectures` in place of the one that config.json names.
+        """
         for key, expected in self.required.items():
             if (found := source.get(key, expected)) != expected:
                 raise UserError(f"{where}: {key} is {found!r}, and only {expected!r} is built for family '{self.name}'")
@@ -85,54 +109,71 @@ class Family:
             _set(values, target, value)
         for entry in self.fields:
             _set(values, entry.target, self._read_field(entry, source, where))
-        for target, value in self._architecture(source, where).items():
+        for part in self.parts:
+            _set(values, part.target, part.read(source))
+        for target, value in self._implied(self._architecture(source, where, architecture), source).items():
             _set(values, target, value)
+        if self.untied_by in names:
+            _set(values, "head.tied", False)
+        if "classification" in values["head"]["kind"]:
+            values["head"] |= _read_labels(source)
         return build(ModelConfig, values, where)
 
     def write_config(self, config: ModelConfig) -> dict[str, Any]:
         """From a `ModelConfig` to the content of config.json."""
-        values = config.model_dump()
-        values["attention"] |= {"num_key_value_heads": config.num_key_value_heads, "head_size": config.head_size}
+        values = _filled(config)
         for target, expected in self.constants.items():
             # Hugging Face's files do not say how a model was initialised, and nothing depends on it.
             if not target.startswith("initialization.") and (found := _get(values, target)) != expected:
                 raise UserError(
                     f"family '{self.name}' has {target}={expected!r}, and this model has {found!r}; Hugging Face has no place for it"
                 )
-        source: dict[str, Any] = {"model_type": self.model_type, "architectures": [self.architecture(config)]}
+        source: dict[str, Any] = {"model_type": self.model_type}
         for entry in self.fields:
             _set(source, entry.source, self._write_field(entry, _get(values, entry.target)))
+        for part in self.parts:
+            source |= part.write(config)
+        source["architectures"] = [self.architecture(config, source)]
+        if "classification" in config.head.kind:
+            source |= _write_labels(config)
         self._check_nothing_is_lost(values, source)
         return source
 
     def _check_nothing_is_lost(self, values: dict[str, Any], source: dict[str, Any]) -> None:
         """What Hugging Face would compute from `source` is what our config says; training settings may be lost."""
-        read = self.read_config(source, "config.json").model_dump()
-        filled = ModelConfig.model_validate(read)
-        read["attention"] |= {"num_key_value_heads": filled.num_key_value_heads, "head_size": filled.head_size}
+        names = (self.untied_by,) if self.untied_by and not values["head"]["tied"] else ()
+        read = _filled(self.read_config(source, "config.json", names))
         for part in values:
             if part in ("initialization", "dropout", "special_tokens"):
                 continue
             ours, theirs = values[part], read[part]
-            for key in ours if isinstance(ours, dict) else (None,):
+            for key in ours if isinstance(ours, dict) and isinstance(theirs, dict) else (None,):
                 found, back = (ours, theirs) if key is None else (ours[key], theirs.get(key))
                 if found != back:
                     name = part if key is None else f"{part}.{key}"
                     raise UserError(f"family '{self.name}' has no place for {name}={found!r}: Hugging Face would take {back!r}")
 
-    def architecture(self, config: ModelConfig) -> str:
-        """Hugging Face's class for a config."""
+    def architecture(self, config: ModelConfig, source: Mapping[str, Any] | None = None) -> str:
+        """Hugging Face's class for a config; source: its config.json."""
         values = config.model_dump()
-        for name, implied in self.architectures.items():
-            if all(_get(values, target) == value for target, value in implied.items()):
+        for name in self.architectures:
+            implied = self._implied(name, source or {})
+            if all(_matches(_get(values, target), value) for target, value in implied.items()):
                 return name
-        raise UserError(f"family '{self.name}' has no model with head.kind='{config.head.kind}'; it has: {', '.join(self.architectures)}")
+        raise UserError(
+            f"family '{self.name}' has no model with head.kind='{config.head.kind}' and this pooler; "
+            f"it has: {', '.join(self.architectures)}"
+        )
 
-    def _architecture(self, source: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-        names = source.get("architectures") or [next(iter(self.architectures))]
-        if names[0] not in self.architectures:
-            raise UserError(f"{where}: architecture {names[0]!r} is not built; family '{self.name}' has: {', '.join(self.architectures)}")
-        return self.architectures[names[0]]
+    def _implied(self, architecture: str, source: Mapping[str, Any]) -> dict[str, Any]:
+        implied = self.architectures[architecture]
+        return {target: value(source) if callable(value) else value for target, value in implied.items()}
+
+    def _architecture(self, source: Mapping[str, Any], where: str, wanted: str | None) -> str:
+        name = wanted or (source.get("architectures") or [next(iter(self.architectures))])[0]
+        if name not in self.architectures:
+            raise UserError(f"{where}: architecture {name!r} is not built; family '{self.name}' has: {', '.join(self.architectures)}")
+        return name
 
     def _read_field(self, entry: Field, source: Mapping[str, Any], where: str) -> Any:
         value = next((v for key in (entry.source, *entry.old) if (v := _get(source, key)) is not None), None)
@@ -153,6 +194,41 @@ class Family:
             spellings = [ours for ours, theirs in entry.values.items() if theirs == value]
             return default if default in spellings else spellings[0]
         return entry.write(value) if entry.write else value
+
+
+def _filled(config: ModelConfig) -> dict[str, Any]:
+    """The config with its defaults spelled out, so that two that mean the same are equal."""
+    values = config.model_dump()
+    values["attention"] |= {
+        "num_key_value_heads": config.num_key_value_heads,
+        "head_size": config.head_size,
+        "scale": config.attention_scale,
+    }
+    values["num_decoder_layers"] = config.layers_of("decoder")
+    return values
+
+
+def _matches(found: Any, implied: Any) -> bool:
+    """A mapping that is implied may leave out defaults."""
+    if isinstance(found, Mapping) and isinstance(implied, Mapping):
+        return all(_matches(found.get(key), value) for key, value in implied.items())
+    return found == implied
+
+
+def _read_labels(source: Mapping[str, Any]) -> dict[str, Any]:
+    """Hugging Face keeps the number of classes as their names, LABEL_0 and LABEL_1 unless it is told."""
+    names = source.get("id2label") or {str(label): f"LABEL_{label}" for label in range(source.get("num_labels") or 2)}
+    labels = tuple(names[key] for key in sorted(names, key=int))
+    is_named = labels != tuple(f"LABEL_{label}" for label in range(len(labels)))
+    return {"num_labels": len(labels), "labels": labels if is_named else ()}
+
+
+def _write_labels(config: ModelConfig) -> dict[str, Any]:
+    labels = config.head.labels or tuple(f"LABEL_{label}" for label in range(config.head.num_classes))
+    return {
+        "id2label": {str(label): name for label, name in enumerate(labels)},
+        "label2id": {name: label for label, name in enumerate(labels)},
+    }
 
 
 def _get(values: Mapping[str, Any], dotted: str) -> Any:

@@ -46,6 +46,8 @@ def pairs(config: ModelConfig, present: set[str] | None = None) -> list[Pair]:
     tensors = {tensor.name: tensor for tensor in canonical_tensors(config)}
     found: list[Pair] = []
     for rule, layer in _expanded(family.rules, config):
+        if not rule.counts(config):
+            continue
         targets = tuple(tensors.pop(name.format(layer=layer), None) for name in rule.targets)
         known = tuple(target for target in targets if target is not None)
         if not known:
@@ -70,7 +72,8 @@ def checked_pairs(
     family = get_family(config.family)
     found = pairs(config, set(names))
     tied = _tied_sources(family, config, set(names))
-    check_names({pair.source: pair.source_shape for pair in found}, names, shape, where, _ignored(family, config), tied)
+    ignored = _ignored(family, config) | _other_heads(family, found)
+    check_names({pair.source: pair.source_shape for pair in found}, names, shape, where, ignored, tied)
     source_of = {pair.targets[0].name: pair.source for pair in found}
     for alias, owner in tied.items():
         if alias in names and not np.array_equal(read(alias), read(source_of[owner])):
@@ -123,29 +126,48 @@ def _more(names: list[str]) -> str:
 
 def _expanded(rules: tuple[Rule, ...], config: ModelConfig) -> Iterator[tuple[Rule, int]]:
     for rule in rules:
-        for layer in range(config.num_layers) if "{layer}" in rule.source else (0,):
+        stack = rule.targets[0].partition(".")[0]
+        for layer in range(config.layers_of(stack)) if "{layer}" in rule.source else (0,):
             yield rule, layer
 
 
 def _spelling(rule: Rule, layer: int, family: Family, config: ModelConfig, present: set[str] | None) -> str:
-    spellings = [name.format(layer=layer) for name in (rule.source, *rule.old)]
-    without_prefix = [name.removeprefix(family.prefix) for name in spellings]
+    spellings = _spellings(rule, layer, family)
     if present is None:
         # A base model saved alone has no prefix.
-        return without_prefix[0] if config.head.kind == "none" else spellings[0]
-    return next((name for name in spellings + without_prefix if name in present), spellings[0])
+        return spellings[0].removeprefix(family.prefix) if config.head.kind == "none" else spellings[0]
+    return next((name for name in spellings if name in present), spellings[0])
+
+
+def _spellings(rule: Rule, layer: int, family: Family) -> list[str]:
+    """Every name that a tensor has had in files."""
+    names = [name.format(layer=layer) for name in (rule.source, *rule.old)]
+    return list(dict.fromkeys(names + [name.removeprefix(family.prefix) for name in names]))
 
 
 def _ignored(family: Family, config: ModelConfig) -> set[str]:
-    names = {name.format(layer=layer) for name in family.ignored for layer in range(config.num_layers)}
+    layers = range(max(config.layers_of(stack) for stack in config.stacks))
+    names = {name.format(layer=layer) for name in family.ignored for layer in layers}
     return names | {name.removeprefix(family.prefix) for name in names}
 
 
+def _other_heads(family: Family, found: list[Pair]) -> set[str]:
+    """What a file may hold for another head than this config's: bert-base-uncased has two heads and a pooler."""
+    rules = [rule for rule in family.rules if rule.targets[0].startswith(("head.", "pooler."))]
+    used = {pair.source for pair in found}
+    return {name for rule in rules for name in _spellings(rule, 0, family)} - used
+
+
 def _tied_sources(family: Family, config: ModelConfig, present: set[str]) -> dict[str, str]:
-    """File names of tied tensors, with the canonical name of their owner."""
-    ties = tied_tensors(config)
-    return {
-        _spelling(rule, 0, family, config, present): ties[rule.targets[0]]
-        for rule in family.rules
-        if len(rule.targets) == 1 and rule.targets[0] in ties
-    }
+    """File names of tied tensors, and further names of one tensor, with the canonical name of their owner."""
+    ties, aliases = tied_tensors(config), {}
+    for rule, layer in _expanded(family.rules, config):
+        if len(rule.targets) > 1 or not rule.counts(config):
+            continue
+        target = rule.targets[0].format(layer=layer)
+        spelling = _spelling(rule, layer, family, config, present)
+        if target in ties:
+            aliases[spelling] = ties[target]
+        for name in set(_spellings(rule, layer, family)) & present - {spelling}:
+            aliases[name] = ties.get(target, target)
+    return aliases
