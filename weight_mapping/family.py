@@ -70,6 +70,38 @@ class Part:
     write: Callable[[ModelConfig], Mapping[str, Any]]
 
 
+def special_tokens(**defaults: int | None) -> tuple[Field, ...]:
+    """The fields of special tokens: `bos`, `eos`, `pad` and `decoder_start` as far as they are named, each with its default."""
+    eos = defaults.get("eos")
+    fields = {
+        "bos": Field("bos_token_id", "special_tokens.bos", default=defaults.get("bos")),
+        "eos": Field(
+            "eos_token_id",
+            "special_tokens.eos",
+            default=() if eos is None else (eos,),
+            read=lambda ids: tuple(ids) if isinstance(ids, list | tuple) else (ids,),
+            write=lambda ids: ids[0] if len(ids) == 1 else list(ids) or None,
+        ),
+        "pad": Field("pad_token_id", "special_tokens.pad", default=defaults.get("pad"), read=lambda token: token if token >= 0 else None),
+        "decoder_start": Field("decoder_start_token_id", "special_tokens.decoder_start", default=defaults.get("decoder_start")),
+    }
+    return tuple(fields[name] for name in defaults)
+
+
+def of_both_stacks(target: str, encoder_key: str, decoder_key: str, default: Any) -> Part:
+    """A config field for which config.json has two keys, one a stack, that must be equal."""
+
+    def read(source: Mapping[str, Any]) -> Any:
+        found = tuple(source.get(key) or default for key in (encoder_key, decoder_key))
+        if found[0] != found[1]:
+            raise UserError(
+                f"config.json: {encoder_key} is {found[0]} and {decoder_key} is {found[1]}; only stacks in which they agree are built"
+            )
+        return found[0]
+
+    return Part(target, read, lambda config: dict.fromkeys((encoder_key, decoder_key), _get(config.model_dump(), target)))
+
+
 @dataclass(frozen=True)
 class Family:
     """A family: `fields` and `parts` that vary, `constants` that do not, and `required` keys that change the computation if they differ.

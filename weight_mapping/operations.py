@@ -60,5 +60,24 @@ class Split:
         return [(sum(shape[0] for shape in shapes), *shapes[0][1:])]
 
 
+@dataclass(frozen=True)
+class Squeeze:
+    """Drop leading axes of length one (biases and tables that are kept as if for a batch)."""
+
+    axes: int = 1
+    name: str = "squeeze"
+
+    def forward(self, arrays: list[np.ndarray], shapes: Sequence[Shape]) -> list[np.ndarray]:
+        return [array.reshape(array.shape[self.axes :]) for array in arrays]
+
+    def inverse(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        return [array.reshape((1,) * self.axes + array.shape) for array in arrays]
+
+    def inverse_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
+        return [(1,) * self.axes + tuple(shape) for shape in shapes]
+
+
 TRANSPOSE = Transpose()
 SPLIT = Split()
+SQUEEZE = Squeeze()
+SQUEEZE_TWO = Squeeze(2, "squeeze 2")

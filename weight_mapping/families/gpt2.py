@@ -4,7 +4,7 @@ Its linear layers are Conv1D, which keep weights as inputs x outputs; `c_attn` h
 is square: a forgotten transpose passes every check of shapes, and only a test of the numbers sees it.
 """
 
-from weight_mapping.family import ACTIVATIONS, Family, Field, Rule
+from weight_mapping.family import ACTIVATIONS, Family, Field, Rule, special_tokens
 from weight_mapping.operations import SPLIT, TRANSPOSE
 
 LAYER = "transformer.h.{layer}"
@@ -34,15 +34,7 @@ FAMILY = Family(
         Field("resid_pdrop", "dropout.residual", default=0.1),
         Field("initializer_range", "initialization.std", default=0.02),
         Field("tie_word_embeddings", "head.tied", default=True),
-        Field("bos_token_id", "special_tokens.bos", default=None),
-        Field(
-            "eos_token_id",
-            "special_tokens.eos",
-            default=(),
-            read=lambda ids: tuple(ids) if isinstance(ids, list | tuple) else (ids,),
-            write=lambda ids: ids[0] if len(ids) == 1 else list(ids) or None,
-        ),
-        Field("pad_token_id", "special_tokens.pad", default=None, read=lambda token: token if token >= 0 else None),
+        *special_tokens(bos=None, eos=None, pad=None),
     ),
     constants={
         "architecture": "decoder",
