@@ -1,0 +1,103 @@
+"""Marian (Junczys-Dowmunt et al. 2018): the original Transformer ("Attention Is All You Need") as it is trained for translation."""
+
+from weight_mapping.family import ACTIVATIONS, Family, Field, Rule, of_both_stacks, special_tokens
+from weight_mapping.operations import SQUEEZE
+
+WIDTHS = (
+    of_both_stacks("attention.num_heads", "encoder_attention_heads", "decoder_attention_heads", default=16),
+    of_both_stacks("feed_forward.width", "encoder_ffn_dim", "decoder_ffn_dim", default=4096),
+)
+FIELDS = (
+    Field("vocab_size", "vocab_size", default=58101),
+    Field("max_position_embeddings", "max_length", default=1024),
+    Field("d_model", "width", default=1024),
+    Field("encoder_layers", "num_layers", default=12),
+    Field("decoder_layers", "num_decoder_layers", default=12),
+    Field("activation_function", "feed_forward.activation", default="gelu", values=ACTIVATIONS),
+    Field("scale_embedding", "embedding.scale", default=False),
+    Field("dropout", "dropout.embedding", default=0.1),
+    Field("dropout", "dropout.residual", default=0.1),
+    Field("attention_dropout", "dropout.attention", default=0.0),
+    Field("activation_dropout", "dropout.feed_forward", default=0.0),
+    Field("init_std", "initialization.std", default=0.02),
+    *special_tokens(bos=None, eos=0, pad=58100, decoder_start=58100),
+)
+CONSTANTS = {
+    "architecture": "encoder_decoder",
+    "norm.kind": "layer",
+    "norm.placement": "after",
+    "norm.epsilon": 1e-5,
+    "norm.bias": True,
+    "attention.bias": ("query", "key", "value", "output"),
+    "feed_forward.bias": True,
+    "feed_forward.gated": False,
+    "head.tied": True,
+}
+
+
+def layer_rules(stack: str) -> tuple[Rule, ...]:
+    """The tensors of a layer, named as in fairseq."""
+    path, canonical = f"model.{stack}.layers.{{layer}}", f"{stack}.layers.{{layer}}"
+    attentions = {"self_attn": "self_attention"} | ({"encoder_attn": "cross_attention"} if stack == "decoder" else {})
+    rules = []
+    for kind in ("weight", "bias"):
+        for theirs, ours in attentions.items():
+            for letter, part in {"q": "query", "k": "key", "v": "value", "out": "output"}.items():
+                rules.append(Rule(f"{path}.{theirs}.{letter}_proj.{kind}", (f"{canonical}.{ours}.{part}.{kind}",)))
+            rules.append(Rule(f"{path}.{theirs}_layer_norm.{kind}", (f"{canonical}.{ours}.norm.{kind}",)))
+        rules.append(Rule(f"{path}.fc1.{kind}", (f"{canonical}.feed_forward.up.{kind}",)))
+        rules.append(Rule(f"{path}.fc2.{kind}", (f"{canonical}.feed_forward.down.{kind}",)))
+        rules.append(Rule(f"{path}.final_layer_norm.{kind}", (f"{canonical}.feed_forward.norm.{kind}",)))
+    return tuple(rules)
+
+
+RULES = (
+    Rule("model.shared.weight", ("encoder.embeddings.token.weight",), old=("model.encoder.embed_tokens.weight",)),
+    Rule("model.decoder.embed_tokens.weight", ("decoder.embeddings.token.weight",)),
+    *layer_rules("encoder"),
+    *layer_rules("decoder"),
+    Rule("lm_head.weight", ("head.weight",)),
+    Rule("final_logits_bias", ("head.bias",), (SQUEEZE,)),
+)
+
+FAMILY = Family(
+    name="marian",
+    model_type="marian",
+    architectures={
+        "MarianMTModel": {"head.kind": "language_model", "head.bias": True},
+        "MarianModel": {"head.kind": "none", "head.bias": False},
+    },
+    prefix="model.",
+    fields=FIELDS,
+    parts=WIDTHS,
+    constants={**CONSTANTS, "positions.kind": "sinusoidal", "positions.layout": "halves", "embedding.norm": False},
+    required={
+        "share_encoder_decoder_embeddings": True,
+        "normalize_before": False,
+        "normalize_embedding": False,
+        "add_final_layer_norm": False,
+        "tie_word_embeddings": True,
+    },
+    rules=RULES,
+    # The sines, which are computed.
+    ignored=("model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight"),
+    revealing={
+        "vocab_size": 83,
+        "max_position_embeddings": 29,
+        "d_model": 30,
+        "encoder_layers": 3,
+        "decoder_layers": 2,
+        "encoder_attention_heads": 5,
+        "decoder_attention_heads": 5,
+        "encoder_ffn_dim": 37,
+        "decoder_ffn_dim": 37,
+        "activation_function": "swish",
+        "scale_embedding": True,
+        "dropout": 0.0,
+        "pad_token_id": 82,
+        "eos_token_id": 2,
+        "decoder_start_token_id": 82,
+        "forced_eos_token_id": None,
+    },
+    variants={"relu": {"activation_function": "relu"}, "unscaled": {"scale_embedding": False}},
+)
