@@ -7,13 +7,17 @@ import tensorflow as tf
 IGNORED = -100
 
 
-def cross_entropy(logits_BTV: tf.Tensor, labels_BT: tf.Tensor) -> tf.Tensor:
+def cross_entropy(logits_BTV: tf.Tensor, labels_BT: tf.Tensor, label_smoothing: float = 0.0) -> tf.Tensor:
     """Sum over all targets of -log softmax(logits)[label], in float32 or better; labels of -100 count for nothing. In nats.
 
+    label_smoothing: this share of each target is spread over the whole vocabulary ("Attention Is All You Need", 5.4).
     A sum and not a mean: who trains on several batches or processes divides by the number of targets of them all.
     """
     if logits_BTV.dtype in (tf.float16, tf.bfloat16):
         logits_BTV = tf.cast(logits_BTV, tf.float32)
     counted_BT = labels_BT != IGNORED
     losses_BT = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.where(counted_BT, labels_BT, 0), logits_BTV)
+    if label_smoothing:
+        spread_BT = -tf.reduce_mean(tf.nn.log_softmax(logits_BTV), -1)
+        losses_BT = (1.0 - label_smoothing) * losses_BT + label_smoothing * spread_BT
     return tf.reduce_sum(tf.where(counted_BT, losses_BT, 0.0))

@@ -65,7 +65,20 @@ def test_grouped_heads_a_gate_and_a_head_by_hand() -> None:
 
 @pytest.mark.parametrize(
     ("preset", "parameters"),
-    [("gpt2", 124_439_808), ("gpt2-medium", 354_823_168), ("gpt2-large", 774_030_080), ("gpt2-xl", 1_557_611_200)],
+    [
+        ("gpt2", 124_439_808),
+        ("gpt2-medium", 354_823_168),
+        ("gpt2-large", 774_030_080),
+        ("gpt2-xl", 1_557_611_200),
+        ("transformer-base", 63_045_632),
+        ("transformer-big", 214_171_648),
+        ("opus-mt-en-de", 73_886_208 + 58_101),
+        ("bart-base", 139_420_416 + 50_265),
+        ("t5-small", 60_506_624),
+        ("t5-v1_1-small", 76_961_152),
+        ("vit-base-patch16-224", 86_567_656),
+        ("deit-small-patch16-224", 22_050_664),
+    ],
 )
 def test_parameters_in_total(preset: str, parameters: int) -> None:
     assert sum(prod(tensor.shape) for tensor in canonical_tensors(load_model_config(preset))) == parameters
