@@ -109,7 +109,8 @@ class Family:
     architectures: Hugging Face's class to the config fields that it implies (values, or functions of config.json), the first being
     the one with everything. prefix: what stands before the base model's tensors in the files of the others, and is missing where it
     was saved alone. ignored: tensors that old files hold and nobody needs. untied_by: the tensor whose presence in a file unties the
-    head, whatever config.json says. revealing: sizes for parity tests, all different; variants: named changes of them.
+    head, whatever config.json says. pooled_by: the tensor whose absence from a file leaves a base model without its pooler, of which
+    config.json says nothing. revealing: sizes for parity tests, all different; variants: named changes of them.
     """
 
     name: str
@@ -123,15 +124,16 @@ class Family:
     required: Mapping[str, Any] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     untied_by: str | None = None
+    pooled_by: str | None = None
     revealing: Mapping[str, Any] = field(default_factory=dict)
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def read_config(
-        self, source: Mapping[str, Any], where: str, names: Collection[str] = (), architecture: str | None = None
+        self, source: Mapping[str, Any], where: str, names: Collection[str] | None = None, architecture: str | None = None
     ) -> ModelConfig:
         """From config.json to a `ModelConfig`.
 
-        names: the tensors in the file. architecture: one of `architectures` in place of the one that config.json names.
+        names: the tensors in the file, if there is one. architecture: one of `architectures` in place of the one that config.json names.
         """
         for key, expected in self.required.items():
             if (found := source.get(key, expected)) != expected:
@@ -143,11 +145,12 @@ class Family:
             _set(values, entry.target, self._read_field(entry, source, where))
         for part in self.parts:
             _set(values, part.target, part.read(source))
-        for target, value in self._implied(self._architecture(source, where, architecture), source).items():
+        implied = self._implied(self._architecture(source, where, architecture), source, self._has(self.pooled_by, names, default=True))
+        for target, value in implied.items():
             _set(values, target, value)
-        if self.untied_by in names:
+        if self._has(self.untied_by, names, default=False):
             _set(values, "head.tied", False)
-        if "classification" in values["head"]["kind"]:
+        if self._is_labelled(implied):
             values["head"] |= _read_labels(source)
         return build(ModelConfig, values, where)
 
@@ -166,14 +169,15 @@ class Family:
         for part in self.parts:
             source |= part.write(config)
         source["architectures"] = [self.architecture(config, source)]
-        if "classification" in config.head.kind:
+        if self._is_labelled(self.architectures[source["architectures"][0]]):
             source |= _write_labels(config)
         self._check_nothing_is_lost(values, source)
         return source
 
     def _check_nothing_is_lost(self, values: dict[str, Any], source: dict[str, Any]) -> None:
         """What Hugging Face would compute from `source` is what our config says; training settings may be lost."""
-        names = (self.untied_by,) if self.untied_by and not values["head"]["tied"] else ()
+        tensors = {self.untied_by: not values["head"]["tied"], self.pooled_by: values["pooler"] is not None}
+        names = [name for name, is_there in tensors.items() if name and is_there]
         read = _filled(self.read_config(source, "config.json", names))
         for part in values:
             if part in ("initialization", "dropout", "special_tokens"):
@@ -189,17 +193,30 @@ class Family:
         """Hugging Face's class for a config; source: its config.json."""
         values = config.model_dump()
         for name in self.architectures:
-            implied = self._implied(name, source or {})
-            if all(_matches(_get(values, target), value) for target, value in implied.items()):
+            implied = self._implied(name, source or {}, has_pooler=config.pooler is not None)
+            # Rates of dropout are settings of a training.
+            if all(_matches(_get(values, target), value) for target, value in implied.items() if not target.startswith("dropout.")):
                 return name
         raise UserError(
             f"family '{self.name}' has no model with head.kind='{config.head.kind}' and this pooler; "
             f"it has: {', '.join(self.architectures)}"
         )
 
-    def _implied(self, architecture: str, source: Mapping[str, Any]) -> dict[str, Any]:
+    def _implied(self, architecture: str, source: Mapping[str, Any], has_pooler: bool) -> dict[str, Any]:
         implied = self.architectures[architecture]
-        return {target: value(source) if callable(value) else value for target, value in implied.items()}
+        values = {target: value(source) if callable(value) else value for target, value in implied.items()}
+        is_without = self.pooled_by and not has_pooler and values["head.kind"] == "none"
+        return {**values, "pooler": None} if is_without else values
+
+    def _has(self, tensor: str | None, names: Collection[str] | None, default: bool) -> bool:
+        """Whether a tensor is in the file, with or without the prefix; default where nothing is known of a file."""
+        if tensor is None or names is None:
+            return default
+        return tensor in names or tensor.removeprefix(self.prefix) in names
+
+    def _is_labelled(self, implied: Mapping[str, Any]) -> bool:
+        """Whether config.json names the classes: where it does not, the architecture implies their number."""
+        return "classification" in implied["head.kind"] and "head.num_labels" not in implied
 
     def _architecture(self, source: Mapping[str, Any], where: str, wanted: str | None) -> str:
         name = wanted or (source.get("architectures") or [next(iter(self.architectures))])[0]
@@ -236,6 +253,7 @@ def _filled(config: ModelConfig) -> dict[str, Any]:
         "head_size": config.head_size,
         "scale": config.attention_scale,
     }
+    values["embedding"]["width"] = config.embedding.width or config.width
     values["num_decoder_layers"] = config.layers_of("decoder")
     return values
 
