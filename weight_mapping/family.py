@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from configs import ModelConfig, UserError, build
+from configs.model import RotaryPositions
 from weight_mapping.operations import Operation
 
 MISSING: Any = object()
@@ -70,20 +71,34 @@ class Part:
     write: Callable[[ModelConfig], Mapping[str, Any]]
 
 
+def unless_null(key: str, default: Any) -> Callable[[Mapping[str, Any]], Any]:
+    """A default for a key that is left out, where null stands for none."""
+    return lambda source: None if key in source else default
+
+
 def special_tokens(**defaults: int | None) -> tuple[Field, ...]:
     """The fields of special tokens: `bos`, `eos`, `pad` and `decoder_start` as far as they are named, each with its default."""
     eos = defaults.get("eos")
     fields = {
-        "bos": Field("bos_token_id", "special_tokens.bos", default=defaults.get("bos")),
+        "bos": Field("bos_token_id", "special_tokens.bos", default=unless_null("bos_token_id", defaults.get("bos"))),
         "eos": Field(
             "eos_token_id",
             "special_tokens.eos",
-            default=() if eos is None else (eos,),
+            default=lambda source: () if eos is None or "eos_token_id" in source else (eos,),
             read=lambda ids: tuple(ids) if isinstance(ids, list | tuple) else (ids,),
             write=lambda ids: ids[0] if len(ids) == 1 else list(ids) or None,
         ),
-        "pad": Field("pad_token_id", "special_tokens.pad", default=defaults.get("pad"), read=lambda token: token if token >= 0 else None),
-        "decoder_start": Field("decoder_start_token_id", "special_tokens.decoder_start", default=defaults.get("decoder_start")),
+        "pad": Field(
+            "pad_token_id",
+            "special_tokens.pad",
+            default=unless_null("pad_token_id", defaults.get("pad")),
+            read=lambda token: token if token >= 0 else None,
+        ),
+        "decoder_start": Field(
+            "decoder_start_token_id",
+            "special_tokens.decoder_start",
+            default=unless_null("decoder_start_token_id", defaults.get("decoder_start")),
+        ),
     }
     return tuple(fields[name] for name in defaults)
 
@@ -104,7 +119,8 @@ def of_both_stacks(target: str, encoder_key: str, decoder_key: str, default: Any
 
 @dataclass(frozen=True)
 class Family:
-    """A family: `fields` and `parts` that vary, `constants` that do not, and `required` keys that change the computation if they differ.
+    """A family: `fields` and `parts` that vary, `constants` that do not, and `required` keys that change the computation if they differ
+    from a value, or a function of config.json.
 
     architectures: Hugging Face's class to the config fields that it implies (values, or functions of config.json), the first being
     the one with everything. prefix: what stands before the base model's tensors in the files of the others, and is missing where it
@@ -136,7 +152,8 @@ class Family:
         names: the tensors in the file, if there is one. architecture: one of `architectures` in place of the one that config.json names.
         """
         for key, expected in self.required.items():
-            if (found := source.get(key, expected)) != expected:
+            expected = expected(source) if callable(expected) else expected
+            if (found := source.get(key)) is not None and found != expected:
                 raise UserError(f"{where}: {key} is {found!r}, and only {expected!r} is built for family '{self.name}'")
         values: dict[str, Any] = {"family": self.name}
         for target, value in self.constants.items():
@@ -171,14 +188,14 @@ class Family:
         source["architectures"] = [self.architecture(config, source)]
         if self._is_labelled(self.architectures[source["architectures"][0]]):
             source |= _write_labels(config)
-        self._check_nothing_is_lost(values, source)
+        self._check_nothing_is_lost(_comparable(config), source)
         return source
 
     def _check_nothing_is_lost(self, values: dict[str, Any], source: dict[str, Any]) -> None:
         """What Hugging Face would compute from `source` is what our config says; training settings may be lost."""
         tensors = {self.untied_by: not values["head"]["tied"], self.pooled_by: values["pooler"] is not None}
         names = [name for name, is_there in tensors.items() if name and is_there]
-        read = _filled(self.read_config(source, "config.json", names))
+        read = _comparable(self.read_config(source, "config.json", names))
         for part in values:
             if part in ("initialization", "dropout", "special_tokens"):
                 continue
@@ -241,6 +258,8 @@ class Family:
             # The family's own spelling where it means the same, else the first that does.
             default = None if callable(entry.default) or entry.default is MISSING else entry.default
             spellings = [ours for ours, theirs in entry.values.items() if theirs == value]
+            if not spellings:
+                raise UserError(f"family '{self.name}' has no place for {entry.target}={value!r} in its {entry.source}")
             return default if default in spellings else spellings[0]
         return entry.write(value) if entry.write else value
 
@@ -255,6 +274,18 @@ def _filled(config: ModelConfig) -> dict[str, Any]:
     }
     values["embedding"]["width"] = config.embedding.width or config.width
     values["num_decoder_layers"] = config.layers_of("decoder")
+    return values
+
+
+def _comparable(config: ModelConfig) -> dict[str, Any]:
+    """`_filled`, and windows and their bases layer by layer."""
+    values = _filled(config)
+    windows = [config.window_of(layer) for layer in range(config.num_layers)]
+    values["attention"]["window_layers"] = "".join("f" if window is None else "w" for window in windows)
+    if not any(windows):
+        values["attention"]["window"] = None
+    if isinstance(config.positions, RotaryPositions) and config.positions.scaling is None:
+        values["positions"]["window_base"] = config.positions.window_base or config.positions.base
     return values
 
 

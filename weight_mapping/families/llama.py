@@ -1,81 +1,91 @@
-"""Llama (Touvron et al. 2023): rotary positions, RMS norm, grouped heads, gated SiLU. Default rotary frequencies only, so far."""
+"""Llama (Touvron et al. 2023): rotary positions, RMS norm, grouped heads, gated SiLU. The families that are like it are made from it."""
 
-from weight_mapping.family import ACTIVATIONS, Family, Field, Rule
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from weight_mapping.family import ACTIVATIONS, Family, Field, Rule, special_tokens
+from weight_mapping.rotary import ROTARY
 
 LAYER = "model.layers.{layer}"
 ATTENTION = "decoder.layers.{layer}.self_attention"
 FEED_FORWARD = "decoder.layers.{layer}.feed_forward"
+LINEAR = {
+    f"{LAYER}.self_attn.q_proj": f"{ATTENTION}.query",
+    f"{LAYER}.self_attn.k_proj": f"{ATTENTION}.key",
+    f"{LAYER}.self_attn.v_proj": f"{ATTENTION}.value",
+    f"{LAYER}.self_attn.o_proj": f"{ATTENTION}.output",
+    f"{LAYER}.mlp.gate_proj": f"{FEED_FORWARD}.gate",
+    f"{LAYER}.mlp.up_proj": f"{FEED_FORWARD}.up",
+    f"{LAYER}.mlp.down_proj": f"{FEED_FORWARD}.down",
+}
+# What all decoders after it have in common; where the second norm stands, they differ.
+RULES = (
+    Rule("model.embed_tokens.weight", ("decoder.embeddings.token.weight",)),
+    Rule(f"{LAYER}.input_layernorm.weight", (f"{ATTENTION}.norm.weight",)),
+    *(Rule(f"{source}.{kind}", (f"{target}.{kind}",)) for source, target in LINEAR.items() for kind in ("weight", "bias")),
+    Rule("model.norm.weight", ("decoder.norm.weight",)),
+    Rule("lm_head.weight", ("head.weight",)),
+)
+# One key for the biases of all four projections.
+ATTENTION_BIAS = Field("attention_bias", "attention.bias", default=False, values={False: (), True: ("query", "key", "value", "output")})
+
+
+def architectures(name: str, base: str = "Model") -> dict[str, dict[str, Any]]:
+    """A decoder's classes in Hugging Face."""
+    return {f"{name}ForCausalLM": {"head.kind": "language_model"}, f"{name}{base}": {"head.kind": "none"}}
+
+
+def fields(activation: str = "hidden_act", tokens: Mapping[str, int | None] | None = None, **defaults: Any) -> tuple[Field, ...]:
+    """The keys of a config.json like Llama's. defaults: where they are other than Llama's. tokens: those of the special tokens."""
+    default = {
+        "vocab_size": 32000,
+        "max_position_embeddings": 2048,
+        "hidden_size": 4096,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": lambda source: source.get("num_attention_heads", defaults.get("num_attention_heads", 32)),
+        "head_dim": lambda source: source.get("hidden_size", 4096) // source.get("num_attention_heads", 32),
+        "intermediate_size": 11008,
+        activation: "silu",
+        "tie_word_embeddings": False,
+    } | defaults
+    return (
+        Field("vocab_size", "vocab_size", default["vocab_size"]),
+        Field("max_position_embeddings", "max_length", default["max_position_embeddings"]),
+        Field("hidden_size", "width", default["hidden_size"]),
+        Field("num_hidden_layers", "num_layers", default["num_hidden_layers"]),
+        Field("num_attention_heads", "attention.num_heads", default["num_attention_heads"]),
+        Field("num_key_value_heads", "attention.num_key_value_heads", default["num_key_value_heads"]),
+        Field("head_dim", "attention.head_size", default["head_dim"]),
+        Field("intermediate_size", "feed_forward.width", default["intermediate_size"]),
+        Field(activation, "feed_forward.activation", default[activation], values=ACTIVATIONS),
+        Field("rms_norm_eps", "norm.epsilon", default=1e-6),
+        Field("attention_dropout", "dropout.attention", default=0.0),
+        Field("initializer_range", "initialization.std", default=0.02),
+        Field("tie_word_embeddings", "head.tied", default["tie_word_embeddings"]),
+        *special_tokens(**(tokens or {"bos": 1, "eos": 2, "pad": None})),
+    )
+
 
 FAMILY = Family(
     name="llama",
     model_type="llama",
-    architectures={
-        "LlamaForCausalLM": {"head.kind": "language_model"},
-        "LlamaModel": {"head.kind": "none"},
-    },
+    architectures=architectures("Llama"),
     prefix="model.",
-    fields=(
-        Field("vocab_size", "vocab_size", default=32000),
-        Field("max_position_embeddings", "max_length", default=2048),
-        Field("hidden_size", "width", default=4096),
-        Field("num_hidden_layers", "num_layers", default=32),
-        Field("num_attention_heads", "attention.num_heads", default=32),
-        Field("num_key_value_heads", "attention.num_key_value_heads", default=lambda source: source.get("num_attention_heads", 32)),
-        Field(
-            "head_dim",
-            "attention.head_size",
-            default=lambda source: source.get("hidden_size", 4096) // source.get("num_attention_heads", 32),
-        ),
-        Field("intermediate_size", "feed_forward.width", default=11008),
-        Field("hidden_act", "feed_forward.activation", default="silu", values=ACTIVATIONS),
-        Field("rms_norm_eps", "norm.epsilon", default=1e-6),
-        Field("rope_parameters.rope_theta", "positions.base", default=10000.0, old=("rope_theta",)),
-        Field(
-            "rope_parameters.rope_type",
-            "positions.scaling",
-            default="default",
-            values={"default": None},
-            old=("rope_scaling.rope_type", "rope_scaling.type"),
-        ),
-        Field("attention_dropout", "dropout.attention", default=0.0),
-        Field("initializer_range", "initialization.std", default=0.02),
-        Field("tie_word_embeddings", "head.tied", default=False),
-        Field("bos_token_id", "special_tokens.bos", default=None),
-        Field(
-            "eos_token_id",
-            "special_tokens.eos",
-            default=(),
-            read=lambda ids: tuple(ids) if isinstance(ids, list | tuple) else (ids,),
-            write=lambda ids: ids[0] if len(ids) == 1 else list(ids) or None,
-        ),
-        Field("pad_token_id", "special_tokens.pad", default=None, read=lambda token: token if token >= 0 else None),
-    ),
+    fields=(*fields(), ATTENTION_BIAS, Field("mlp_bias", "feed_forward.bias", default=False)),
+    parts=(ROTARY,),
     constants={
         "architecture": "decoder",
         "positions.kind": "rotary",
-        "positions.fraction": 1.0,
         "norm.kind": "rms",
         "norm.placement": "before",
-        "attention.bias": (),
         "feed_forward.gated": True,
-        "feed_forward.bias": False,
         "head.bias": False,
     },
-    required={"attention_bias": False, "mlp_bias": False, "pretraining_tp": 1},
-    rules=(
-        Rule("model.embed_tokens.weight", ("decoder.embeddings.token.weight",)),
-        Rule(f"{LAYER}.input_layernorm.weight", (f"{ATTENTION}.norm.weight",)),
-        Rule(f"{LAYER}.self_attn.q_proj.weight", (f"{ATTENTION}.query.weight",)),
-        Rule(f"{LAYER}.self_attn.k_proj.weight", (f"{ATTENTION}.key.weight",)),
-        Rule(f"{LAYER}.self_attn.v_proj.weight", (f"{ATTENTION}.value.weight",)),
-        Rule(f"{LAYER}.self_attn.o_proj.weight", (f"{ATTENTION}.output.weight",)),
-        Rule(f"{LAYER}.post_attention_layernorm.weight", (f"{FEED_FORWARD}.norm.weight",)),
-        Rule(f"{LAYER}.mlp.gate_proj.weight", (f"{FEED_FORWARD}.gate.weight",)),
-        Rule(f"{LAYER}.mlp.up_proj.weight", (f"{FEED_FORWARD}.up.weight",)),
-        Rule(f"{LAYER}.mlp.down_proj.weight", (f"{FEED_FORWARD}.down.weight",)),
-        Rule("model.norm.weight", ("decoder.norm.weight",)),
-        Rule("lm_head.weight", ("head.weight",)),
-    ),
+    required={"pretraining_tp": 1},
+    rules=(*RULES, Rule(f"{LAYER}.post_attention_layernorm.weight", (f"{FEED_FORWARD}.norm.weight",))),
     # Rotary frequencies that versions before 4.32 saved as buffers.
     ignored=(f"{LAYER}.self_attn.rotary_emb.inv_freq",),
     revealing={
@@ -88,7 +98,36 @@ FAMILY = Family(
         "head_dim": 8,
         "intermediate_size": 37,
         "rms_norm_eps": 1e-2,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 50.0},
         "bos_token_id": 1,
         "eos_token_id": 2,
+    },
+    # Lengths of the first training are shorter than the longest sequence, and frequencies are stretched by halves and quarters too.
+    variants={
+        "tied-biases": {"tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True},
+        "linear": {"rope_parameters": {"rope_type": "linear", "rope_theta": 50.0, "factor": 2.5}},
+        "dynamic": {"max_position_embeddings": 10, "rope_parameters": {"rope_type": "dynamic", "rope_theta": 50.0, "factor": 3.0}},
+        "llama3": {
+            "rope_parameters": {
+                "rope_type": "llama3",
+                "rope_theta": 50.0,
+                "factor": 3.0,
+                "original_max_position_embeddings": 20,
+                "low_freq_factor": 0.3,
+                "high_freq_factor": 2.0,
+            }
+        },
+        "yarn": {
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "rope_theta": 50.0,
+                "factor": 3.0,
+                "original_max_position_embeddings": 10,
+                "beta_fast": 1.0,
+                "beta_slow": 0.1,
+                "attention_factor": 1.3,
+                "truncate": False,
+            }
+        },
     },
 )
