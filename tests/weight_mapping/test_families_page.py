@@ -9,6 +9,8 @@ from pathlib import Path
 from weight_mapping.family import Family
 
 PAGE = (Path(__file__).parents[2] / "docs" / "families.md").read_text(encoding="utf-8")
+# Named below the tables, where they are tied.
+TIED = (("decoder.embeddings.token.weight",), ("head.weight",))
 Line = tuple[str, tuple[str, ...], str]
 
 
@@ -26,7 +28,8 @@ def lines() -> Iterator[Line]:
 def test_the_page_agrees_with_the_table(family: Family) -> None:
     page = set(lines())
     for rule in family.rules:
-        assert (rule.source, rule.targets, ", ".join(operation.name for operation in rule.operations)) in page
+        is_in_a_table = (rule.source, rule.targets, ", ".join(operation.name for operation in rule.operations)) in page
+        assert is_in_a_table or (rule.targets in TIED and f"`{rule.source}`" in PAGE), rule.source
 
 
 def test_the_page_is_read_whole() -> None:

@@ -12,12 +12,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-import torch
-from transformers import AutoModelForCausalLM
+import transformers
 
 import transformer_torch
 from configs import UserError
+from parity.differences import relative
+from parity.huggingface import HuggingFace
+from parity.inputs import example_inputs
+from parity.pytorch import PyTorch
+from tests.weight_mapping.folders import config_of
 from weight_mapping import Checkpoint, families
 from weight_mapping.family import Family, Rule
 from weight_mapping.operations import TRANSPOSE
@@ -29,26 +34,27 @@ SQUARE: dict[str, dict[str, Any]] = {
     "llama": {"num_attention_heads": 5, "num_key_value_heads": 5, "head_dim": 6, "intermediate_size": 30},
 }
 TRANSPOSED = [(name, rule) for name, family in families().items() for rule in family.rules if TRANSPOSE in rule.operations]
-INPUT_IDS = torch.tensor([[5, 17, 3, 80, 42, 9, 11]])
 
 
 def difference(folder: Path) -> float:
-    """How far the logits are from Hugging Face's, at most, relative to the largest."""
-    expected = hugging_face_logits(folder)
-    with torch.no_grad():
-        found = transformer_torch.load(folder)(INPUT_IDS)
-    return float((found - expected).abs().max() / expected.abs().max())
+    """How far the outputs are from Hugging Face's, at most, relative to the largest."""
+    reference, inputs = hugging_face(folder)
+    return relative(PyTorch(transformer_torch.load(folder)).logits(inputs), reference)
 
 
 @cache
-def hugging_face_logits(folder: Path) -> torch.Tensor:
-    with torch.no_grad():
-        return AutoModelForCausalLM.from_pretrained(folder)(INPUT_IDS).logits
+def hugging_face(folder: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Hugging Face's outputs for made-up inputs."""
+    with Checkpoint(folder) as checkpoint:
+        config = checkpoint.config
+    model = getattr(transformers, config_of(folder)["architectures"][0]).from_pretrained(folder)
+    inputs = example_inputs(config, 2, 9)
+    return HuggingFace(model, config).logits(inputs), inputs
 
 
 def is_noticed(folder: Path) -> bool:
     try:
-        return difference(folder) > 1e-2
+        return difference(folder) > 1e-4
     except UserError:
         return True
 
@@ -97,29 +103,35 @@ def test_two_projections_changed_for_each_other(
     assert is_noticed(square)
 
 
-def test_any_two_lines_of_one_shape_changed_for_each_other(family: Family, square: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two norms, two biases, gate and up: whatever has the same shape and operations."""
+def test_two_lines_of_one_shape_changed_for_each_other(family: Family, square: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two norms, two biases, gate and up: each line and the next one that has its shape and operations."""
     with Checkpoint(square) as checkpoint:
         shapes = {row.target.replace(".0.", ".{layer}."): row.shape for row in checkpoint.rows()}
-    rules = [rule for rule in family.rules if rule.targets[0] in shapes]
+        config = checkpoint.config
+    rules = [rule for rule in family.rules if rule.targets[0] in shapes and rule.counts(config)]
     tried = 0
-    for first in rules:
-        for second in rules[rules.index(first) + 1 :]:
+    for place, first in enumerate(rules):
+        for second in rules[place + 1 :]:
             alike = shapes[first.targets[0]] == shapes[second.targets[0]] and first.operations == second.operations
-            if alike and ("{layer}" in first.source) == ("{layer}" in second.source):
-                swap = {first: replace(first, targets=second.targets), second: replace(second, targets=first.targets)}
-                with monkeypatch.context() as patch:
-                    with_rules(patch, family, tuple(swap.get(rule, rule) for rule in family.rules))
-                    assert is_noticed(square), f"{first.source} and {second.source}"
-                tried += 1
+            if not alike or ("{layer}" in first.source) != ("{layer}" in second.source):
+                continue
+            swap = {first: replace(first, targets=second.targets), second: replace(second, targets=first.targets)}
+            with monkeypatch.context() as patch:
+                with_rules(patch, family, tuple(swap.get(rule, rule) for rule in family.rules))
+                # A key's bias shifts all scores alike, and is nothing to softmax: two of them may change places unseen.
+                seen = is_noticed(square)
+                assert seen or all(".key.bias" in rule.targets[0] for rule in (first, second)), f"{first.source} and {second.source}"
+            tried += 1
+            break
     assert tried > 5
 
 
 def test_a_dropped_line(family: Family, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Checkpoint(folder) as checkpoint:
-        used = {row.target for row in checkpoint.rows()}
+        config, used = checkpoint.config, {row.target for row in checkpoint.rows()}
     for rule in family.rules:
-        if rule.targets[0].format(layer=0) in used:
+        # A base model has no head to drop, and one head is not another.
+        if rule.targets[0].format(layer=0) in used and rule.counts(config):
             with monkeypatch.context() as patch:
                 with_rules(patch, family, tuple(other for other in family.rules if other != rule))
                 with pytest.raises(UserError, match="has no name for"), Checkpoint(folder) as checkpoint:

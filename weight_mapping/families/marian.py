@@ -91,7 +91,7 @@ FAMILY = Family(
         "decoder_attention_heads": 5,
         "encoder_ffn_dim": 37,
         "decoder_ffn_dim": 37,
-        "activation_function": "swish",
+        "activation_function": "silu",
         "scale_embedding": True,
         "dropout": 0.0,
         "pad_token_id": 82,

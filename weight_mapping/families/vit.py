@@ -103,6 +103,7 @@ FAMILY = Family(
         Rule("classifier.weight", ("head.weight",)),
         Rule("classifier.bias", ("head.bias",)),
     ),
+    pooled_by="vit.pooler.dense.weight",
     revealing={
         "hidden_size": 30,
         "num_hidden_layers": 3,
