@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
 from transformers import GenerationConfig
 from transformers.core_model_loading import revert_weight_conversion
 
 from configs import ModelConfig
 from configs.run import Optimizer
 from parity.implementation import Inputs
-from weight_mapping.mapping import pairs
-
-
-class TrueFloat64(TorchFunctionMode):
-    """Inside, whatever asks for float32 gets float64: Hugging Face's norms, rotary positions and softmax ask for it by name."""
-
-    def __torch_function__(self, function: Callable, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
-        if function is torch.Tensor.float:
-            function = torch.Tensor.double
-        arguments = tuple(torch.float64 if value is torch.float32 else value for value in arguments)
-        keywords = {key: torch.float64 if value is torch.float32 else value for key, value in (keywords or {}).items()}
-        return function(*arguments, **keywords)
+from parity.true_float64 import in_float32, true_float64
+from weight_mapping.mapping import Pair, pairs
 
 
 class HuggingFace:
@@ -45,6 +34,9 @@ class HuggingFace:
         if config.attention.soft_cap is not None:
             # The fused kernels leave the cap out.
             settings._attn_implementation = "eager"
+        if double and config.feed_forward.experts is not None:
+            # The grouped kernel has no float64.
+            settings._experts_implementation = "eager"
         with self._arithmetic():
             # Made anew in float64: tables that were rounded to float32 when the model was made would stay so.
             self.model = type(model)(settings).eval()
@@ -57,55 +49,52 @@ class HuggingFace:
             pad_token_id=config.special_tokens.pad,
             decoder_start_token_id=config.special_tokens.decoder_start,
         )
+        for module in self.model.modules():
+            if hasattr(module, "_relative_position_bucket"):
+                # A distance on the border of two buckets may fall into the other one in float64, and models are trained in float32.
+                module._relative_position_bucket = in_float32(module._relative_position_bucket)
 
     def _load(self, state: dict[str, torch.Tensor]) -> None:
-        """Every tensor that a file holds is a trained parameter from now on, be it a buffer or frozen in Hugging Face."""
-        named = dict(self.model.named_parameters(remove_duplicate=False)) | dict(self.model.named_buffers(remove_duplicate=False))
-        files = revert_weight_conversion(self.model, dict(named))
-        self._file_names = {id(tensor): name for name, tensor in files.items()}
-        targets = {pair.source: pair.targets for pair in pairs(self.config, set(files))}
+        """Every tensor that a file holds becomes a parameter to be trained, be it a buffer or frozen in Hugging Face."""
+        tensors = dict(self.model.named_parameters(remove_duplicate=False)) | dict(self.model.named_buffers(remove_duplicate=False))
+        held = {id(tensor) for _, tensor in self._held(tensors)}
         # A frozen table that no file holds, such as sines and cosines, is computed: it stays as exact as it was made.
-        computed = [
-            name
-            for name, tensor in self.model.named_parameters()
-            if not tensor.requires_grad and self._file_names.get(id(tensor)) not in targets
-        ]
-        missing, unexpected = self.model.load_state_dict({name: tensor for name, tensor in state.items() if name not in computed}, False)
-        assert sorted(missing) == sorted(computed), (missing, computed)
+        computed = [name for name, tensor in self.model.named_parameters() if not tensor.requires_grad and id(tensor) not in held]
+        kept = {name: tensor for name, tensor in state.items() if name not in computed}
+        missing, unexpected = self.model.load_state_dict(kept, strict=False)
+        assert sorted(missing) == sorted(computed), missing
         assert not unexpected, unexpected
-        for name, tensor in named.items():
-            if self._file_names.get(id(tensor)) not in targets:
+        for name, tensor in tensors.items():
+            if id(tensor) not in held:
                 continue
-            if not isinstance(tensor, nn.Parameter):
+            if isinstance(tensor, nn.Parameter):
+                tensor.requires_grad_()
+            else:
                 path, _, last = name.rpartition(".")
                 module = self.model.get_submodule(path)
                 delattr(module, last)
                 setattr(module, last, nn.Parameter(tensor))
-            else:
-                tensor.requires_grad_()
 
-    @contextmanager
-    def _arithmetic(self) -> Iterator[None]:
-        if not self.double:
-            yield
-            return
-        dtype, float_tensor = torch.get_default_dtype(), torch.FloatTensor
-        torch.set_default_dtype(torch.float64)
-        # A constructor of its own, which the mode below does not see.
-        torch.FloatTensor = torch.DoubleTensor
-        try:
-            with TrueFloat64():
-                yield
-        finally:
-            torch.FloatTensor = float_tensor
-            torch.set_default_dtype(dtype)
+    def _held(self, tensors: dict[str, torch.Tensor]) -> list[tuple[Pair, torch.Tensor]]:
+        """Those of the model's `tensors` that a file holds, laid out as there, each with its place in the table of names."""
+        files = revert_weight_conversion(self.model, tensors)
+        return [(pair, files[pair.source]) for pair in pairs(self.config, set(files)) if pair.source in files]
+
+    def _arithmetic(self) -> AbstractContextManager[None]:
+        return true_float64() if self.double else nullcontext()
 
     def takes(self, name: str) -> bool:
         """Whether Hugging Face's `forward` has this input."""
         return name in inspect.signature(self.model.forward).parameters
 
-    def _tensors(self, inputs: Inputs) -> dict[str, torch.Tensor]:
-        """Without position_ids where Hugging Face has no such input."""
+    def _begin(self, inputs: Inputs) -> dict[str, torch.Tensor]:
+        """Tensors for a question that is asked of a fresh model; without position_ids where Hugging Face has no such input."""
+        for module in self.model.modules():
+            # Dynamic rotary frequencies depend on the longest call so far.
+            for name in [name for name, _ in module.named_buffers(recurse=False) if name.endswith("original_inv_freq")]:
+                prefix = name.removesuffix("original_inv_freq")
+                setattr(module, f"{prefix}inv_freq", getattr(module, name).clone())
+                setattr(module, f"{prefix}max_seq_len_cached", module.original_max_seq_len)
         tensors = {name: torch.from_numpy(array) for name, array in inputs.items() if name != "position_ids" or self.takes(name)}
         return {name: tensor.to(self.model.dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
@@ -117,19 +106,19 @@ class HuggingFace:
     @torch.no_grad()
     def logits(self, inputs: Inputs) -> np.ndarray:
         with self._arithmetic():
-            return self._output(self.model(**self._tensors(inputs))).numpy()
+            return self._output(self.model(**self._begin(inputs))).numpy()
 
     @torch.no_grad()
     def hidden_states(self, inputs: Inputs) -> dict[str, np.ndarray]:
         with self._arithmetic():
-            out = self.model(**self._tensors(inputs), output_hidden_states=True)
+            out = self.model(**self._begin(inputs), output_hidden_states=True)
         if self.config.architecture == "encoder_decoder":
             return _named("encoder", out.encoder_hidden_states) | _named("decoder", out.decoder_hidden_states)
         return _named(self.config.architecture, out.hidden_states)
 
     @torch.no_grad()
     def step_by_step(self, inputs: Inputs) -> np.ndarray:
-        tensors = self._tensors(inputs)
+        tensors = self._begin(inputs)
         with self._arithmetic():
             if self.config.architecture == "encoder_decoder":
                 ids, mask = "decoder_input_ids", "decoder_attention_mask"
@@ -147,18 +136,17 @@ class HuggingFace:
 
     def _loss(self, inputs: Inputs, labels: np.ndarray) -> torch.Tensor:
         with self._arithmetic():
-            scores = self._output(self.model(**self._tensors(inputs)))
+            scores = self._output(self.model(**self._begin(inputs)))
             return nn.functional.cross_entropy(scores.flatten(0, -2), torch.from_numpy(labels).flatten())
 
     def _canonical(self, read: Callable[[torch.Tensor], torch.Tensor | None]) -> dict[str, np.ndarray]:
-        """What `read` gives for each parameter, by canonical name. Shared parameters stand under each of their names."""
+        """What `read` gives for each parameter, by canonical name."""
+        # A shared parameter stands under each of its names: the table knows one of them.
         found = {name: read(parameter) for name, parameter in self.model.named_parameters(remove_duplicate=False)}
-        files = revert_weight_conversion(self.model, {name: tensor for name, tensor in found.items() if tensor is not None})
-        arrays = {name: tensor.detach().numpy() for name, tensor in files.items()}
         return {
             target.name: np.array(array)
-            for pair in pairs(self.config, set(arrays))
-            for target, array in zip(pair.targets, pair.forward(arrays[pair.source]), strict=True)
+            for pair, tensor in self._held({name: tensor for name, tensor in found.items() if tensor is not None})
+            for target, array in zip(pair.targets, pair.forward(tensor.detach().numpy()), strict=True)
         }
 
     def gradients(self, inputs: Inputs, labels: np.ndarray) -> dict[str, np.ndarray]:
@@ -168,8 +156,9 @@ class HuggingFace:
 
     def train(self, batches: Sequence[tuple[Inputs, np.ndarray]], optimizer: Optimizer) -> tuple[list[float], dict[str, np.ndarray]]:
         # Grouped here again, and not by our own function: a mistake in that would pass unseen.
-        decayed = [parameter for parameter in self.model.parameters() if parameter.ndim >= 2]
-        others = [parameter for parameter in self.model.parameters() if parameter.ndim < 2]
+        axes = {id(tensor): len(pair.targets[0].shape) for pair, tensor in self._held(dict(self.model.named_parameters()))}
+        decayed = [parameter for parameter in self.model.parameters() if axes.get(id(parameter), parameter.ndim) >= 2]
+        others = [parameter for parameter in self.model.parameters() if axes.get(id(parameter), parameter.ndim) < 2]
         groups = [{"params": decayed, "weight_decay": optimizer.weight_decay}, {"params": others, "weight_decay": 0.0}]
         adamw = torch.optim.AdamW(groups, optimizer.learning_rate, (optimizer.beta1, optimizer.beta2), optimizer.epsilon)
         losses = []
@@ -182,7 +171,7 @@ class HuggingFace:
         return losses, self._canonical(lambda parameter: parameter)
 
     def generate(self, inputs: Inputs, **settings: Any) -> np.ndarray:
-        tensors = self._tensors(inputs)
+        tensors = self._begin(inputs)
         tensors.setdefault("attention_mask", torch.ones_like(tensors["input_ids"]))
         with self._arithmetic():
             return self.model.generate(**tensors, do_sample=False, num_beams=1, **settings).numpy()

@@ -21,17 +21,22 @@ class PyTorch:
         self.name = "PyTorch"
         self.model = model
 
+    def _tensors(self, inputs: Inputs) -> dict[str, torch.Tensor]:
+        dtype = next(self.model.parameters()).dtype
+        tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
+        return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+
     @torch.no_grad()
     def logits(self, inputs: Inputs) -> np.ndarray:
-        return self.model(**_tensors(inputs)).numpy()
+        return self.model(**self._tensors(inputs)).numpy()
 
     @torch.no_grad()
     def hidden_states(self, inputs: Inputs) -> dict[str, np.ndarray]:
-        return {name: state.numpy() for name, state in self.model.hidden_states(**_tensors(inputs)).items()}
+        return {name: state.numpy() for name, state in self.model.hidden_states(**self._tensors(inputs)).items()}
 
     @torch.no_grad()
     def step_by_step(self, inputs: Inputs) -> np.ndarray:
-        tensors = _tensors(inputs)
+        tensors = self._tensors(inputs)
         own = "input_ids"
         if self.model.config.architecture == "encoder_decoder":
             own = "decoder_input_ids"
@@ -49,7 +54,7 @@ class PyTorch:
         return torch.cat(steps, 1).numpy()
 
     def _loss(self, inputs: Inputs, labels: np.ndarray) -> torch.Tensor:
-        logits_BTC = self.model(**_tensors(inputs))
+        logits_BTC = self.model(**self._tensors(inputs))
         labels_1N = torch.from_numpy(labels).reshape(1, -1)
         return cross_entropy(logits_BTC.reshape(1, -1, logits_BTC.shape[-1]), labels_1N) / int((labels != -100).sum())
 
@@ -71,7 +76,3 @@ class PyTorch:
 
     def generate(self, inputs: Inputs, **settings: Any) -> np.ndarray:
         return self.model.generate(**inputs, **settings).numpy()
-
-
-def _tensors(inputs: Inputs) -> dict[str, torch.Tensor]:
-    return {name: torch.from_numpy(array) for name, array in inputs.items()}

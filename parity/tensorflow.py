@@ -25,14 +25,18 @@ class TensorFlow:
         self.model = model
         self.training = training
 
+    def _tensors(self, inputs: Inputs) -> dict[str, tf.Tensor]:
+        dtype = self.model.compute_dtype
+        return {name: tf.constant(array, dtype if array.dtype.kind == "f" else None) for name, array in inputs.items()}
+
     def logits(self, inputs: Inputs) -> np.ndarray:
-        return self.model(**_tensors(inputs)).numpy()
+        return self.model(**self._tensors(inputs)).numpy()
 
     def hidden_states(self, inputs: Inputs) -> dict[str, np.ndarray]:
-        return {name: state.numpy() for name, state in self.model.hidden_states(**_tensors(inputs)).items()}
+        return {name: state.numpy() for name, state in self.model.hidden_states(**self._tensors(inputs)).items()}
 
     def step_by_step(self, inputs: Inputs) -> np.ndarray:
-        tensors = _tensors(inputs)
+        tensors = self._tensors(inputs)
         own = "input_ids"
         if self.model.config.architecture == "encoder_decoder":
             own = "decoder_input_ids"
@@ -49,7 +53,7 @@ class TensorFlow:
         return tf.concat(steps, 1).numpy()
 
     def _loss(self, inputs: Inputs, labels: np.ndarray) -> tf.Tensor:
-        logits_BTC = self.model(**_tensors(inputs), training=self.training)
+        logits_BTC = self.model(**self._tensors(inputs), training=self.training)
         labels_1N = tf.reshape(tf.constant(labels), (1, -1))
         return cross_entropy(tf.reshape(logits_BTC, (1, -1, logits_BTC.shape[-1])), labels_1N) / float((labels != -100).sum())
 
@@ -78,7 +82,3 @@ class TensorFlow:
 
     def generate(self, inputs: Inputs, **settings: Any) -> np.ndarray:
         return self.model.generate(**inputs, **settings).numpy()
-
-
-def _tensors(inputs: Inputs) -> dict[str, tf.Tensor]:
-    return {name: tf.constant(array) for name, array in inputs.items()}

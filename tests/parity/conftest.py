@@ -1,8 +1,9 @@
-"""For every family in the registry: a tiny revealing Hugging Face model, saved, and this project's models loaded from the file."""
+"""For every family in the registry: tiny revealing Hugging Face models, saved, and this project's models loaded from the file."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,22 +11,26 @@ from typing import Any
 import numpy as np
 import pytest
 
+from configs import ModelConfig
 from parity.huggingface import HuggingFace
-from parity.implementation import Implementation
+from parity.inputs import example_inputs, example_labels
+from tests.parity.mutations import MUTATIONS
+from tests.parity.rungs import Entry, climbs, entries
 from tests.revealing import hugging_face_model, save_hugging_face
-from weight_mapping import Checkpoint, families
+from weight_mapping import Checkpoint
 
 
 @dataclass
 class Subject:
-    """One family on the ladder."""
+    """One model on the ladder. Models are loaded once and shared: ask for fresh ones to change them."""
 
-    family: str
+    entry: Entry
     folder: Path
     hugging_face: Any
+    loaded: dict[tuple[Any, ...], Any] = field(default_factory=dict)
 
     @cached_property
-    def config(self) -> Any:
+    def config(self) -> ModelConfig:
         with Checkpoint(self.folder) as checkpoint:
             return checkpoint.config
 
@@ -37,13 +42,18 @@ class Subject:
     @cached_property
     def truth(self) -> HuggingFace:
         """Hugging Face in true float64."""
-        return HuggingFace(self.hugging_face, self.config, double=True)
+        return self.fresh_truth()
 
     def fresh_truth(self) -> HuggingFace:
-        """One that may be trained."""
         return HuggingFace(self.hugging_face, self.config, double=True)
 
-    def ours(self, framework: str, dtype: str, attention: str | None = None) -> Implementation:
+    def ours(self, framework: str, dtype: str, attention: str | None = None) -> Any:
+        key = (framework, dtype, attention)
+        if key not in self.loaded:
+            self.loaded[key] = self.fresh(framework, dtype, attention)
+        return self.loaded[key]
+
+    def fresh(self, framework: str, dtype: str, attention: str | None = None) -> Any:
         options = {"attention": attention} if attention else {}
         if framework == "torch":
             import transformer_torch
@@ -55,18 +65,49 @@ class Subject:
 
         return TensorFlow(transformer_tf.load(self.folder, dtype=dtype, **options))
 
-    def ids(self, batch: int, length: int, seed: int = 0) -> np.ndarray:
-        return np.random.default_rng(seed).integers(0, self.config.vocab_size, (batch, length))
+    @property
+    def longest(self) -> int:
+        """The longest sequence, or, where there is none, one that is far beyond the last bucket of distances."""
+        return self.config.longest or min(self.config.max_length, 41)
 
-    def inputs(self, batch: int, length: int, seed: int = 0) -> dict[str, np.ndarray]:
-        return {"input_ids": self.ids(batch, length, seed)}
+    @property
+    def lengths(self) -> list[tuple[int, int | None]]:
+        """To be tried: of a sequence, and of what a decoder says to it where that is not for `example_inputs` to choose."""
+        if self.config.inputs.kind == "patches":
+            return [(self.longest, None)]
+        two_stacks = [(2, 11), (11, 1)] if len(self.config.stacks) == 2 else []
+        return [(1, None), (2, None), (11, None), (self.longest, self.longest), *two_stacks]
+
+    def inputs(self, batch: int, length: int, seed: int = 0, decoder_length: int | None = None) -> dict[str, np.ndarray]:
+        return example_inputs(self.config, batch, length, seed, decoder_length)
+
+    def labels(self, inputs: dict[str, np.ndarray], seed: int = 0) -> np.ndarray:
+        return example_labels(self.reference.logits(inputs), inputs, seed)
 
 
-@pytest.fixture(scope="session", params=sorted(families()))
+def valid(output: np.ndarray, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """What stands for tokens that are not padding: nothing is promised of the rest."""
+    mask = inputs.get("decoder_attention_mask" if "decoder_input_ids" in inputs else "attention_mask")
+    return output if mask is None or output.ndim == 2 else output[mask == 1]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test of a model is collected for the models for which it makes sense, and no others."""
+    if "subject" not in metafunc.fixturenames:
+        return
+    if "mutation" in metafunc.fixturenames:
+        pairs = [(entry, mutation) for entry in entries() for mutation in MUTATIONS if mutation.applies(entry.config)]
+        metafunc.parametrize(("subject", "mutation"), pairs, indirect=["subject"], ids=[f"{e}-{m}" for e, m in pairs], scope="session")
+        return
+    climbing = [entry for entry in entries() if climbs(entry, metafunc.function.__name__)]
+    metafunc.parametrize("subject", climbing, indirect=True, ids=str, scope="session")
+
+
+@pytest.fixture(scope="session")
 def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
-    family = families()[request.param]
-    model = hugging_face_model(family, seed=1)
-    return Subject(family.name, save_hugging_face(model, tmp_path_factory.mktemp(family.name)), model)
+    entry: Entry = request.param
+    model = hugging_face_model(entry.described, entry.architecture, entry.variant, seed=1)
+    return Subject(entry, save_hugging_face(model, tmp_path_factory.mktemp(str(entry))), model)
 
 
 @pytest.fixture(params=["torch", "tensorflow"])

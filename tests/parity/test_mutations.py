@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,134 +12,72 @@ import transformer_torch
 from configs import build
 from parity import tolerances
 from parity.differences import relative
+from parity.inputs import Side, padded
 from parity.pytorch import PyTorch
-from tests.parity.conftest import Subject
-from weight_mapping import Checkpoint
+from tests.parity.conftest import Subject, valid
+from tests.parity.mutations import MUTATIONS, Mutation
+from tests.parity.rungs import entries
+from weight_mapping import Checkpoint, families
 
 
-def mutated(subject: Subject, **changes: Any) -> PyTorch:
-    """The PyTorch model with some config fields changed under the same weights."""
+def mutated(subject: Subject, mutation: Mutation) -> PyTorch:
+    """The PyTorch model with one mistake in its config or its weights."""
     with Checkpoint(subject.folder) as checkpoint:
         values = checkpoint.config.model_dump()
-        for dotted, value in changes.items():
-            *parents, last = dotted.split("__")
-            group = values
+        for dotted, value in (mutation.settings(checkpoint.config) if mutation.settings else {}).items():
+            *parents, last = dotted.split(".")
+            group: Any = values
             for parent in parents:
                 group = group[parent]
             group[last] = value
-        model = transformer_torch.Transformer(build(type(checkpoint.config), values, "mutation"), seed=None).double()
+        config = build(type(checkpoint.config), values, "mutation")
+        model = transformer_torch.Transformer(config, seed=None, attention="plain").double()
         transformer_torch.weights.assign(model, checkpoint.tensors())
+    if mutation.weights:
+        with torch.no_grad():
+            mutation.weights(dict(model.named_parameters()))
     return PyTorch(model.eval())
 
 
-def distance(subject: Subject, ours: PyTorch) -> float:
-    inputs = subject.inputs(3, 11)
-    return relative(ours.logits(inputs), subject.truth.logits(inputs))
+def expected(subject: Subject, side: Side | None) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Inputs that are as long as the model knows positions, up to two dozen, and the truth about them; each made once."""
+    key = ("truth for mutations", side)
+    if key not in subject.loaded:
+        inputs = subject.inputs(3, min(subject.longest, 24))
+        inputs = padded(inputs, subject.config, side) if side else inputs
+        subject.loaded[key] = inputs, subject.truth.logits(inputs)
+    return subject.loaded[key]
 
 
 def test_without_a_mutation_all_is_well(subject: Subject) -> None:
-    assert distance(subject, mutated(subject)) < tolerances.FLOAT64
+    inputs, truth = expected(subject, None)
+    assert relative(subject.ours("torch", "float64", "plain").logits(inputs), truth) < tolerances.FLOAT64
 
 
-@pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "quick_gelu", "relu", "silu"])
-def test_another_activation_is_caught(subject: Subject, activation: str) -> None:
-    if activation == subject.config.feed_forward.activation:
-        return
-    assert distance(subject, mutated(subject, feed_forward__activation=activation)) > 1e-6
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_without_a_mutation_all_is_well_beside_padding(subject: Subject, side: Side) -> None:
+    inputs, truth = expected(subject, side)
+    found = subject.ours("torch", "float64", "plain").logits(inputs)
+    assert relative(valid(found, inputs), valid(truth, inputs)) < tolerances.FLOAT64
 
 
-@pytest.mark.parametrize("factor", [0.99, 1.01, 1e-3])
-def test_another_epsilon_is_caught(subject: Subject, factor: float) -> None:
-    epsilon = subject.config.norm.epsilon * factor
-    assert distance(subject, mutated(subject, norm__epsilon=epsilon)) > 1e3 * tolerances.FLOAT64
+def test_a_mutation_is_caught(subject: Subject, mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs, truth = expected(subject, mutation.padded)
+    ours = mutated(subject, mutation)
+    if mutation.patch:
+        name, replaced = mutation.patch
+        for module in (transformer_torch.attention, transformer_torch.layers):
+            monkeypatch.setattr(module, name, replaced(getattr(module, name)))
+    found = ours.logits(mutation.inputs(ours.model, inputs) if mutation.inputs else inputs)
+    assert relative(valid(found, inputs), valid(truth, inputs)) > 1e3 * tolerances.FLOAT64
 
 
-def test_another_scale_of_the_scores_is_caught(subject: Subject) -> None:
-    scale = 1 / math.sqrt(subject.config.width)
-    assert distance(subject, mutated(subject, attention__scale=scale)) > 1e-6
-
-
-def swap(first: str, second: str) -> Callable[[dict[str, torch.Tensor]], None]:
-    def mutate(weights: dict[str, torch.Tensor]) -> None:
-        for name in [name for name in weights if first in name]:
-            one, other = weights[name], weights[name.replace(first, second)]
-            rows = min(len(one), len(other))
-            kept = one[:rows].clone()
-            one[:rows].copy_(other[:rows])
-            other[:rows].copy_(kept)
-
-    return mutate
-
-
-def transpose(part: str) -> Callable[[dict[str, torch.Tensor]], None]:
-    def mutate(weights: dict[str, torch.Tensor]) -> None:
-        for name in [name for name in weights if name.endswith(f"{part}.weight")]:
-            rows, columns = weights[name].shape
-            size = min(rows, columns)
-            square = weights[name][:size, :size]
-            square.copy_(square.T.clone())
-
-    return mutate
-
-
-def zero(part: str) -> Callable[[dict[str, torch.Tensor]], None]:
-    def mutate(weights: dict[str, torch.Tensor]) -> None:
-        for name in [name for name in weights if name.endswith(part)]:
-            weights[name].zero_()
-
-    return mutate
-
-
-WEIGHTS = {
-    "query and key swapped": swap("self_attention.query", "self_attention.key"),
-    "key and value swapped": swap("self_attention.key", "self_attention.value"),
-    "layers swapped": swap("layers.0.", "layers.1."),
-    "norms swapped": swap("self_attention.norm", "feed_forward.norm"),
-    "output left untransposed": transpose("output"),
-    "query left untransposed": transpose("query"),
-    "no query bias": zero("query.bias"),
-    "no output bias": zero("output.bias"),
-    "no norm bias": zero("norm.bias"),
-    "no down bias": zero("down.bias"),
-}
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("mutation", WEIGHTS)
-def test_weights_in_the_wrong_place_are_caught(subject: Subject, mutation: str) -> None:
-    ours = mutated(subject)
-    weights = dict(ours.model.named_parameters())
-    before = {name: weight.clone() for name, weight in weights.items()}
-    WEIGHTS[mutation](weights)
-    if all(torch.equal(before[name], weights[name]) for name in weights):
-        # A family without the bias has nothing to lose.
-        assert "bias" in mutation
-        return
-    assert distance(subject, ours) > 1e-6
-
-
-def test_a_mask_off_by_one_is_caught(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    attention = transformer_torch.attention
-    right = attention.causal_mask
-    with Checkpoint(subject.folder):
-        ours = PyTorch(transformer_torch.load(subject.folder, "float64", "plain"))
-    assert distance(subject, ours) < tolerances.FLOAT64
-
-    def shifted(length: int, keys: int, start: int, *more: Any, **settings: Any) -> torch.Tensor:
-        return right(length, keys, start + 1, *more, **settings)
-
-    monkeypatch.setattr(attention, "causal_mask", shifted)
-    assert distance(subject, ours) > 1e-6
-
-
-def test_positions_off_by_one_are_caught(subject: Subject) -> None:
-    ours, inputs = mutated(subject), subject.inputs(2, 9)
-    right, shifted = np.arange(9)[None], np.arange(9)[None] * 2
-    assert relative(ours.logits({**inputs, "position_ids": right}), subject.truth.logits(inputs)) < tolerances.FLOAT64
-    assert relative(ours.logits({**inputs, "position_ids": shifted}), subject.truth.logits(inputs)) > 1e-6
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=str)
+def test_every_mutation_has_a_model_to_apply_to(mutation: Mutation) -> None:
+    if mutation.family in families():
+        assert any(mutation.applies(entry.config) for entry in entries() if entry.family == mutation.family)
 
 
 def test_float32_inside_float64_is_caught(subject: Subject) -> None:
-    with Checkpoint(subject.folder):
-        ours = PyTorch(transformer_torch.load(subject.folder, "float32"))
-    assert distance(subject, ours) > 1e3 * tolerances.FLOAT64
+    inputs, truth = expected(subject, None)
+    assert relative(subject.ours("torch", "float32").logits(inputs), truth) > 1e3 * tolerances.FLOAT64

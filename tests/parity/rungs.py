@@ -1,0 +1,86 @@
+"""Which models climb the ladder, and which rungs make no sense for which kind of model. A rung is a test that asks for a subject."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from configs import ModelConfig
+from tests.revealing import revealing_settings
+from weight_mapping import families
+from weight_mapping.family import Family
+
+IMAGES = "encoder of images"
+KINDS = (
+    "decoder, a next token each",
+    "decoder, a vector each",
+    "decoder, one answer",
+    "encoder, an answer for each token",
+    "encoder, one answer",
+    "encoder_decoder, a next token each",
+    "encoder_decoder, a vector each",
+    "encoder_decoder, one answer",
+    IMAGES,
+)
+NEXT_TOKEN = tuple(kind for kind in KINDS if kind.endswith("a next token each"))
+
+# Every kind climbs every rung but these.
+ABSENT = {
+    "test_padding_changes_nothing_that_is_not_padding": ("an image has no padding", {IMAGES}),
+    "test_without_a_mutation_all_is_well_beside_padding": ("an image has no padding", {IMAGES}),
+    "test_the_cache_gives_what_the_whole_sequence_gives": ("only a next token comes step by step", set(KINDS) - set(NEXT_TOKEN)),
+    "test_greedy_generation_token_for_token": ("there is no next token", set(KINDS) - set(NEXT_TOKEN)),
+    "test_sampling_draws_the_same_tokens_in_both_frameworks": ("there is no next token", set(KINDS) - set(NEXT_TOKEN)),
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model on the ladder, by names."""
+
+    family: str
+    architecture: str
+    variant: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.family}-{self.variant or self.architecture}"
+
+    @property
+    def described(self) -> Family:
+        return families()[self.family]
+
+    @property
+    def config(self) -> ModelConfig:
+        return _config(self)
+
+
+@cache
+def _config(entry: Entry) -> ModelConfig:
+    settings = revealing_settings(entry.described, entry.architecture, entry.variant)
+    return entry.described.read_config({**settings, "architectures": [entry.architecture]}, str(entry))
+
+
+@cache
+def entries() -> list[Entry]:
+    """Each architecture of each family without a variant, and each variant with the first architecture."""
+    found = []
+    for name, family in sorted(families().items()):
+        found += [Entry(name, architecture) for architecture in family.architectures]
+        found += [Entry(name, next(iter(family.architectures)), variant) for variant in family.variants]
+    return found
+
+
+def kind_of(config: ModelConfig) -> str:
+    """One of KINDS."""
+    if config.inputs.kind == "patches":
+        return IMAGES
+    if config.pooler is not None:
+        return f"{config.architecture}, one answer"
+    if config.architecture == "encoder":
+        return "encoder, an answer for each token"
+    return f"{config.architecture}, {'a next token' if config.head.kind == 'language_model' else 'a vector'} each"
+
+
+def climbs(entry: Entry, rung: str) -> bool:
+    """Whether the rung makes sense for the model."""
+    return rung not in ABSENT or kind_of(entry.config) not in ABSENT[rung][1]

@@ -1,0 +1,56 @@
+"""Which rungs each kind of model climbs. A rung that is left out is left out in rungs.ABSENT, with its reason, or not at all."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from tests.parity import rungs, test_ladder, test_mutations
+
+EVERY_KIND = {
+    "test_names_and_shapes_are_the_canonical_ones",
+    "test_float64_logits_and_every_hidden_state_are_hugging_faces",
+    "test_float32_is_no_further_from_the_truth_than_hugging_face_twice",
+    "test_gradients_of_every_tensor",
+    "test_ten_optimizer_steps",
+    "test_plain_attention_is_the_fused_one",
+    "test_gradient_checkpointing_changes_no_gradient",
+    "test_without_a_mutation_all_is_well",
+    "test_a_mutation_is_caught",
+    "test_float32_inside_float64_is_caught",
+}
+TOKENS = {"test_padding_changes_nothing_that_is_not_padding", "test_without_a_mutation_all_is_well_beside_padding"}
+NEXT_TOKEN = {
+    "test_the_cache_gives_what_the_whole_sequence_gives",
+    "test_greedy_generation_token_for_token",
+    "test_sampling_draws_the_same_tokens_in_both_frameworks",
+}
+
+
+def all_rungs() -> set[str]:
+    functions = {**vars(test_ladder), **vars(test_mutations)}
+    return {name for name, test in functions.items() if name.startswith("test_") and "subject" in inspect.signature(test).parameters}
+
+
+@pytest.mark.parametrize("kind", rungs.KINDS)
+def test_each_kind_of_model_climbs_these_rungs(kind: str) -> None:
+    found = {rung for rung in all_rungs() if rung not in rungs.ABSENT or kind not in rungs.ABSENT[rung][1]}
+    expected = EVERY_KIND | (TOKENS if kind != rungs.IMAGES else set()) | (NEXT_TOKEN if kind in rungs.NEXT_TOKEN else set())
+    assert found == expected
+
+
+def test_each_architecture_and_each_variant_climbs() -> None:
+    climbing = rungs.entries()
+    for family in rungs.families().values():
+        here = [entry for entry in climbing if entry.family == family.name]
+        assert {entry.architecture for entry in here} == set(family.architectures)
+        assert {entry.variant for entry in here} == {None, *family.variants}
+    assert all(rungs.kind_of(entry.config) in rungs.KINDS for entry in climbing)
+    names = [str(entry) for entry in climbing]
+    assert len(set(names)) == len(names)
+
+
+def test_nothing_is_left_out_that_is_not_there() -> None:
+    assert set(rungs.ABSENT) <= all_rungs()
+    assert all(reason and kinds <= set(rungs.KINDS) for reason, kinds in rungs.ABSENT.values())
