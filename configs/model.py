@@ -269,8 +269,8 @@ class Head(Config):
     """What is read from the last hidden state; by classification and next_sentence, from the pooler's vector.
 
     tied: a language-model head, masked or not, shares the token table ("Attention Is All You Need", 3.4). soft_cap as in attention.
-    scale: factor on the hidden state before the head (T5: width ** -0.5). transform: what stands before the head's own matrix; it
-    ends in the width of a tied table. labels: what the classes are called, if anything.
+    scale: factor on the hidden state before the head (T5: width ** -0.5). transform: what stands before the head's own matrix; a
+    language model's ends in the width of the token table. labels: what the classes are called, if anything.
     """
 
     kind: Literal["none", "language_model", "masked_language_model", "classification", "token_classification", "next_sentence"] = (
@@ -452,6 +452,12 @@ class ModelConfig(Config):
     def rotary_size(self) -> int:
         """How many values of each head are turned."""
         return int(self.head_size * self.positions.fraction) if isinstance(self.positions, RotaryPositions) else 0
+
+    @property
+    def head_width(self) -> int:
+        """Width of what a language model's head turns into logits: the token table's, where it shares that or a transform leads to it."""
+        is_tables = self.head.tied or self.head.transform is not None
+        return self.embedding.width or self.width if is_tables else self.width
 
     @property
     def attention_scale(self) -> float:

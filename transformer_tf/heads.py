@@ -26,7 +26,7 @@ class LanguageModelHead(Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        head, width = config.head, config.embedding.width or config.width if config.head.tied else config.width
+        head, width = config.head, config.head_width
         self.scale, self.soft_cap = head.scale, head.soft_cap
         self.transform = Transform(config, head.transform, width) if head.transform else None
         self.weight = None if head.tied else self.add_weight(name="weight", shape=(config.vocab_size, width), initializer="zeros")

@@ -129,8 +129,8 @@ def _head(config: ModelConfig) -> Iterator[Tensor]:
     head = config.head
     if head.kind == "none":
         return
-    # A tied table may be narrower than the model.
-    width = config.embedding.width or config.width if head.is_language_model and head.tied else config.width
+    # The token table may be narrower than the model.
+    width = config.head_width if head.is_language_model else config.width
     if head.transform:
         yield from _transform("head.transform", width, head.transform, config)
     if head.is_language_model:
