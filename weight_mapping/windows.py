@@ -13,10 +13,13 @@ LETTERS = {"sliding_attention": "w", "full_attention": "f"}
 WINDOW = 4096
 
 
-def windows(default: Callable[[Mapping[str, Any]], str], has_switch: bool = False) -> tuple[Part, Part]:
+def windows(
+    default: Callable[[Mapping[str, Any]], str], has_switch: bool = False, key: str = "sliding_window", size: int = WINDOW
+) -> tuple[Part, Part]:
     """The window and the layers that have it. default: letters of the layers where `layer_types` is left out, to be repeated.
 
-    has_switch: whether `use_sliding_window` turns them on, and is off where it is left out (Qwen).
+    has_switch: whether `use_sliding_window` turns them on, and is off where it is left out (Qwen). key: where the
+    window stands, `size` if it is left out.
     """
 
     def letters(source: Mapping[str, Any]) -> str:
@@ -26,7 +29,7 @@ def windows(default: Callable[[Mapping[str, Any]], str], has_switch: bool = Fals
         return shortest(types) if types else default(source)
 
     def read_window(source: Mapping[str, Any]) -> int | None:
-        return source.get("sliding_window", WINDOW) if "w" in letters(source) else None
+        return source.get(key, size) if "w" in letters(source) else None
 
     def read_letters(source: Mapping[str, Any]) -> str:
         return letters(source) if "w" in letters(source) else "w"
@@ -34,7 +37,7 @@ def windows(default: Callable[[Mapping[str, Any]], str], has_switch: bool = Fals
     def write_window(config: ModelConfig) -> dict[str, Any]:
         window = config.attention.window
         # Without a switch, Hugging Face wants a number even where no layer has a window.
-        return {"use_sliding_window": window is not None, "sliding_window": window} if has_switch else {"sliding_window": window or WINDOW}
+        return {"use_sliding_window": window is not None, key: window} if has_switch else {key: window or size}
 
     return Part("attention.window", read_window, write_window), Part("attention.window_layers", read_letters, write_types)
 
