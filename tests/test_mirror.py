@@ -60,7 +60,6 @@ ALLOWED_DEFINITIONS = {
 
 # Definitions whose arguments or local names differ.
 ALLOWED_NAMES = {
-    "feed_forward.py": {"gelu_tanh": "PyTorch has it as one kernel"},
     "generation.py": {
         "generate": "PyTorch keeps its tokens in tensors, TensorFlow outside of the graph",
         "sample": "PyTorch sorts values and order in one",
@@ -70,7 +69,6 @@ ALLOWED_NAMES = {
         "PatchProjection.call": "TensorFlow's convolution has its channels last",
     },
     "losses.py": {"cross_entropy": "PyTorch's kernel leaves out ignored labels by itself"},
-    "normalization.py": {"LayerNorm.call": "PyTorch's kernel widens half precision by itself"},
     "optimizer.py": {"build_optimizer": "PyTorch's optimizer is given its parameters when it is made"},
 }
 

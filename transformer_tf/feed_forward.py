@@ -14,25 +14,25 @@ from transformer_tf.module import Module
 from transformer_tf.normalization import build_norm
 
 
-def gelu(hidden_BTF: tf.Tensor) -> tf.Tensor:
+def gelu(hidden: tf.Tensor) -> tf.Tensor:
     """x Phi(x) = 0.5 x (1 + erf(x / sqrt(2))) (Hendrycks and Gimpel 2016)."""
-    return 0.5 * hidden_BTF * (1.0 + tf.math.erf(hidden_BTF * 2**-0.5))
+    return 0.5 * hidden * (1.0 + tf.math.erf(hidden * 2**-0.5))
 
 
-def gelu_tanh(hidden_BTF: tf.Tensor) -> tf.Tensor:
+def gelu_tanh(hidden: tf.Tensor) -> tf.Tensor:
     """0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) (Hendrycks and Gimpel 2016, section 2)."""
-    inner_BTF = math.sqrt(2 / math.pi) * (hidden_BTF + 0.044715 * hidden_BTF * hidden_BTF * hidden_BTF)
-    return 0.5 * hidden_BTF * (1.0 + tf.tanh(inner_BTF))
+    inner = math.sqrt(2 / math.pi) * (hidden + 0.044715 * hidden * hidden * hidden)
+    return 0.5 * hidden * (1.0 + tf.tanh(inner))
 
 
-def quick_gelu(hidden_BTF: tf.Tensor) -> tf.Tensor:
+def quick_gelu(hidden: tf.Tensor) -> tf.Tensor:
     """x sigmoid(1.702 x) (Hendrycks and Gimpel 2016, section 2)."""
-    return hidden_BTF * tf.sigmoid(1.702 * hidden_BTF)
+    return hidden * tf.sigmoid(1.702 * hidden)
 
 
-def silu(hidden_BTF: tf.Tensor) -> tf.Tensor:
+def silu(hidden: tf.Tensor) -> tf.Tensor:
     """x sigmoid(x) (Hendrycks and Gimpel 2016, section 2)."""
-    return hidden_BTF * tf.sigmoid(hidden_BTF)
+    return hidden * tf.sigmoid(hidden)
 
 
 ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {

@@ -1,4 +1,4 @@
-"""Normalisation over the last axis. B batch, T query length, D model width or another size."""
+"""Normalisation over the last axis, of hidden states (B, T, D) or of anything else; `weight` and `bias` are as long as that."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from configs import ModelConfig
 from transformer_tf.module import Module
 
 
-def plain_layer_norm(hidden_BTD: tf.Tensor, weight_D: tf.Tensor, bias_D: tf.Tensor | None, epsilon: float) -> tf.Tensor:
+def plain_layer_norm(hidden: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor | None, epsilon: float) -> tf.Tensor:
     """(x - mean) / sqrt(variance + epsilon) * weight + bias (Ba et al. 2016, equation 4)."""
-    mean_BT1 = tf.reduce_mean(hidden_BTD, -1, keepdims=True)
-    variance_BT1 = tf.reduce_mean(tf.square(hidden_BTD - mean_BT1), -1, keepdims=True)
-    normal_BTD = (hidden_BTD - mean_BT1) * tf.math.rsqrt(variance_BT1 + epsilon)
-    return normal_BTD * weight_D if bias_D is None else normal_BTD * weight_D + bias_D
+    mean = tf.reduce_mean(hidden, -1, keepdims=True)
+    variance = tf.reduce_mean(tf.square(hidden - mean), -1, keepdims=True)
+    normal = (hidden - mean) * tf.math.rsqrt(variance + epsilon)
+    return normal * weight if bias is None else normal * weight + bias
 
 
-def plain_rms_norm(hidden_BTD: tf.Tensor, weight_D: tf.Tensor, epsilon: float) -> tf.Tensor:
+def plain_rms_norm(hidden: tf.Tensor, weight: tf.Tensor, epsilon: float) -> tf.Tensor:
     """x / sqrt(mean(x^2) + epsilon) * weight (Zhang and Sennrich 2019, equation 4)."""
-    mean_square_BT1 = tf.reduce_mean(tf.square(hidden_BTD), -1, keepdims=True)
-    return hidden_BTD * tf.math.rsqrt(mean_square_BT1 + epsilon) * weight_D
+    mean_square = tf.reduce_mean(tf.square(hidden), -1, keepdims=True)
+    return hidden * tf.math.rsqrt(mean_square + epsilon) * weight
 
 
 class LayerNorm(Module):
@@ -33,11 +33,11 @@ class LayerNorm(Module):
         has_bias = config.norm.has_bias
         self.bias = self.add_weight(name="bias", shape=(size,), initializer="zeros", autocast=False) if has_bias else None
 
-    def call(self, hidden_BTD: tf.Tensor) -> tf.Tensor:
+    def call(self, hidden: tf.Tensor) -> tf.Tensor:
         # Sums of squares need the range and the digits of float32, as PyTorch's kernel has inside.
-        wide = tf.float64 if hidden_BTD.dtype == tf.float64 else tf.float32
-        weight_D, bias_D = tf.cast(self.weight, wide), None if self.bias is None else tf.cast(self.bias, wide)
-        return tf.cast(plain_layer_norm(tf.cast(hidden_BTD, wide), weight_D, bias_D, self.epsilon), hidden_BTD.dtype)
+        wide = tf.float64 if hidden.dtype == tf.float64 else tf.float32
+        weight, bias = tf.cast(self.weight, wide), None if self.bias is None else tf.cast(self.bias, wide)
+        return tf.cast(plain_layer_norm(tf.cast(hidden, wide), weight, bias, self.epsilon), hidden.dtype)
 
 
 class RMSNorm(Module):
@@ -49,10 +49,10 @@ class RMSNorm(Module):
         self.offset = 1.0 if config.norm.unit_offset else 0.0
         self.weight = self.add_weight(name="weight", shape=(size,), initializer="ones", autocast=False)
 
-    def call(self, hidden_BTD: tf.Tensor) -> tf.Tensor:
-        wide = tf.float64 if hidden_BTD.dtype == tf.float64 else tf.float32
-        weight_D = tf.cast(self.weight, wide) + self.offset if self.offset else tf.cast(self.weight, wide)
-        return tf.cast(plain_rms_norm(tf.cast(hidden_BTD, wide), weight_D, self.epsilon), hidden_BTD.dtype)
+    def call(self, hidden: tf.Tensor) -> tf.Tensor:
+        wide = tf.float64 if hidden.dtype == tf.float64 else tf.float32
+        weight = tf.cast(self.weight, wide) + self.offset if self.offset else tf.cast(self.weight, wide)
+        return tf.cast(plain_rms_norm(tf.cast(hidden, wide), weight, self.epsilon), hidden.dtype)
 
 
 NORMS = {"layer": LayerNorm, "rms": RMSNorm}

@@ -13,19 +13,19 @@ from transformer_torch.linear import Linear
 from transformer_torch.normalization import build_norm
 
 
-def gelu(hidden_BTF: torch.Tensor) -> torch.Tensor:
+def gelu(hidden: torch.Tensor) -> torch.Tensor:
     """x Phi(x) = 0.5 x (1 + erf(x / sqrt(2))) (Hendrycks and Gimpel 2016)."""
-    return F.gelu(hidden_BTF)
+    return F.gelu(hidden)
 
 
-def gelu_tanh(hidden_BTF: torch.Tensor) -> torch.Tensor:
+def gelu_tanh(hidden: torch.Tensor) -> torch.Tensor:
     """0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) (Hendrycks and Gimpel 2016, section 2)."""
-    return F.gelu(hidden_BTF, approximate="tanh")
+    return F.gelu(hidden, approximate="tanh")
 
 
-def quick_gelu(hidden_BTF: torch.Tensor) -> torch.Tensor:
+def quick_gelu(hidden: torch.Tensor) -> torch.Tensor:
     """x sigmoid(1.702 x) (Hendrycks and Gimpel 2016, section 2)."""
-    return hidden_BTF * torch.sigmoid(1.702 * hidden_BTF)
+    return hidden * torch.sigmoid(1.702 * hidden)
 
 
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {

@@ -1,4 +1,4 @@
-"""Normalisation over the last axis. B batch, T query length, D model width or another size."""
+"""Normalisation over the last axis, of hidden states (B, T, D) or of anything else; `weight` and `bias` are as long as that."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from torch.nn import functional as F
 from configs import ModelConfig
 
 
-def plain_layer_norm(hidden_BTD: torch.Tensor, weight_D: torch.Tensor, bias_D: torch.Tensor | None, epsilon: float) -> torch.Tensor:
+def plain_layer_norm(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, epsilon: float) -> torch.Tensor:
     """(x - mean) / sqrt(variance + epsilon) * weight + bias (Ba et al. 2016, equation 4)."""
-    mean_BT1 = hidden_BTD.mean(-1, keepdim=True)
-    variance_BT1 = (hidden_BTD - mean_BT1).square().mean(-1, keepdim=True)
-    normal_BTD = (hidden_BTD - mean_BT1) * torch.rsqrt(variance_BT1 + epsilon)
-    return normal_BTD * weight_D if bias_D is None else normal_BTD * weight_D + bias_D
+    mean = hidden.mean(-1, keepdim=True)
+    variance = (hidden - mean).square().mean(-1, keepdim=True)
+    normal = (hidden - mean) * torch.rsqrt(variance + epsilon)
+    return normal * weight if bias is None else normal * weight + bias
 
 
-def plain_rms_norm(hidden_BTD: torch.Tensor, weight_D: torch.Tensor, epsilon: float) -> torch.Tensor:
+def plain_rms_norm(hidden: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
     """x / sqrt(mean(x^2) + epsilon) * weight (Zhang and Sennrich 2019, equation 4)."""
-    mean_square_BT1 = hidden_BTD.square().mean(-1, keepdim=True)
-    return hidden_BTD * torch.rsqrt(mean_square_BT1 + epsilon) * weight_D
+    mean_square = hidden.square().mean(-1, keepdim=True)
+    return hidden * torch.rsqrt(mean_square + epsilon) * weight
 
 
 class LayerNorm(nn.Module):
@@ -32,8 +32,8 @@ class LayerNorm(nn.Module):
         self.weight = nn.Parameter(torch.empty(size))
         self.bias = nn.Parameter(torch.empty(size)) if config.norm.has_bias else None
 
-    def forward(self, hidden_BTD: torch.Tensor) -> torch.Tensor:
-        return F.layer_norm(hidden_BTD, self.weight.shape, self.weight, self.bias, self.epsilon)
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return F.layer_norm(hidden, self.weight.shape, self.weight, self.bias, self.epsilon)
 
 
 class RMSNorm(nn.Module):
@@ -45,9 +45,9 @@ class RMSNorm(nn.Module):
         self.offset = 1.0 if config.norm.unit_offset else 0.0
         self.weight = nn.Parameter(torch.empty(size))
 
-    def forward(self, hidden_BTD: torch.Tensor) -> torch.Tensor:
-        weight_D = self.weight + self.offset if self.offset else self.weight
-        return F.rms_norm(hidden_BTD, self.weight.shape, weight_D, self.epsilon)
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        weight = self.weight + self.offset if self.offset else self.weight
+        return F.rms_norm(hidden, self.weight.shape, weight, self.epsilon)
 
 
 NORMS = {"layer": LayerNorm, "rms": RMSNorm}
