@@ -65,7 +65,6 @@ ALLOWED_NAMES = {
         "sample": "PyTorch sorts values and order in one",
     },
     "linear.py": {
-        "Linear.call": "PyTorch's F.linear is product and bias in one",
         "PatchProjection.call": "TensorFlow's convolution has its channels last",
     },
     "losses.py": {"cross_entropy": "PyTorch's kernel leaves out ignored labels by itself"},

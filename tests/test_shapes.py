@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from configs import ModelConfig
+from parity.inputs import example_inputs, padded
 from weight_mapping import families
 
 ROOT = Path(__file__).parent.parent
@@ -22,9 +24,10 @@ GENERIC = {
     "rotate": "H",
     "split_heads": "HI",
     "merge_heads": "H",
-    "forward": "IOS",
-    "call": "IOS",
+    "forward": "S",
+    "call": "S",
     "key_value": "S",
+    "positions": "S",
     "plain_attention": "S",
     "fused_attention": "S",
 }
@@ -68,36 +71,58 @@ class Checker:
                     self.wrong.append(f"{place}: {name} has shape {shape}, and {letter} is {expected}")
 
 
-def torch_steps(config: ModelConfig, ids: np.ndarray, attention: str) -> list[Callable[[], Any]]:
-    """A whole sequence with its loss, and a cached second part with padding."""
+def questions(config: ModelConfig) -> list[dict[str, np.ndarray]]:
+    """Inputs of one step each: a whole batch, and one with padding; of a decoder alone then two that share a cache."""
+    whole = example_inputs(config, 7, 11, decoder_length=11)
+    if config.inputs.kind == "patches":
+        return [whole]
+    if config.architecture != "decoder":
+        return [whole, padded(whole, config, "right")]
+    ids = whole["input_ids"]
+    return [whole, {"input_ids": ids[:, :2]}, {"input_ids": ids[:, 2:], "attention_mask": np.ones_like(ids)}]
+
+
+def torch_steps(config: ModelConfig, attention: str) -> list[Callable[[], Any]]:
+    """The questions, put to a model in PyTorch; the first with its loss."""
     import torch
 
     from transformer_torch import Transformer, cross_entropy
     from transformer_torch.cache import Cache
 
-    model, ids_BT = Transformer(config, attention=attention), torch.from_numpy(ids)
-    cache = Cache(config, len(ids), config.max_length, torch.float32, torch.device("cpu"))
-    return [
-        lambda: cross_entropy(model(ids_BT), ids_BT),
-        lambda: model(ids_BT[:, :2], cache=cache),
-        lambda: model(ids_BT[:, 2:], torch.ones_like(ids_BT), cache=cache),
-    ]
+    model, (first, *others) = Transformer(config, attention=attention), questions(config)
+    cache = Cache(config, 7, config.max_length, torch.float32, torch.device("cpu")) if config.architecture == "decoder" else None
+
+    def ask(inputs: dict[str, np.ndarray], cache: Any = None) -> torch.Tensor:
+        return model(**{name: torch.from_numpy(array) for name, array in inputs.items()}, cache=cache)
+
+    def lose() -> torch.Tensor:
+        scores = ask(first)
+        return cross_entropy(scores, torch.zeros(scores.shape[:-1], dtype=torch.long)) if scores.ndim == 3 else scores
+
+    return [lose, *(partial(ask, inputs, cache) for inputs in others)]
 
 
-def tensorflow_steps(config: ModelConfig, ids: np.ndarray, attention: str) -> list[Callable[[], Any]]:
+def tensorflow_steps(config: ModelConfig, attention: str) -> list[Callable[[], Any]]:
     """The same in TensorFlow, where the cache is read whole."""
     import tensorflow as tf
 
     from transformer_tf import Transformer, cross_entropy
     from transformer_tf.cache import Cache
 
-    model, ids_BT = Transformer(config, attention=attention), tf.constant(ids)
-    cache = Cache(config, len(ids), config.max_length, tf.float32)
-    return [
-        lambda: cross_entropy(model(ids_BT), ids_BT),
-        lambda: model(ids_BT[:, :2], cache=cache),
-        lambda: model(ids_BT[:, 2:], tf.ones((len(ids), config.max_length)), cache=cache),
-    ]
+    model, (first, *others) = Transformer(config, attention=attention), questions(config)
+    cache = Cache(config, 7, config.max_length, tf.float32) if config.architecture == "decoder" else None
+
+    def ask(inputs: dict[str, np.ndarray], cache: Any = None) -> tf.Tensor:
+        tensors = {name: tf.constant(array) for name, array in inputs.items()}
+        if cache is not None and "attention_mask" in inputs:
+            tensors["attention_mask"] = tf.ones((7, config.max_length))
+        return model(**tensors, cache=cache)
+
+    def lose() -> tf.Tensor:
+        scores = ask(first)
+        return cross_entropy(scores, tf.zeros(scores.shape[:-1], tf.int64)) if len(scores.shape) == 3 else scores
+
+    return [lose, *(partial(ask, inputs, cache) for inputs in others)]
 
 
 @pytest.mark.parametrize("family", sorted(families()))
@@ -107,8 +132,7 @@ def tensorflow_steps(config: ModelConfig, ids: np.ndarray, attention: str) -> li
 def test_every_suffix_binds_to_one_size(family: str, package: str, attention: str) -> None:
     described = families()[family]
     config = described.read_config({"architectures": [next(iter(described.architectures))], **described.revealing}, family)
-    ids = np.random.default_rng(0).integers(0, config.vocab_size, (7, 11))
-    steps = (torch_steps if package == "transformer_torch" else tensorflow_steps)(config, ids, attention)
+    steps = (torch_steps if package == "transformer_torch" else tensorflow_steps)(config, attention)
     checked: set[tuple[str, str, str]] = set()
     for step in steps:
         checker = Checker(package)

@@ -1,6 +1,6 @@
 """From ids and images to vectors ("Attention Is All You Need", 3.4 and 3.5; ViT, Dosovitskiy et al. 2021, 3.1).
 
-B batch, T query length, S tokens so far, D model width, E embedding width, N longest length, C channels, Y and X image height and width.
+B batch, T query length, S tokens so far, D model width, E embedding width, N patches, C channels, Y and X image height and width.
 """
 
 from __future__ import annotations
@@ -84,10 +84,12 @@ class PatchEmbeddings(Module):
         self.dropout = keras.layers.Dropout(config.dropout.embedding)
 
     def call(self, pixel_values_BCYX: tf.Tensor, position_ids_BT: tf.Tensor, token_type_ids_BT: tf.Tensor | None = None) -> tf.Tensor:
-        hidden_BTD = self.patch(pixel_values_BCYX)
-        if self.class_token is not None:
-            class_B1D = tf.tile(tf.convert_to_tensor(self.class_token)[None, None], (tf.shape(hidden_BTD)[0], 1, 1))
-            hidden_BTD = tf.concat([class_B1D, hidden_BTD], axis=1)
+        patches_BND = self.patch(pixel_values_BCYX)
+        if self.class_token is None:
+            hidden_BTD = patches_BND
+        else:
+            class_B1D = tf.tile(tf.convert_to_tensor(self.class_token)[None, None], (tf.shape(patches_BND)[0], 1, 1))
+            hidden_BTD = tf.concat([class_B1D, patches_BND], axis=1)
         if self.position is not None:
             hidden_BTD = hidden_BTD + self.position(position_ids_BT)
         if self.norm is not None:

@@ -1,7 +1,7 @@
 """The parts with large weights.
 
-B batch, T query length, I inputs, O outputs, V vocabulary, D model width, C channels, P patch size, Y and X image height and width,
-R and S rows and columns of patches.
+B batch, T query length, D model width, C channels, P patch size, Y and X image height and width, R and S rows and columns of patches,
+N patches.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class Linear(Module):
         self.weight = self.add_weight(name="weight", shape=(inputs, outputs), initializer="zeros")
         self.bias = self.add_weight(name="bias", shape=(outputs,), initializer="zeros") if bias else None
 
-    def call(self, hidden_BTI: tf.Tensor) -> tf.Tensor:
-        hidden_BTO = tf.tensordot(hidden_BTI, self.weight, 1)
-        return hidden_BTO if self.bias is None else hidden_BTO + self.bias
+    def call(self, hidden: tf.Tensor) -> tf.Tensor:
+        hidden = tf.tensordot(hidden, self.weight, 1)
+        return hidden if self.bias is None else hidden + self.bias
 
 
 class Embedding(Module):
@@ -45,7 +45,7 @@ class PatchProjection(Module):
         self.bias = self.add_weight(name="bias", shape=(width,), initializer="zeros") if bias else None
 
     def call(self, pixel_values_BCYX: tf.Tensor) -> tf.Tensor:
-        """Patches (B, T, D), row by row."""
+        """Patches (B, N, D), row by row."""
         patches_BRSD = tf.nn.conv2d(tf.transpose(pixel_values_BCYX, (0, 2, 3, 1)), self.weight, self.patch_size, "VALID")
-        patches_BTD = tf.reshape(patches_BRSD, (-1, patches_BRSD.shape[1] * patches_BRSD.shape[2], patches_BRSD.shape[3]))
-        return patches_BTD if self.bias is None else patches_BTD + self.bias
+        patches_BND = tf.reshape(patches_BRSD, (-1, patches_BRSD.shape[1] * patches_BRSD.shape[2], patches_BRSD.shape[3]))
+        return patches_BND if self.bias is None else patches_BND + self.bias

@@ -1,6 +1,6 @@
 """From a sequence to one vector, and the dense layer that may stand before a head (BERT, Devlin et al. 2019, 3.1).
 
-B batch, T query length, D model width, O outputs.
+B batch, T query length, D model width.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Transform(Linear):
         self.activation = ACTIVATIONS[transform.activation]
         self.norm = build_norm(config, outputs) if transform.norm else None
 
-    def call(self, hidden_BTI: tf.Tensor) -> tf.Tensor:
-        hidden_BTO = self.activation(super().call(hidden_BTI))
-        return hidden_BTO if self.norm is None else self.norm(hidden_BTO)
+    def call(self, hidden: tf.Tensor) -> tf.Tensor:
+        hidden = self.activation(super().call(hidden))
+        return hidden if self.norm is None else self.norm(hidden)
 
 
 def first(hidden_BTD: tf.Tensor, attention_mask_BT: tf.Tensor | None) -> tf.Tensor:

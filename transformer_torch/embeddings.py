@@ -1,6 +1,6 @@
 """From ids and images to vectors ("Attention Is All You Need", 3.4 and 3.5; ViT, Dosovitskiy et al. 2021, 3.1).
 
-B batch, T query length, S tokens so far, D model width, E embedding width, N longest length, C channels, Y and X image height and width.
+B batch, T query length, S tokens so far, D model width, E embedding width, N patches, C channels, Y and X image height and width.
 """
 
 from __future__ import annotations
@@ -86,10 +86,12 @@ class PatchEmbeddings(nn.Module):
     def forward(
         self, pixel_values_BCYX: torch.Tensor, position_ids_BT: torch.Tensor, token_type_ids_BT: torch.Tensor | None = None
     ) -> torch.Tensor:
-        hidden_BTD = self.patch(pixel_values_BCYX)
-        if self.class_token is not None:
-            class_B1D = self.class_token.expand(len(hidden_BTD), 1, -1)
-            hidden_BTD = torch.cat([class_B1D, hidden_BTD], dim=1)
+        patches_BND = self.patch(pixel_values_BCYX)
+        if self.class_token is None:
+            hidden_BTD = patches_BND
+        else:
+            class_B1D = self.class_token.expand(len(patches_BND), 1, -1)
+            hidden_BTD = torch.cat([class_B1D, patches_BND], dim=1)
         if self.position is not None:
             hidden_BTD = hidden_BTD + self.position(position_ids_BT)
         if self.norm is not None:

@@ -1,7 +1,7 @@
 """The parts with large weights.
 
-B batch, T query length, I inputs, O outputs, V vocabulary, D model width, C channels, P patch size, Y and X image height and width,
-R and S rows and columns of patches.
+B batch, T query length, D model width, C channels, P patch size, Y and X image height and width, R and S rows and columns of patches,
+N patches.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class Linear(nn.Module):
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
         self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
 
-    def forward(self, hidden_BTI: torch.Tensor) -> torch.Tensor:
-        return F.linear(hidden_BTI, self.weight, self.bias)
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return F.linear(hidden, self.weight, self.bias)
 
 
 class Embedding(nn.Module):
@@ -44,6 +44,6 @@ class PatchProjection(nn.Module):
         self.bias = nn.Parameter(torch.empty(width)) if bias else None
 
     def forward(self, pixel_values_BCYX: torch.Tensor) -> torch.Tensor:
-        """Patches (B, T, D), row by row."""
+        """Patches (B, N, D), row by row."""
         patches_BDRS = F.conv2d(pixel_values_BCYX, self.weight, self.bias, stride=self.patch_size)
         return patches_BDRS.flatten(2).transpose(1, 2)

@@ -1,6 +1,6 @@
 """From a sequence to one vector, and the dense layer that may stand before a head (BERT, Devlin et al. 2019, 3.1).
 
-B batch, T query length, D model width, O outputs.
+B batch, T query length, D model width.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Transform(Linear):
         self.activation = ACTIVATIONS[transform.activation]
         self.norm = build_norm(config, outputs) if transform.norm else None
 
-    def forward(self, hidden_BTI: torch.Tensor) -> torch.Tensor:
-        hidden_BTO = self.activation(super().forward(hidden_BTI))
-        return hidden_BTO if self.norm is None else self.norm(hidden_BTO)
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        hidden = self.activation(super().forward(hidden))
+        return hidden if self.norm is None else self.norm(hidden)
 
 
 def first(hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None) -> torch.Tensor:
