@@ -59,14 +59,14 @@ class TokenEmbeddings(Module):
     def positions(self, input_ids_BT: tf.Tensor, start: int | tf.Tensor, attention_mask_BS: tf.Tensor | None) -> tf.Tensor:
         """The position of each token, `start` tokens having come before: 0, 1, 2, ..., or counting tokens only, with -1 for padding."""
         length = shape_of(input_ids_BT)[1]
-        counted_BS = None
+        counted = None
         if self.counted == "attended" and attention_mask_BS is not None:
-            counted_BS = tf.cast(attention_mask_BS[:, : start + length], tf.int32)
+            counted = tf.cast(attention_mask_BS[:, : start + length], tf.int32)
         elif self.counted == "not_padding":
-            counted_BS = tf.cast(input_ids_BT != self.padding, tf.int32)
-        if counted_BS is None:
+            counted = tf.cast(input_ids_BT != self.padding, tf.int32)
+        if counted is None:
             return (start + tf.range(length))[None]
-        return (tf.cumsum(counted_BS, 1) * counted_BS - 1)[:, -length:]
+        return (tf.cumsum(counted, 1) * counted - 1)[:, -length:]
 
 
 class PatchEmbeddings(Module):

@@ -60,14 +60,14 @@ class TokenEmbeddings(nn.Module):
     def positions(self, input_ids_BT: torch.Tensor, start: int, attention_mask_BS: torch.Tensor | None) -> torch.Tensor:
         """The position of each token, `start` tokens having come before: 0, 1, 2, ..., or counting tokens only, with -1 for padding."""
         length = input_ids_BT.shape[1]
-        counted_BS = None
+        counted = None
         if self.counted == "attended" and attention_mask_BS is not None:
-            counted_BS = attention_mask_BS[:, : start + length].long()
+            counted = attention_mask_BS[:, : start + length].long()
         elif self.counted == "not_padding":
-            counted_BS = input_ids_BT.ne(self.padding).long()
-        if counted_BS is None:
+            counted = input_ids_BT.ne(self.padding).long()
+        if counted is None:
             return torch.arange(start, start + length, device=input_ids_BT.device)[None]
-        return (counted_BS.cumsum(1) * counted_BS - 1)[:, -length:]
+        return (counted.cumsum(1) * counted - 1)[:, -length:]
 
 
 class PatchEmbeddings(nn.Module):
