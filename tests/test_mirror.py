@@ -51,6 +51,7 @@ ALLOWED_DEFINITIONS = {
     "positions.py": {"Table._apply": "PyTorch casts a finished model"},
     "weights.py": {
         "to_numpy": "PyTorch has bfloat16 and NumPy has not",
+        "to_torch": "PyTorch has bfloat16 and NumPy has not",
         "to_canonical": "TensorFlow keeps linear weights transposed",
         "from_canonical": "TensorFlow keeps linear weights transposed",
         "_kinds": "TensorFlow keeps linear weights transposed",

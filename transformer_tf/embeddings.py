@@ -78,7 +78,7 @@ class PatchEmbeddings(Module):
         self.inputs = config.inputs
         self.patch = PatchProjection(self.inputs.num_channels, config.width, self.inputs.patch_size, self.inputs.bias)
         has_class = self.inputs.class_token
-        self.class_token = self.add_weight(name="class_token", shape=(config.width,), initializer="zeros") if has_class else None
+        self.class_token = self.add_weight(name="class_token", shape=(config.width,)) if has_class else None
         self.position = Embedding(config.max_length, config.width) if config.positions.kind == "learned" else None
         self.norm = build_norm(config) if config.embedding.norm else None
         self.dropout = keras.layers.Dropout(config.dropout.embedding)

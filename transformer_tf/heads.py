@@ -29,8 +29,8 @@ class LanguageModelHead(Module):
         head, width = config.head, config.head_width
         self.scale, self.soft_cap = head.scale, head.soft_cap
         self.transform = Transform(config, head.transform, width) if head.transform else None
-        self.weight = None if head.tied else self.add_weight(name="weight", shape=(config.vocab_size, width), initializer="zeros")
-        self.bias = self.add_weight(name="bias", shape=(config.vocab_size,), initializer="zeros") if head.bias else None
+        self.weight = None if head.tied else self.add_weight(name="weight", shape=(config.vocab_size, width))
+        self.bias = self.add_weight(name="bias", shape=(config.vocab_size,)) if head.bias else None
 
     def call(self, hidden_BTD: tf.Tensor, token_VE: tf.Tensor | None) -> tf.Tensor:
         hidden_BTE = hidden_BTD if self.transform is None else self.transform(hidden_BTD)

@@ -16,8 +16,8 @@ class Linear(Module):
 
     def __init__(self, inputs: int, outputs: int, bias: bool) -> None:
         super().__init__()
-        self.weight = self.add_weight(name="weight", shape=(inputs, outputs), initializer="zeros")
-        self.bias = self.add_weight(name="bias", shape=(outputs,), initializer="zeros") if bias else None
+        self.weight = self.add_weight(name="weight", shape=(inputs, outputs))
+        self.bias = self.add_weight(name="bias", shape=(outputs,)) if bias else None
 
     def call(self, hidden: tf.Tensor) -> tf.Tensor:
         hidden = tf.tensordot(hidden, self.weight, 1)
@@ -29,7 +29,7 @@ class Embedding(Module):
 
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
-        self.weight = self.add_weight(name="weight", shape=(size, width), initializer="zeros")
+        self.weight = self.add_weight(name="weight", shape=(size, width))
 
     def call(self, ids_BT: tf.Tensor) -> tf.Tensor:
         return tf.gather(tf.convert_to_tensor(self.weight), ids_BT)
@@ -41,8 +41,8 @@ class PatchProjection(Module):
     def __init__(self, channels: int, width: int, patch_size: int, bias: bool) -> None:
         super().__init__()
         self.patch_size = patch_size
-        self.weight = self.add_weight(name="weight", shape=(patch_size, patch_size, channels, width), initializer="zeros")
-        self.bias = self.add_weight(name="bias", shape=(width,), initializer="zeros") if bias else None
+        self.weight = self.add_weight(name="weight", shape=(patch_size, patch_size, channels, width))
+        self.bias = self.add_weight(name="bias", shape=(width,)) if bias else None
 
     def call(self, pixel_values_BCYX: tf.Tensor) -> tf.Tensor:
         """Patches (B, N, D), row by row."""

@@ -11,8 +11,17 @@ import tensorflow as tf
 class Module(keras.layers.Layer):
     """A Keras layer that makes its weights in its constructor, so that there is nothing left to build at the first call."""
 
+    def add_weight(self, *arguments: Any, **settings: Any) -> keras.Variable:
+        """A weight whose numbers are not set: they come from a checkpoint or from a seed, all at once."""
+        return super().add_weight(*arguments, **{"initializer": unset, **settings})
+
     def build(self, *shapes: Any, **more_shapes: Any) -> None:
         self.built = True
+
+
+def unset(shape: tuple[int, ...], dtype: str) -> tf.Tensor:
+    """Memory that nobody has touched yet."""
+    return tf.raw_ops.Empty(shape=shape, dtype=dtype)
 
 
 def shape_of(tensor: tf.Tensor) -> list[int | tf.Tensor]:

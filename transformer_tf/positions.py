@@ -89,7 +89,7 @@ class RelativeBias(Module):
     def __init__(self, config: ModelConfig, bidirectional: bool) -> None:
         assert isinstance(config.positions, RelativePositions)
         super().__init__()
-        self.weight = self.add_weight(name="weight", shape=(config.positions.num_buckets, config.attention.num_heads), initializer="zeros")
+        self.weight = self.add_weight(name="weight", shape=(config.positions.num_buckets, config.attention.num_heads))
         self.max_distance = config.positions.max_distance
         self.buckets = relative_buckets(config, bidirectional)
 

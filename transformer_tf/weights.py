@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from weight_mapping import canonical_tensors
 
@@ -31,7 +32,7 @@ def assign(model: keras.Model, tensors: Iterable[tuple[str, np.ndarray]]) -> Non
     weights, kinds = named_weights(model), _kinds(model)
     for name, array in tensors:
         weight = weights.pop(name)
-        weight.assign(from_canonical(array, kinds[name]).astype(weight.dtype))
+        weight.assign(tf.cast(from_canonical(array, kinds[name]), weight.dtype))
     if weights:
         raise KeyError(f"left unset: {', '.join(weights)}")
 
@@ -43,11 +44,12 @@ def to_canonical(array: np.ndarray, kind: str) -> np.ndarray:
     return array.T if kind == "linear" else array
 
 
-def from_canonical(array: np.ndarray, kind: str) -> np.ndarray:
+def from_canonical(array: np.ndarray, kind: str) -> tf.Tensor:
     """The inverse of `to_canonical`."""
+    tensor = tf.constant(array)
     if kind == "convolution":
-        return np.moveaxis(array, (0, 1), (-1, -2))
-    return array.T if kind == "linear" else array
+        return tf.transpose(tensor, (*range(2, tensor.shape.rank), 1, 0))
+    return tf.transpose(tensor) if kind == "linear" else tensor
 
 
 def _kinds(model: keras.Model) -> dict[str, str]:

@@ -27,7 +27,7 @@ def load(source: str | os.PathLike[str], dtype: str = "float32", attention: str 
         raise UserError(f"dtype={dtype!r} is not known; choose one of: {', '.join(DTYPES)}")
     with Checkpoint(source, architecture) as checkpoint:
         model = Transformer(checkpoint.config, seed=None, attention=attention).to(DTYPES[dtype])
-        assign(model, checkpoint.tensors())
+        assign(model, checkpoint.tensors(), share=True)
     return model.eval()
 
 

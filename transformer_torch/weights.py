@@ -30,14 +30,25 @@ def to_numpy(weight: torch.Tensor) -> np.ndarray:
 
 
 @torch.no_grad()
-def assign(model: nn.Module, tensors: Iterable[tuple[str, np.ndarray]]) -> None:
-    """Fill every weight of the model, converted to its type. Raises KeyError for a name the model lacks or that is left unset."""
+def assign(model: nn.Module, tensors: Iterable[tuple[str, np.ndarray]], share: bool = False) -> None:
+    """Fill every weight of the model, converted to its type. Raises KeyError for a name the model lacks or that is left unset.
+
+    share: a weight whose type is that of its array takes over the array's memory, as a mapped file is, and is not copied.
+    """
     weights = named_weights(model)
     for name, array in tensors:
-        if array.dtype == ml_dtypes.bfloat16:
-            tensor = torch.from_numpy(np.ascontiguousarray(array).view(np.int16)).view(torch.bfloat16)
+        weight, tensor = weights.pop(name), to_torch(array)
+        if share and tensor.dtype == weight.dtype:
+            # PyTorch's fused AdamW is wrong, and says nothing, for weights that are not contiguous.
+            weight.data = tensor.contiguous()
         else:
-            tensor = torch.from_numpy(np.ascontiguousarray(array))
-        weights.pop(name).copy_(tensor)
+            weight.copy_(tensor)
     if weights:
         raise KeyError(f"left unset: {', '.join(weights)}")
+
+
+def to_torch(array: np.ndarray) -> torch.Tensor:
+    """The inverse of `to_numpy`, on the same memory."""
+    if array.dtype == ml_dtypes.bfloat16:
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)

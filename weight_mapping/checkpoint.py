@@ -20,7 +20,7 @@ import numpy as np
 
 from configs import ModelConfig, UserError, dump, load_model_config
 from weight_mapping.families import family_of_model_type, get_family
-from weight_mapping.files import TensorFiles, whole_folder, write_json, write_tensors
+from weight_mapping.files import DTYPES, TensorFiles, whole_folder, write_json, write_tensors
 from weight_mapping.hub import local_folder
 from weight_mapping.mapping import Pair, check_names, checked_pairs, from_canonical
 from weight_mapping.names import canonical_tensors
@@ -38,7 +38,6 @@ COMPANIONS = (
     "spiece.model",
     "preprocessor_config.json",
 )
-DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ from configs import UserError
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 GIGABYTE = 1000**3
+# Safetensors' names of the types that are mapped.
+DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 class TensorFiles:
@@ -31,12 +33,14 @@ class TensorFiles:
         self.folder = folder
         self._stack: list[Any] = []
         self._file_of: dict[str, Any] = {}
+        self._places: dict[str, np.ndarray] = {}
         for path in self._paths():
             try:
                 handle = safe_open(str(path), framework="numpy")
             except (SafetensorError, OSError) as error:
                 raise UserError(f"{path}: not a whole safetensors file ({error}); it may be truncated, fetch or write it again") from None
             self._stack.append(handle)
+            self._places |= places(path)
             for name in handle.keys():  # noqa: SIM118  # the handle is no mapping
                 if name in self._file_of:
                     raise UserError(f"{path}: tensor {name!r} stands in another file of this folder too; each may stand once")
@@ -81,7 +85,8 @@ class TensorFiles:
         return str(self._file_of[name].get_slice(name).get_dtype())
 
     def read(self, name: str) -> np.ndarray:
-        return self._file_of[name].get_tensor(name)
+        """The tensor where it lies in the file: no byte is read before it is looked at. Writing into it leaves the file as it is."""
+        return self._places[name] if name in self._places else self._file_of[name].get_tensor(name)
 
     def __enter__(self) -> TensorFiles:
         return self
@@ -89,6 +94,21 @@ class TensorFiles:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for handle in self._stack:
             handle.__exit__(None, None, None)
+
+
+def places(path: Path) -> dict[str, np.ndarray]:
+    """The tensors of a whole safetensors file as views of the mapped file, so far as NumPy has their types and they are aligned."""
+    mapped = np.memmap(path, np.uint8, mode="c")
+    start = 8 + int(mapped[:8].view("<u8")[0])
+    header = json.loads(bytes(mapped[8:start]))
+    header.pop("__metadata__", None)
+    found = {}
+    for name, entry in header.items():
+        begin, end = (start + offset for offset in entry["data_offsets"])
+        dtype = np.dtype(DTYPES[entry["dtype"]]) if entry["dtype"] in DTYPES else None
+        if dtype is not None and begin % dtype.itemsize == 0:
+            found[name] = np.asarray(mapped[begin:end]).view(dtype).reshape(entry["shape"])
+    return found
 
 
 def write_tensors(

@@ -123,7 +123,7 @@ def test_two_lines_of_one_shape_changed_for_each_other(family: Family, square: P
                 assert seen or all(".key.bias" in rule.targets[0] for rule in (first, second)), f"{first.source} and {second.source}"
             tried += 1
             break
-    assert tried > 5
+    assert tried > 1
 
 
 def test_a_dropped_line(family: Family, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,29 @@
+"""docs/mechanisms.md is drawn from the presets, and names every family that is built."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+from configs import load_model_config
+from weight_mapping import families
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def tabulate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("tabulate", DOCS / "tabulate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_is_what_the_presets_say() -> None:
+    assert (DOCS / "mechanisms.md").read_text(encoding="utf-8") == tabulate().page(), "run python docs/tabulate.py"
+
+
+def test_every_family_has_a_row() -> None:
+    assert {load_model_config(preset).family for preset in tabulate().PRESETS} == set(families())
