@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from configs import ModelConfig
 from parity.huggingface import HuggingFace
@@ -93,7 +94,8 @@ def valid(output: np.ndarray, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test of a model is collected for the models for which it makes sense, and no others."""
-    if "subject" not in metafunc.fixturenames:
+    chosen = any("subject" in str(mark.args[0]) for mark in metafunc.definition.iter_markers("parametrize"))
+    if "subject" not in metafunc.fixturenames or chosen:
         return
     if "mutation" in metafunc.fixturenames:
         pairs = [(entry, mutation) for entry in entries() for mutation in MUTATIONS if mutation.applies(entry.config)]
@@ -101,6 +103,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     climbing = [entry for entry in entries() if climbs(entry, metafunc.function.__name__)]
     metafunc.parametrize("subject", climbing, indirect=True, ids=str, scope="session")
+
+
+@pytest.fixture(autouse=True, scope="package")
+def one_thread() -> Iterator[None]:
+    """Models this small are done before a second thread has woken up."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -40,13 +40,11 @@ def test_float64_logits_and_every_hidden_state_are_hugging_faces(subject: Subjec
 
 
 def test_float32_is_no_further_from_the_truth_than_hugging_face_twice(subject: Subject, framework: str) -> None:
-    # The largest error over many inputs: one input alone may be lucky on one side.
-    ours, error, allowed = subject.ours(framework, "float32"), 0.0, 0.0
-    for seed in range(8):
-        inputs = subject.inputs(4, subject.longest, seed)
-        truth = subject.truth.logits(inputs)
-        error = max(error, largest(ours.logits(inputs), truth))
-        allowed = max(allowed, largest(subject.reference.logits(inputs), truth))
+    # The largest error over many rows: one row alone may be lucky on one side.
+    inputs = subject.inputs(32, subject.longest)
+    truth = subject.truth.logits(inputs)
+    error = largest(subject.ours(framework, "float32").logits(inputs), truth)
+    allowed = largest(subject.reference.logits(inputs), truth)
     assert 0.0 < error <= tolerances.FLOAT32_AGAINST_HUGGING_FACE * allowed
 
 
@@ -156,9 +154,8 @@ def test_plain_attention_is_the_fused_one(subject: Subject, framework: str) -> N
 
         ours = subject.ours(framework, "float64")
         tensors = {name: tf.constant(array, "float64" if array.dtype.kind == "f" else None) for name, array in inputs.items()}
-        eager = ours.logits(inputs)
-        assert relative(tf.function(ours.model, jit_compile=True)(**tensors).numpy(), eager) < tolerances.FLOAT64
-        assert relative(tf.function(ours.model)(**tensors).numpy(), eager) < tolerances.FLOAT64
+        compiled = tf.function(ours.model, jit_compile=True)
+        assert relative(compiled(**tensors).numpy(), ours.logits(inputs)) < tolerances.FLOAT64
         return
     plain, fused = subject.ours(framework, "float64", "plain"), subject.ours(framework, "float64", "fused")
     assert relative(plain.logits(inputs), fused.logits(inputs)) < tolerances.FLOAT64
