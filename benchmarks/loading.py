@@ -115,9 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return measure(options.measure, options.folder)
     where = f"{processor()}, {os.cpu_count()} cores"
     print(f"Loading a checkpoint\n{where}\n")
-    print(
-        "| checkpoint | implementation | load | times as fast | first output | times as fast | memory, in checkpoints |\n|---|---|---|---|---|---|---|"
-    )
+    print("| checkpoint | implementation | load | times as fast | first output | times as fast | memory, in checkpoints |")
+    print("|---|---|---|---|---|---|---|")
     rows = []
     for preset in PRESETS:
         config = load_model_config(preset)
