@@ -65,7 +65,6 @@ def write_head_dropout(config: ModelConfig) -> dict[str, Any]:
 
 
 FIELDS = (
-    Field("vocab_size", "vocab_size", default=30522),
     Field("hidden_size", "width", default=768),
     Field("num_hidden_layers", "num_layers", default=12),
     Field("num_attention_heads", "attention.num_heads", default=12),
@@ -104,7 +103,12 @@ FAMILY = Family(
         "BertForNextSentencePrediction": {**NEXT, "pooler": POOLER},
     },
     prefix="bert.",
-    fields=(*FIELDS, Field("max_position_embeddings", "max_length", default=512), *special_tokens(pad=0)),
+    fields=(
+        Field("vocab_size", "vocab_size", default=30522),
+        Field("max_position_embeddings", "max_length", default=512),
+        *FIELDS,
+        *special_tokens(pad=0),
+    ),
     parts=(HEAD_DROPOUT,),
     constants={**CONSTANTS, "positions.offset": 0},
     required={"is_decoder": False, "add_cross_attention": False, "position_embedding_type": "absolute"},
