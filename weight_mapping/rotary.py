@@ -130,10 +130,10 @@ def _resolved_yarn(parameters: Mapping[str, Any], source: Mapping[str, Any]) -> 
     original = parameters.get("original_max_position_embeddings")
     if parameters.get("factor") is None and original and source.get("max_position_embeddings"):
         resolved["factor"] = source["max_position_embeddings"] / original
-    scales = [parameters.get(key) for key in ("mscale", "mscale_all_dim")]
-    if parameters.get("attention_factor") is None and all(scales) and resolved.get("factor"):
-        first, second = (0.1 * scale * math.log(max(resolved["factor"], 1.0)) + 1.0 for scale in scales)
-        resolved["attention_factor"] = first / second
+    scale, scale_of_all = (parameters.get(key) or 0.0 for key in ("mscale", "mscale_all_dim"))
+    if parameters.get("attention_factor") is None and scale and scale_of_all and resolved.get("factor"):
+        logarithm = 0.1 * math.log(max(resolved["factor"], 1.0))
+        resolved["attention_factor"] = (scale * logarithm + 1.0) / (scale_of_all * logarithm + 1.0)
     for key in ("beta_fast", "beta_slow"):
         # Zero means the default here.
         resolved[key] = parameters.get(key) or None
