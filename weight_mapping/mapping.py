@@ -55,9 +55,10 @@ def pairs(config: ModelConfig, present: set[str] | None = None) -> list[Pair]:
         if len(known) != len(targets):
             raise UserError(f"family '{family.name}': {rule.source} makes {', '.join(rule.targets)}, and this config has only some of them")
         shapes: list[Shape] = [target.shape for target in known]
-        for operation in reversed(rule.operations):
+        operations = tuple(operation.of(config) for operation in rule.operations)
+        for operation in reversed(operations):
             shapes = operation.inverse_shapes(shapes)
-        found.append(Pair(_spelling(rule, layer, family, config, present), shapes[0], known, rule.operations))
+        found.append(Pair(_spelling(rule, layer, family, config, present), shapes[0], known, operations))
     if tensors:
         raise UserError(
             f"family '{family.name}' has no name for {next(iter(tensors))}; Hugging Face has no place for it, or the table lacks a line"

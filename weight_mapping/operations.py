@@ -6,10 +6,12 @@ Each operation takes a list of arrays and gives a list of arrays; `forward` read
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
+
+from configs import ModelConfig
 
 Shape = tuple[int, ...]
 
@@ -27,9 +29,13 @@ class Operation(Protocol):
     def inverse_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
         """The shapes that `inverse` gives."""
 
+    def of(self, config: ModelConfig) -> Operation:
+        """The operation with what it needs to know of a model."""
+        return self
+
 
 @dataclass(frozen=True)
-class Transpose:
+class Transpose(Operation):
     """Swap the two axes of every matrix (GPT-2 keeps its linear weights as inputs x outputs)."""
 
     name: str = "transpose"
@@ -45,7 +51,7 @@ class Transpose:
 
 
 @dataclass(frozen=True)
-class Split:
+class Split(Operation):
     """Cut one tensor of the file into several along the first axis (query, key and value in one)."""
 
     name: str = "split"
@@ -61,7 +67,29 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Squeeze:
+class SplitHeads(Operation):
+    """Cut one tensor of the file that is laid out head by head, each with its query, key and value: H x 3 x K (GPT-NeoX)."""
+
+    heads: int = 1
+    name: str = "split heads"
+
+    def forward(self, arrays: list[np.ndarray], shapes: Sequence[Shape]) -> list[np.ndarray]:
+        by_head = arrays[0].reshape(self.heads, len(shapes), -1)
+        return [by_head[:, part].reshape(shape) for part, shape in enumerate(shapes)]
+
+    def inverse(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        by_head = [array.reshape(self.heads, -1) for array in arrays]
+        return [np.stack(by_head, axis=1).reshape(-1, *arrays[0].shape[1:])]
+
+    def inverse_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
+        return SPLIT.inverse_shapes(shapes)
+
+    def of(self, config: ModelConfig) -> Operation:
+        return replace(self, heads=config.attention.num_heads)
+
+
+@dataclass(frozen=True)
+class Squeeze(Operation):
     """Drop leading axes of length one (biases and tables that are kept as if for a batch)."""
 
     axes: int = 1
@@ -79,5 +107,6 @@ class Squeeze:
 
 TRANSPOSE = Transpose()
 SPLIT = Split()
+SPLIT_HEADS = SplitHeads()
 SQUEEZE = Squeeze()
 SQUEEZE_TWO = Squeeze(2, "squeeze 2")

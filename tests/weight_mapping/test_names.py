@@ -84,6 +84,14 @@ def test_grouped_heads_a_gate_and_a_head_by_hand() -> None:
         ("t5-v1_1-small", 76_961_152),
         ("vit-base-patch16-224", 86_567_656),
         ("deit-small-patch16-224", 22_050_664),
+        ("llama-3.2-1b", 1_235_814_400),
+        ("mistral-7b", 7_241_732_096),
+        ("qwen2-0.5b", 494_032_768),
+        ("qwen3-0.6b", 596_049_920),
+        ("gemma2-2b", 2_614_341_888),
+        ("gemma3-1b", 999_885_952),
+        ("opt-125m", 125_239_296),
+        ("pythia-70m", 70_426_624),
     ],
 )
 def test_parameters_in_total(preset: str, parameters: int) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from weight_mapping.operations import SPLIT, TRANSPOSE, Operation, Shape
+from configs import load_model_config
+from weight_mapping.operations import SPLIT, SPLIT_HEADS, TRANSPOSE, Operation, Shape
 
 CHAINS: dict[str, tuple[Operation, ...]] = {"transpose": (TRANSPOSE,), "split": (SPLIT,), "transpose, split": (TRANSPOSE, SPLIT)}
 
@@ -43,3 +44,15 @@ def test_transpose_moves_even_a_square() -> None:
 def test_split_keeps_the_order() -> None:
     query, key, value = SPLIT.forward([np.arange(6)], [(1,), (2,), (3,)])
     assert (query.tolist(), key.tolist(), value.tolist()) == ([0], [1, 2], [3, 4, 5])
+
+
+@pytest.mark.parametrize("rest", [(), (5,)])
+def test_split_heads_takes_query_key_and_value_of_each_head(rest: Shape) -> None:
+    """Three heads of two values: rows of the file are q0 q0 k0 k0 v0 v0 q1 q1 ..."""
+    operation = SPLIT_HEADS.of(load_model_config("gpt2-mini", ["attention.num_heads=3", "width=6"]))
+    stored = np.arange(18.0 * 5).reshape(18, 5) if rest else np.arange(18.0)
+    parts = operation.forward([stored], [(6, *rest)] * 3)
+    for part, first in zip(parts, (0, 2, 4), strict=True):
+        np.testing.assert_array_equal(part, stored[[first, first + 1, first + 6, first + 7, first + 12, first + 13]])
+    np.testing.assert_array_equal(operation.inverse(parts), [stored])
+    assert operation.inverse_shapes([part.shape for part in parts]) == [stored.shape]
