@@ -15,7 +15,7 @@ from configs import ModelConfig, UserError
 from transformer_tf.attention import Attention
 from transformer_tf.cache import Cache, KeyValue, LayerCache
 from transformer_tf.embeddings import build_embeddings
-from transformer_tf.feed_forward import FeedForward
+from transformer_tf.feed_forward import build_feed_forward
 from transformer_tf.linear import Embedding
 from transformer_tf.masks import additive_mask, causal_mask, padding_mask, window_mask
 from transformer_tf.module import Module, shape_of
@@ -32,7 +32,7 @@ class Layer(Module):
         self.parallel = config.parallel_residual
         self.self_attention = Attention(config, attention, has_first_norm)
         self.cross_attention: Any = Attention(config, attention) if has_cross_attention else None
-        self.feed_forward = FeedForward(config)
+        self.feed_forward: Any = build_feed_forward(config)
         self.dropout = keras.layers.Dropout(config.dropout.residual)
 
     def call(

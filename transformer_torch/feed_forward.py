@@ -1,8 +1,10 @@
-"""Position-wise feed-forward network ("Attention Is All You Need", 3.3). B batch, T query length, D model width, F its width."""
+"""Position-wise feed-forward network ("Attention Is All You Need", 3.3). B batch, T query length, D model width, F its width,
+X experts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -41,16 +43,16 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 class FeedForward(nn.Module):
     """down(activation(up(x))), or down(activation(gate(x)) * up(x)) (Shazeer 2020). Carries the norms that belong to it."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, has_norms: bool = True) -> None:
         super().__init__()
         width, bias = config.feed_forward.width, config.feed_forward.bias
         self.activation = ACTIVATIONS[config.feed_forward.activation]
-        self.norm = build_norm(config)
+        self.norm = build_norm(config) if has_norms else None
         self.gate = Linear(config.width, width, bias) if config.feed_forward.gated else None
         self.up = Linear(config.width, width, bias)
         self.down = Linear(width, config.width, bias)
         self.dropout = nn.Dropout(config.dropout.feed_forward)
-        self.output_norm = build_norm(config) if config.norm.placement == "both" else None
+        self.output_norm = build_norm(config) if has_norms and config.norm.placement == "both" else None
 
     def forward(self, hidden_BTD: torch.Tensor) -> torch.Tensor:
         if self.gate is None:
@@ -58,3 +60,36 @@ class FeedForward(nn.Module):
         else:
             hidden_BTF = self.activation(self.gate(hidden_BTD)) * self.up(hidden_BTD)
         return self.down(self.dropout(hidden_BTF))
+
+
+class Experts(nn.Module):
+    """Several networks, of which each token takes the best few, by shares that a router gives (Mixtral, Jiang et al. 2024, 2.1)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        experts = config.feed_forward.experts
+        assert experts is not None
+        self.per_token = experts.per_token
+        self.norm = build_norm(config)
+        self.router = Linear(config.width, experts.count, False)
+        self.experts: Any = nn.ModuleList([FeedForward(config, has_norms=False) for _ in range(experts.count)])
+        self.output_norm = build_norm(config) if config.norm.placement == "both" else None
+
+    def forward(self, hidden_BTD: torch.Tensor) -> torch.Tensor:
+        shares_BTX = self.shares(hidden_BTD)
+        mixed_BTD = torch.zeros_like(hidden_BTD)
+        # Every expert computes every token, and most get a share of zero: so all shapes are known before the router has spoken.
+        for index, expert in enumerate(self.experts):
+            mixed_BTD = mixed_BTD + shares_BTX[..., index, None] * expert(hidden_BTD)
+        return mixed_BTD
+
+    def shares(self, hidden_BTD: torch.Tensor) -> torch.Tensor:
+        """Softmax over the best few experts of each token, zero for the others."""
+        logits_BTX = self.router(hidden_BTD)
+        least_BT1 = logits_BTX.topk(self.per_token).values[..., -1:]
+        return logits_BTX.masked_fill(logits_BTX < least_BT1, torch.finfo(logits_BTX.dtype).min).softmax(-1)
+
+
+def build_feed_forward(config: ModelConfig) -> nn.Module:
+    """One network or several, as the config asks for."""
+    return FeedForward(config) if config.feed_forward.experts is None else Experts(config)

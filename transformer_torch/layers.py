@@ -16,7 +16,7 @@ from configs import ModelConfig, UserError
 from transformer_torch.attention import Attention
 from transformer_torch.cache import Cache, KeyValue, LayerCache
 from transformer_torch.embeddings import build_embeddings
-from transformer_torch.feed_forward import FeedForward
+from transformer_torch.feed_forward import build_feed_forward
 from transformer_torch.linear import Embedding
 from transformer_torch.masks import additive_mask, causal_mask, padding_mask, window_mask
 from transformer_torch.normalization import build_norm
@@ -32,7 +32,7 @@ class Layer(nn.Module):
         self.parallel = config.parallel_residual
         self.self_attention = Attention(config, attention, has_first_norm)
         self.cross_attention: Any = Attention(config, attention) if has_cross_attention else None
-        self.feed_forward = FeedForward(config)
+        self.feed_forward: Any = build_feed_forward(config)
         self.dropout = nn.Dropout(config.dropout.residual)
 
     def forward(

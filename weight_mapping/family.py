@@ -29,7 +29,7 @@ ACTIVATIONS = {
 class Rule:
     """One tensor of the file, and the canonical tensors that are made of it.
 
-    source: its name, with ``{layer}`` for the layer's number. targets: canonical names with the same ``{layer}``.
+    source: its name, with ``{layer}`` and ``{expert}`` for their numbers. targets: canonical names with the same.
     operations: applied in this order when reading, undone in reverse when writing. old: other names in older files.
     when: config fields and the values they must have for this rule to count, where one name stands for another tensor otherwise.
     """

@@ -18,6 +18,9 @@ from weight_mapping.family import Family, Rule
 from weight_mapping.names import Tensor, canonical_tensors, tied_tensors
 from weight_mapping.operations import Operation, Shape
 
+# The numbers that a template is filled with: of the layer, and of the expert.
+Place = Mapping[str, int]
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -45,10 +48,10 @@ def pairs(config: ModelConfig, present: set[str] | None = None) -> list[Pair]:
     family = get_family(config.family)
     tensors = {tensor.name: tensor for tensor in canonical_tensors(config)}
     found: list[Pair] = []
-    for rule, layer in _expanded(family.rules, config):
+    for rule, place in _expanded(family.rules, config):
         if not rule.counts(config):
             continue
-        targets = tuple(tensors.pop(name.format(layer=layer), None) for name in rule.targets)
+        targets = tuple(tensors.pop(name.format(**place), None) for name in rule.targets)
         known = tuple(target for target in targets if target is not None)
         if not known:
             continue
@@ -58,7 +61,7 @@ def pairs(config: ModelConfig, present: set[str] | None = None) -> list[Pair]:
         operations = tuple(operation.of(config) for operation in rule.operations)
         for operation in reversed(operations):
             shapes = operation.inverse_shapes(shapes)
-        found.append(Pair(_spelling(rule, layer, family, config, present), shapes[0], known, operations))
+        found.append(Pair(_spelling(rule, place, family, config, present), shapes[0], known, operations))
     if tensors:
         raise UserError(
             f"family '{family.name}' has no name for {next(iter(tensors))}; Hugging Face has no place for it, or the table lacks a line"
@@ -125,24 +128,26 @@ def _more(names: list[str]) -> str:
     return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
 
 
-def _expanded(rules: tuple[Rule, ...], config: ModelConfig) -> Iterator[tuple[Rule, int]]:
+def _expanded(rules: tuple[Rule, ...], config: ModelConfig) -> Iterator[tuple[Rule, Place]]:
+    experts = config.feed_forward.experts
     for rule in rules:
         stack = rule.targets[0].partition(".")[0]
         for layer in range(config.layers_of(stack)) if "{layer}" in rule.source else (0,):
-            yield rule, layer
+            for expert in range(experts.count) if experts and "{expert}" in rule.source else (0,):
+                yield rule, {"layer": layer, "expert": expert}
 
 
-def _spelling(rule: Rule, layer: int, family: Family, config: ModelConfig, present: set[str] | None) -> str:
-    spellings = _spellings(rule, layer, family)
+def _spelling(rule: Rule, place: Place, family: Family, config: ModelConfig, present: set[str] | None) -> str:
+    spellings = _spellings(rule, place, family)
     if present is None:
         # A base model saved alone has no prefix.
         return spellings[0].removeprefix(family.prefix) if config.head.kind == "none" else spellings[0]
     return next((name for name in spellings if name in present), spellings[0])
 
 
-def _spellings(rule: Rule, layer: int, family: Family) -> list[str]:
+def _spellings(rule: Rule, place: Place, family: Family) -> list[str]:
     """Every name that a tensor has had in files."""
-    names = [name.format(layer=layer) for name in (rule.source, *rule.old)]
+    names = [name.format(**place) for name in (rule.source, *rule.old)]
     return list(dict.fromkeys(names + [name.removeprefix(family.prefix) for name in names]))
 
 
@@ -156,19 +161,19 @@ def _other_heads(family: Family, found: list[Pair]) -> set[str]:
     """What a file may hold for another head than this config's: bert-base-uncased has two heads and a pooler."""
     rules = [rule for rule in family.rules if rule.targets[0].startswith(("head.", "pooler."))]
     used = {pair.source for pair in found}
-    return {name for rule in rules for name in _spellings(rule, 0, family)} - used
+    return {name for rule in rules for name in _spellings(rule, {}, family)} - used
 
 
 def _tied_sources(family: Family, config: ModelConfig, present: set[str]) -> dict[str, str]:
     """File names of tied tensors, and further names of one tensor, with the canonical name of their owner."""
     ties, aliases = tied_tensors(config), {}
-    for rule, layer in _expanded(family.rules, config):
+    for rule, place in _expanded(family.rules, config):
         if len(rule.targets) > 1 or not rule.counts(config):
             continue
-        target = rule.targets[0].format(layer=layer)
-        spelling = _spelling(rule, layer, family, config, present)
+        target = rule.targets[0].format(**place)
+        spelling = _spelling(rule, place, family, config, present)
         if target in ties:
             aliases[spelling] = ties[target]
-        for name in set(_spellings(rule, layer, family)) & present - {spelling}:
+        for name in set(_spellings(rule, place, family)) & present - {spelling}:
             aliases[name] = ties.get(target, target)
     return aliases

@@ -42,7 +42,6 @@ def _refuse_what_is_not_built(config: ModelConfig) -> None:
     """The fields are laid out for every family; what has no line in the code yet must not be left out in silence."""
     unbuilt = {
         "inputs.kind='audio'": config.inputs.kind == "audio",
-        "feed_forward.experts": config.feed_forward.experts,
     }
     for part, is_asked_for in unbuilt.items():
         if is_asked_for:
@@ -110,14 +109,24 @@ def _attention(path: str, config: ModelConfig, has_norm: bool = True) -> Iterato
 
 
 def _feed_forward(path: str, config: ModelConfig) -> Iterator[Tensor]:
-    width, bias = config.feed_forward.width, config.feed_forward.bias
+    experts = config.feed_forward.experts
     yield from _norm(f"{path}.norm", config.width, config)
+    if experts is None:
+        yield from _network(path, config)
+    else:
+        yield from _linear(f"{path}.router", experts.count, config.width, False)
+        for expert in range(experts.count):
+            yield from _network(f"{path}.experts.{expert}", config)
+    if config.norm.placement == "both":
+        yield from _norm(f"{path}.output_norm", config.width, config)
+
+
+def _network(path: str, config: ModelConfig) -> Iterator[Tensor]:
+    width, bias = config.feed_forward.width, config.feed_forward.bias
     if config.feed_forward.gated:
         yield from _linear(f"{path}.gate", width, config.width, bias)
     yield from _linear(f"{path}.up", width, config.width, bias)
     yield from _linear(f"{path}.down", config.width, width, bias, "residual")
-    if config.norm.placement == "both":
-        yield from _norm(f"{path}.output_norm", config.width, config)
 
 
 def _pooler(config: ModelConfig) -> Iterator[Tensor]:

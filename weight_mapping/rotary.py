@@ -37,9 +37,9 @@ KEYS: dict[str, dict[str, str]] = {
 }
 
 
-def read_rotary(source: Mapping[str, Any]) -> dict[str, Any]:
+def read_rotary(source: Mapping[str, Any], default_base: float = 10_000.0) -> dict[str, Any]:
     """One base and scaling for all layers."""
-    parameters = _parameters(source, source.get("rope_theta"))
+    parameters = _parameters(source, source.get("rope_theta") or default_base)
     if (fraction := _fraction(parameters, source, 1.0)) != 1.0:
         raise UserError(
             f"config.json: partial_rotary_factor is {fraction!r}, and only 1.0 is built for model_type {source['model_type']!r}"
@@ -53,7 +53,7 @@ def write_rotary(config: ModelConfig) -> dict[str, Any]:
 
 def read_partial(source: Mapping[str, Any]) -> dict[str, Any]:
     """A share of each head is turned (GPT-NeoX, whose older keys have names of their own)."""
-    parameters = _parameters(source, source.get("rotary_emb_base"))
+    parameters = _parameters(source, source.get("rotary_emb_base") or 10_000.0)
     fraction = _fraction(parameters, source, source.get("rotary_pct", 0.25))
     return {"kind": "rotary", "base": parameters["rope_theta"], "fraction": fraction, "scaling": read_scaling(parameters, source)}
 
@@ -110,10 +110,10 @@ def read_scaling(parameters: Mapping[str, Any], source: Mapping[str, Any]) -> di
     return {"kind": kind} | {ours: parameters[key] for ours, key in KEYS[kind].items() if parameters.get(key) is not None}
 
 
-def _parameters(source: Mapping[str, Any], base: float | None) -> Parameters:
-    """What stands for all layers, under version 5's names. base: where an older file keeps it."""
+def _parameters(source: Mapping[str, Any], base: float) -> Parameters:
+    """What stands for all layers, under version 5's names. base: where none stands among them."""
     parameters = dict(source.get("rope_scaling") or source.get("rope_parameters") or {})
-    parameters.setdefault("rope_theta", base or 10_000.0)
+    parameters.setdefault("rope_theta", base)
     parameters.setdefault("rope_type", parameters.get("type", "default"))
     if parameters["rope_type"] in ("llama3", "yarn") and source.get("original_max_position_embeddings"):
         parameters["original_max_position_embeddings"] = source["original_max_position_embeddings"]

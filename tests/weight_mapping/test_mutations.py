@@ -106,7 +106,7 @@ def test_two_projections_changed_for_each_other(
 def test_two_lines_of_one_shape_changed_for_each_other(family: Family, square: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two norms, two biases, gate and up: each line and the next one that has its shape and operations."""
     with Checkpoint(square) as checkpoint:
-        shapes = {row.target.replace(".0.", ".{layer}."): row.shape for row in checkpoint.rows()}
+        shapes = {row.target.replace(".experts.0.", ".experts.{expert}.").replace(".0.", ".{layer}."): row.shape for row in checkpoint.rows()}
         config = checkpoint.config
     rules = [rule for rule in family.rules if rule.targets[0] in shapes and rule.counts(config)]
     tried = 0
@@ -131,7 +131,7 @@ def test_a_dropped_line(family: Family, folder: Path, monkeypatch: pytest.Monkey
         config, used = checkpoint.config, {row.target for row in checkpoint.rows()}
     for rule in family.rules:
         # A base model has no head to drop, and one head is not another.
-        if rule.targets[0].format(layer=0) in used and rule.counts(config):
+        if rule.targets[0].format(layer=0, expert=0) in used and rule.counts(config):
             with monkeypatch.context() as patch:
                 with_rules(patch, family, tuple(other for other in family.rules if other != rule))
                 with pytest.raises(UserError, match="has no name for"), Checkpoint(folder) as checkpoint:

@@ -49,6 +49,7 @@ def fields(activation: str = "hidden_act", tokens: Mapping[str, int | None] | No
         "head_dim": lambda source: source.get("hidden_size", 4096) // source.get("num_attention_heads", 32),
         "intermediate_size": 11008,
         activation: "silu",
+        "rms_norm_eps": 1e-6,
         "tie_word_embeddings": False,
     } | defaults
     return (
@@ -61,7 +62,7 @@ def fields(activation: str = "hidden_act", tokens: Mapping[str, int | None] | No
         Field("head_dim", "attention.head_size", default["head_dim"]),
         Field("intermediate_size", "feed_forward.width", default["intermediate_size"]),
         Field(activation, "feed_forward.activation", default[activation], values=ACTIVATIONS),
-        Field("rms_norm_eps", "norm.epsilon", default=1e-6),
+        Field("rms_norm_eps", "norm.epsilon", default["rms_norm_eps"]),
         Field("attention_dropout", "dropout.attention", default=0.0),
         Field("initializer_range", "initialization.std", default=0.02),
         Field("tie_word_embeddings", "head.tied", default["tie_word_embeddings"]),
