@@ -168,6 +168,13 @@ def test_a_rotation_of_a_part(name: str) -> None:
     assert read("gpt_neox", families()["gpt_neox"].write_config(config)) == config
 
 
+@pytest.mark.parametrize("family", ["llama", "mistral", "mixtral", "qwen2", "qwen3", "gemma2"])
+def test_the_base_where_none_is_told(family: str) -> None:
+    positions = read(family, settings(family, {})).positions
+    assert isinstance(positions, RotaryPositions)
+    assert positions.base == hugging_face(settings(family, {})).rope_parameters["rope_theta"]
+
+
 def test_dynamic_goes_on_from_the_models_own_length() -> None:
     """Hugging Face looks at max_position_embeddings alone."""
     positions = read("llama", settings("llama", FLAT["dynamic, with an original length"])).positions
