@@ -238,7 +238,10 @@ class Family:
     def _architecture(self, source: Mapping[str, Any], where: str, wanted: str | None) -> str:
         name = wanted or (source.get("architectures") or [next(iter(self.architectures))])[0]
         if name not in self.architectures:
-            raise UserError(f"{where}: architecture {name!r} is not built; family '{self.name}' has: {', '.join(self.architectures)}")
+            raise UserError(
+                f"{where}: architecture {name!r} is not built; family '{self.name}' has: {', '.join(self.architectures)}; "
+                f"load(..., architecture=...) reads the file as one of them"
+            )
         return name
 
     def _read_field(self, entry: Field, source: Mapping[str, Any], where: str) -> Any:

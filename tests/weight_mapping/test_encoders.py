@@ -74,6 +74,14 @@ class TestBert:
         assert not missing
         agrees(folder, alone, architecture)
 
+    def test_both_heads_at_once_are_read_as_either(self, pretrained: tuple[Any, Path], tmp_path: Path) -> None:
+        _, folder = pretrained
+        other = write(tmp_path / "both", tensors_of(folder), {**config_of(folder), "architectures": ["BertForPreTraining"]})
+        message = refused(lambda: Checkpoint(other))
+        assert "'BertForPreTraining' is not built" in message
+        assert "architecture=" in message
+        Checkpoint(other, "BertForMaskedLM").check()
+
     def test_a_head_that_the_file_has_not(self, masked: Path) -> None:
         message = refused(lambda: Checkpoint(masked, "BertForNextSentencePrediction").check())
         assert "'bert.pooler.dense.weight' of shape [30, 30] is missing" in message
