@@ -29,9 +29,9 @@ class LayerNorm(Module):
     def __init__(self, config: ModelConfig, size: int) -> None:
         super().__init__()
         self.epsilon = config.norm.epsilon
-        self.weight = self.add_weight(name="weight", shape=(size,), initializer="ones", autocast=False)
+        self.weight = self.add_weight(name="weight", shape=(size,), autocast=False)
         has_bias = config.norm.has_bias
-        self.bias = self.add_weight(name="bias", shape=(size,), initializer="zeros", autocast=False) if has_bias else None
+        self.bias = self.add_weight(name="bias", shape=(size,), autocast=False) if has_bias else None
 
     def call(self, hidden: tf.Tensor) -> tf.Tensor:
         # Sums of squares need the range and the digits of float32, as PyTorch's kernel has inside.
@@ -47,7 +47,7 @@ class RMSNorm(Module):
         super().__init__()
         self.epsilon = config.norm.epsilon
         self.offset = 1.0 if config.norm.unit_offset else 0.0
-        self.weight = self.add_weight(name="weight", shape=(size,), initializer="ones", autocast=False)
+        self.weight = self.add_weight(name="weight", shape=(size,), autocast=False)
 
     def call(self, hidden: tf.Tensor) -> tf.Tensor:
         wide = tf.float64 if hidden.dtype == tf.float64 else tf.float32
