@@ -1,0 +1,165 @@
+"""From a checkpoint's name to everything that is reported about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from configs import ModelConfig, UserError
+from parity import questions
+from parity.compare import Answer, Comparison, ask, judge
+from parity.fields import changes_of, config_differences
+from parity.findings import Finding, findings, oddities
+from parity.implementation import Inputs
+from parity.inputs import example_labels
+from parity.sources import PACKAGES, Source, missing, open_source, step
+
+if TYPE_CHECKING:  # it imports torch
+    from parity.explanations import Explanation
+
+SAME = ("architecture", "inputs", "width", "num_layers", "num_decoder_layers", "head.kind")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for on the command line."""
+
+    checkpoint: str
+    against: str | None = None
+    text: str | None = None
+    image: Path | None = None
+    batch: int = 4
+    length: int = 32
+    seed: int = 0
+    dtype: str = "float32"
+    gradients: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything there is to say. differences: of config fields, in words. notes: what was left out, and why."""
+
+    options: Options
+    config: ModelConfig
+    question: str
+    reference: str
+    comparison: Comparison
+    findings: list[Finding]
+    differences: list[str]
+    explanations: list[Explanation]
+    oddities: list[Finding]
+    notes: list[str]
+
+    @property
+    def agrees(self) -> bool:
+        return self.comparison.agrees and not self.findings and not self.differences
+
+
+def examine(options: Options) -> Report:
+    """Load, ask, compare, and look for causes where something parts. Raises UserError where the checkpoints cannot be compared."""
+    with ExitStack() as stack:
+        source = stack.enter_context(open_source(options.checkpoint))
+        other = stack.enter_context(open_source(options.against)) if options.against else None
+        notes: list[str] = []
+        if other:
+            check_same_architecture(source, other)
+        inputs, question = question_of(options, source, other)
+        home = other or source
+        teacher = teacher_of(home, notes)
+        students = [name for name in PACKAGES if name != teacher or other]
+        students = [name for name in students if is_there(name, source, notes)]
+        if not students:
+            raise UserError(f"nothing to hold against {teacher}: {'; '.join(notes)}")
+
+        comparison = run(options, home, teacher, source, students, inputs)
+        odd = [] if other else oddities(source.tensors, lambda name: len(source.tensors.shapes[name]) > 1)
+        found, differences = [], {}
+        if other:
+            with step("comparing tensor by tensor"):
+                found = findings(source.tensors, other.tensors, home.config.head_size if home.config.rotary_size else None)
+                differences = config_differences(source.config, other.config)
+        explanations = []
+        if not comparison.agrees and comparison.not_finite is None:
+            from parity.explanations import explanations_of
+
+            explanations = explanations_of(comparison, source, home, inputs, found, differences)
+        reference = f"{teacher} in {in_float64(teacher)}"
+        reference += f", from {options.against}" if other else ""
+        in_words = [what for what, _ in changes_of(differences)]
+        return Report(options, source.config, question, reference, comparison, found, in_words, explanations, odd, notes)
+
+
+def run(options: Options, home: Source, teacher: str, source: Source, students: list[str], inputs: Inputs) -> Comparison:
+    """Every implementation's answer, one model in memory at a time."""
+    from parity.rounding import ask_several_times  # it imports torch
+
+    with step(f"{teacher}, {in_float64(teacher)}, from {home.name}"):
+        reference = home.load(teacher, "float64")
+        labels = example_labels(reference.logits(inputs), inputs, options.seed) if options.gradients else None
+        truth = ask(reference, inputs, labels)
+        del reference
+
+    def own() -> Iterator[Answer]:
+        if options.dtype == "float32":
+            with step(f"{teacher}, float32, from {home.name}"):
+                yield from ask_several_times(home.load(teacher, "float32"), inputs, labels)
+
+    def answers() -> Iterator[Answer]:
+        for name in students:
+            with step(f"{name}, {options.dtype}, from {source.name}"):
+                yield ask(source.load(name, options.dtype), inputs, labels)
+
+    return judge(truth, own(), answers(), inputs)
+
+
+def in_float64(teacher: str) -> str:
+    """Hugging Face computes parts in float32 by name, unless it is kept from it."""
+    return "true float64" if teacher == "Hugging Face" else "float64"
+
+
+def teacher_of(home: Source, notes: list[str]) -> str:
+    """Who is right: Hugging Face, or PyTorch where Hugging Face cannot say."""
+    if is_there("Hugging Face", home, notes):
+        return "Hugging Face"
+    if package := missing("PyTorch"):
+        raise UserError(f"{package} is not installed, so there is nothing to compare with; pip install 'transformer-twins[parity]'")
+    notes.append("PyTorch in float64 is the reference instead of Hugging Face")
+    return "PyTorch"
+
+
+def is_there(name: str, source: Source, notes: list[str]) -> bool:
+    """Whether an implementation can be asked; if not, a note says why."""
+    why = f"{package} is not installed" if (package := missing(name)) else source.why_not if name == "Hugging Face" else ""
+    if why and (note := f"{name} is left out: {why}") not in notes:
+        notes.append(note)
+    return not why
+
+
+def question_of(options: Options, source: Source, other: Source | None) -> tuple[dict[str, np.ndarray], str]:
+    """The inputs, and what they are in words."""
+    folder, config = source.hugging_face or source.checkpoint.folder, source.config
+    if options.text is not None:
+        inputs = questions.from_text(options.text, folder, config)
+        return inputs, f"the text {options.text!r}, {inputs['input_ids'].shape[1]} tokens"
+    if options.image is not None:
+        return questions.from_image(options.image, folder, config), f"the image {options.image}"
+    both = [config, other.config] if other else [config]
+    return questions.made_up(min(both, key=lambda config: config.vocab_size), options.batch, options.length, options.seed)
+
+
+def check_same_architecture(source: Source, other: Source) -> None:
+    """Two checkpoints can be compared layer by layer where they have the same layers."""
+    for dotted in SAME:
+        ours, theirs = source.config.model_dump(), other.config.model_dump()
+        for step_down in dotted.split("."):
+            ours, theirs = ours[step_down], theirs[step_down]
+        if ours != theirs:
+            raise UserError(
+                f"{source.name} and {other.name} are not of one architecture: {dotted} is {ours} here and {theirs} there; "
+                f"name another conversion of the same model"
+            )

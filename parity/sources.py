@@ -1,0 +1,130 @@
+"""A checkpoint, and each implementation that reads it. Frameworks are imported when they are asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from configs import ModelConfig, UserError
+from parity.findings import Tensors
+from parity.implementation import Implementation
+from weight_mapping import Checkpoint, canonical_tensors, convert, get_family, tied_tensors
+from weight_mapping.checkpoint import HUGGING_FACE, read_json
+
+PACKAGES = {"Hugging Face": "transformers", "PyTorch": "torch", "TensorFlow": "tensorflow"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """An open checkpoint. hugging_face: its folder in Hugging Face's form, or None where `why_not` says why there is none."""
+
+    name: str
+    checkpoint: Checkpoint
+    hugging_face: Path | None
+    why_not: str = ""
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.checkpoint.config
+
+    @property
+    def tensors(self) -> Tensors:
+        shapes = {tensor.name: tensor.shape for tensor in canonical_tensors(self.config)}
+        return Tensors(shapes, self.checkpoint.read, tied_tensors(self.config))
+
+    def load(self, implementation: str, dtype: str) -> Implementation:
+        """Hugging Face, PyTorch or TensorFlow with this checkpoint's weights, in float32 or float64."""
+        return {"Hugging Face": _hugging_face, "PyTorch": _pytorch, "TensorFlow": _tensorflow}[implementation](self, dtype)
+
+
+@contextmanager
+def open_source(name: str) -> Iterator[Source]:
+    """A Hugging Face folder or hub name, or a run, which is exported to a temporary folder. All names and shapes are checked."""
+    with Checkpoint(name) as checkpoint, tempfile.TemporaryDirectory(prefix="parity-") as temporary:
+        checkpoint.check()
+        folder, why_not = checkpoint.folder, ""
+        if not checkpoint.is_hugging_face:
+            folder = Path(temporary) / "huggingface"
+            try:
+                convert(name, folder, "hf")
+            except UserError as error:
+                why_not = str(error)
+        yield Source(name, checkpoint, None if why_not else folder, why_not)
+
+
+def missing(implementation: str) -> str | None:
+    """The package that an implementation lacks here."""
+    package = PACKAGES[implementation]
+    return package if find_spec(package) is None else None
+
+
+def _hugging_face(source: Source, dtype: str) -> Implementation:
+    import torch
+    import transformers
+
+    from parity.huggingface import HuggingFace
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    assert source.hugging_face
+    # The class that our config was read as: the first of the family's where the file names none.
+    named = read_json(source.hugging_face / HUGGING_FACE).get("architectures") or list(get_family(source.config.family).architectures)
+    kind = getattr(transformers, named[0])
+    model, loading = kind.from_pretrained(str(source.hugging_face), dtype=torch.float32, output_loading_info=True)
+    if wrong := {name: sorted(found) for name in ("missing_keys", "mismatched_keys") if (found := loading.get(name))}:
+        raise UserError(f"{source.name}: Hugging Face does not load it whole: {wrong}")
+    return HuggingFace(model.eval(), source.config, double=dtype == "float64")
+
+
+def _pytorch(source: Source, dtype: str) -> Implementation:
+    import transformer_torch
+    from parity.pytorch import PyTorch
+
+    return PyTorch(transformer_torch.load(source.checkpoint.folder, dtype=dtype))
+
+
+def _tensorflow(source: Source, dtype: str) -> Implementation:
+    with quiet():
+        import tensorflow
+
+        import transformer_tf
+        from parity.tensorflow import TensorFlow
+
+        # All compute on the CPU, and TensorFlow would take the whole GPU just by looking at it.
+        tensorflow.config.set_visible_devices([], "GPU")
+    return TensorFlow(transformer_tf.load(source.checkpoint.folder, dtype=dtype))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Drop what is written to stderr from C++: TensorFlow logs its import there, whatever TF_CPP_MIN_LOG_LEVEL says."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+@contextmanager
+def step(what: str) -> Iterator[None]:
+    """Say on stderr what takes time now, and how long it took."""
+    print(f"  {what} ... ", end="", file=sys.stderr, flush=True)
+    start = time.perf_counter()
+    try:
+        yield
+    except BaseException:
+        print(file=sys.stderr)
+        raise
+    print(f"{time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)

@@ -1,0 +1,211 @@
+"""``python -m parity``: what a person sees."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import transformer_torch
+from configs import UserError, build
+from parity import sources
+from parity.__main__ import main
+from tests.revealing import hugging_face_model, save_hugging_face
+from tests.weight_mapping.folders import config_of, tensors_of, write
+from weight_mapping import Checkpoint, convert, families
+
+
+@pytest.fixture(scope="module")
+def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_hugging_face(hugging_face_model(families()["gpt2"], seed=1), tmp_path_factory.mktemp("gpt2"))
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_hugging_face(hugging_face_model(families()["vit"], seed=1), tmp_path_factory.mktemp("vit"))
+
+
+@pytest.mark.parametrize("arguments", [[], ["--dtype", "float64"], ["--gradients"], ["--gradients", "--dtype", "float64"]])
+def test_a_checkpoint_that_agrees(gpt2: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(gpt2), *arguments]) == 0
+    out, progress = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0] == f"{gpt2}  gpt2, decoder, 3 layers, width 20"
+    assert lines[1] == "reference  Hugging Face in true float64"
+    assert lines[2] == "input      made up with seed 0: input_ids 4x29, attention_mask 4x29"
+    rows = [line.split() for line in lines if line.startswith(("decoder.", "output", "head."))]
+    activations = rows[:5]
+    assert [row[0] for row in activations] == ["decoder.embeddings", *(f"decoder.layers.{layer}" for layer in range(3)), "output"]
+    assert len(rows) == (9 if "--gradients" in arguments else 5)
+    is_float32 = "float64" not in arguments
+    for row in activations:
+        own, allowed = (float(row[1]), float(row[2])) if is_float32 else (0.0, float(row[1]))
+        assert 2 * own <= allowed * 1.01
+        assert [row[-1], row[-5]] == ["agrees", "agrees"]
+        for largest, relative, units in (row[-4:-1], row[-8:-5]):
+            unit = 2.0**-23 if is_float32 else 2.0**-52
+            assert float(relative) / unit == pytest.approx(float(units), rel=0.1)
+            assert float(units) <= allowed
+            assert (float(largest) > 0) == (float(units) > 0)
+    assert ("Hugging Face\n" in out or "in float32, u" in out) == is_float32
+    too = " and its gradients too" if "--gradients" in arguments else ""
+    assert f"\nPyTorch agrees in all 5 places{too}" in out
+    assert f"\nTensorFlow agrees in all 5 places{too}" in out
+    assert "Hugging Face, true float64, from" in progress
+    assert "TensorFlow, float" in progress
+
+
+def test_a_run_is_exported_and_leaves_nothing_behind(gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    convert(gpt2, tmp_path / "run", "run")
+    assert main([str(tmp_path / "run"), "--against", str(gpt2)]) == 0
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_run_that_hugging_face_cannot_hold(gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Checkpoint(gpt2) as checkpoint:
+        values = checkpoint.config.model_dump()
+    values["norm"] |= {"kind": "rms", "bias": False}
+    model = transformer_torch.Transformer(build(type(checkpoint.config), values, "a test"), seed=1)
+    transformer_torch.save(model, tmp_path / "run")
+    assert main([str(tmp_path / "run")]) == 0
+    out = capsys.readouterr().out
+    assert "\nreference  PyTorch in float64\n" in out
+    assert "\nnote       Hugging Face is left out: family 'gpt2' has norm.kind='layer', and this model has 'rms'" in out
+    assert "\nTensorFlow agrees in all 5 places" in out
+
+
+def test_the_same_checkpoint_twice(gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(gpt2, tmp_path / "copy")
+    assert main([str(tmp_path / "copy"), "--against", str(gpt2)]) == 0
+    out = capsys.readouterr().out
+    assert f"\nEvery tensor and every config field is that of {gpt2}\n" in out
+    assert "\nHugging Face agrees in all 5 places" in out
+
+
+def test_a_text(gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    shutil.copytree(gpt2, tmp_path / "with")
+    tokenizer = Tokenizer(models.WordLevel({"the": 5, "cat": 7, "sat": 82, "?": 0}, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(tmp_path / "with" / "tokenizer.json"))
+    assert main([str(tmp_path / "with"), "--text", "the cat sat", "--dtype", "float64"]) == 0
+    assert "\ninput      the text 'the cat sat', 3 tokens\n" in capsys.readouterr().out
+    with pytest.raises(UserError, match="makes 30 tokens, and the model takes 29"):
+        main([str(tmp_path / "with"), "--text", "cat " * 30])
+    with pytest.raises(UserError, match="no tokenizer for --text"):
+        main([str(gpt2), "--text", "the cat sat"])
+
+
+def test_an_image(vit: Path, gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image
+
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)).save(tmp_path / "noise.png")
+    assert main([str(vit), "--image", str(tmp_path / "noise.png")]) == 0
+    assert f"\ninput      the image {tmp_path / 'noise.png'}\n" in capsys.readouterr().out
+    with pytest.raises(UserError, match="--image is for models of images, and this one takes tokens"):
+        main([str(gpt2), "--image", str(tmp_path / "noise.png")])
+    with pytest.raises(UserError, match="--text is for models of text, and this one takes patches"):
+        main([str(vit), "--text", "cat"])
+    with pytest.raises(UserError, match="not readable as an image"):
+        main([str(vit), "--image", str(vit / "config.json")])
+
+
+def test_the_page_needs_nothing_beside_it(gpt2: Path, tmp_path: Path) -> None:
+    weights = tensors_of(gpt2)
+    weights["transformer.h.1.attn.c_proj.weight"] = weights["transformer.h.1.attn.c_proj.weight"].T
+    damaged = write(tmp_path / "damaged <&>", weights, config_of(gpt2))
+    page = tmp_path / "report.html"
+    assert main([str(damaged), "--against", str(gpt2), "--gradients", "--html", str(page)]) == 1
+    text = page.read_text(encoding="utf-8")
+    assert "damaged &lt;&amp;&gt;" in text
+    assert "<&>" not in text
+    assert text.count("<table>") == 2
+    assert text.count("<td>decoder.layers.1</td>") == 1
+    assert "decoder.layers.1.self_attention.output.weight: transposed" in text
+    assert "parts here" in text
+    picture = text[text.index("<svg") : text.index("</svg>")]
+    assert picture.count("<path") > 20
+    # Nothing is fetched: no script, no style or picture from elsewhere, and every reference stays within the page.
+    assert not re.search(r"<script|<link|@import|url\((?!#)|src=", text)
+    assert all(target.startswith("#") for target in re.findall(r'href="([^"]*)"', text))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["damaged <&>", "report.html"]
+
+
+@pytest.mark.parametrize("absent", ["TensorFlow", "Hugging Face"])
+def test_what_is_not_installed_is_left_out(
+    gpt2: Path, absent: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package, right = sources.PACKAGES[absent], sources.find_spec
+    monkeypatch.setattr(sources, "find_spec", lambda name: None if name == package else right(name))
+    assert main([str(gpt2)]) == 0
+    out = capsys.readouterr().out
+    assert f"\nnote       {absent} is left out: {package} is not installed\n" in out
+    reference, other = ("Hugging Face in true float64", "PyTorch") if absent == "TensorFlow" else ("PyTorch in float64", "TensorFlow")
+    assert f"\nreference  {reference}\n" in out
+    assert f"\n{other} agrees in all 5 places" in out
+    assert f"\n{absent} agrees" not in out
+
+
+def test_nothing_to_compare_with(gpt2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="torch is not installed, so there is nothing to compare with"):
+        main([str(gpt2)])
+
+
+def test_what_looks_damaged_with_nothing_beside_it(gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = tensors_of(gpt2)
+    weights["transformer.h.2.mlp.c_proj.weight"] = np.zeros_like(weights["transformer.h.2.mlp.c_proj.weight"])
+    assert main([str(write(tmp_path / "zeros", weights, config_of(gpt2)))]) == 0
+    assert "\nlooks odd: decoder.layers.2.feed_forward.down.weight: every element is 0\n" in capsys.readouterr().out
+    weights["transformer.h.1.ln_1.bias"] = np.full_like(weights["transformer.h.1.ln_1.bias"], np.nan)
+    assert main([str(write(tmp_path / "nan", weights, config_of(gpt2)))]) == 1
+    out = capsys.readouterr().out
+    assert "\nThe reference itself holds NaN or infinity, first in decoder.layers.1: the checkpoint is broken\n" in out
+    assert "\nlooks odd: decoder.layers.1.self_attention.norm.bias: 20 elements of 20 NaN or infinite\n" in out
+
+
+def test_another_architecture_is_refused(gpt2: Path, tmp_path: Path) -> None:
+    other = save_hugging_face(hugging_face_model(families()["gpt2"], seed=1, n_layer=2), tmp_path / "other")
+    with pytest.raises(UserError, match=r"are not of one architecture: num_layers is 3 here and 2 there"):
+        main([str(gpt2), "--against", str(other)])
+
+
+def test_a_larger_vocabulary_is_compared_where_both_have_one(gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights, config = tensors_of(gpt2), config_of(gpt2)
+    name = "transformer.wte.weight"
+    weights[name] = np.concatenate([weights[name], np.zeros((5, 20), np.float32)])
+    assert main([str(write(tmp_path / "padded", weights, config | {"vocab_size": 88})), "--against", str(gpt2)]) == 1
+    out = capsys.readouterr().out
+    assert "\nPyTorch agrees in all 5 places" in out
+    assert "decoder.embeddings.token.weight: shape 88x20 in place of 83x20; the first 83 rows are the same" in out
+    assert "vocab_size: 88 in place of 83" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["/nowhere"], "no folder /nowhere"),
+        (["/nowhere", "--html", "/nowhere/report.html"], "--html /nowhere/report.html: no folder /nowhere"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(arguments: list[str], said: str) -> None:
+    command = [sys.executable, "-m", "parity", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {said}\n")
+
+
+@pytest.mark.parametrize("arguments", [[], ["x", "--dtype", "bfloat16"], ["x", "--batch", "0"], ["x", "--text", "a", "--image", "b"]])
+def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage: python -m parity" in capsys.readouterr().err
