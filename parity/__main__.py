@@ -21,18 +21,23 @@ Load a checkpoint in Hugging Face, PyTorch and TensorFlow, and say layer by laye
 Exit code 0 where all agree, 1 where something parts, 2 for a mistake in the question.
 """
 
+PICTURES = (".png", ".svg", ".pdf")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
-    if options.html and find_spec("matplotlib") is None:
-        raise UserError("--html draws with matplotlib, which is not installed; pip install matplotlib, or leave --html out")
-    if options.html and not options.html.resolve().parent.is_dir():
-        raise UserError(f"--html {options.html}: no folder {options.html.resolve().parent}")
+    for name, path in (("--html", options.html), ("--plot", options.plot)):
+        if path and find_spec("matplotlib") is None:
+            raise UserError(f"{name} draws with matplotlib, which is not installed; pip install matplotlib, or leave {name} out")
+        if path and not path.resolve().parent.is_dir():
+            raise UserError(f"{name} {path}: no folder {path.resolve().parent}")
+    if options.plot and options.plot.suffix not in PICTURES:
+        raise UserError(f"--plot {options.plot}: the suffix tells the kind of picture; choose one of: {', '.join(PICTURES)}")
     # NumPy alone up to here: a mistake in the question is told before a framework is loaded.
     from parity.examine import Options, examine
     from parity.report import tell
 
-    asked = {name: value for name, value in vars(options).items() if name != "html"}
+    asked = {name: value for name, value in vars(options).items() if name not in ("html", "plot")}
     report = examine(Options(**asked))
     tell(report)
     if options.html:
@@ -40,6 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         write_page(report, options.html)
         print(f"wrote {options.html}")
+    if options.plot:
+        from parity.picture import write_picture
+
+        write_picture(report, options.plot)
+        print(f"wrote {options.plot}")
     return 0 if report.agrees else 1
 
 
@@ -55,7 +65,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="what they are drawn from (default: 0)")
     parser.add_argument("--gradients", action="store_true", help="compare the gradient of every tensor too")
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float32", help="arithmetic (default: float32)")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write the report with a picture of the differences over depth")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with tables and a picture of the differences over depth")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="write the picture alone: .png, .svg or .pdf")
     return parser.parse_args(arguments)
 
 

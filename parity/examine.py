@@ -98,7 +98,8 @@ def run(options: Options, home: Source, teacher: str, source: Source, students: 
     """Every implementation's answer, one model in memory at a time."""
     from parity.rounding import ask_several_times  # it imports torch
 
-    with step(f"{teacher}, {in_float64(teacher)}, from {home.name}"):
+    whose, its = (f" from {home.name}", f" from {source.name}") if home is not source else ("", "")
+    with step(f"{teacher}, {in_float64(teacher)}{whose}"):
         reference = home.load(teacher, "float64")
         labels = example_labels(reference.logits(inputs), inputs, options.seed) if options.gradients else None
         truth = ask(reference, inputs, labels)
@@ -106,12 +107,12 @@ def run(options: Options, home: Source, teacher: str, source: Source, students: 
 
     def own() -> Iterator[Answer]:
         if options.dtype == "float32":
-            with step(f"{teacher}, float32, from {home.name}"):
+            with step(f"{teacher}, float32{whose}"):
                 yield from ask_several_times(home.load(teacher, "float32"), inputs, labels)
 
     def answers() -> Iterator[Answer]:
         for name in students:
-            with step(f"{name}, {options.dtype}, from {source.name}"):
+            with step(f"{name}, {options.dtype}{its}"):
                 yield ask(source.load(name, options.dtype), inputs, labels)
 
     return judge(truth, own(), answers(), inputs)

@@ -6,6 +6,7 @@ import io
 import math
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from parity.compare import Comparison
@@ -63,9 +64,9 @@ def svg(report: Report) -> str:
     return text[text.index("<svg") :]
 
 
-def png(report: Report, path: str | os.PathLike[str]) -> None:
-    """The picture as a file."""
-    draw(report).savefig(path, dpi=150, format="png")
+def write_picture(report: Report, path: Path) -> None:
+    """The picture as a file: PNG, SVG, PDF, by its suffix."""
+    draw(report).savefig(path, dpi=150)
 
 
 def _allowed(axes: Any, comparison: Comparison) -> None:

@@ -78,7 +78,11 @@ def _tokenize(text: str, folder: Path) -> tuple[list[int], list[int]]:
         if (folder / "tokenizer.json").is_file():
             from tokenizers import Tokenizer
 
-            encoding = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text)
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            # What the file was last used with is no part of the text.
+            tokenizer.no_padding()
+            tokenizer.no_truncation()
+            encoding = tokenizer.encode(text)
             return list(encoding.ids), list(encoding.type_ids)
         # AutoTokenizer makes an empty one where there are no files.
         if not any((folder / name).is_file() for name in VOCABULARIES):

@@ -87,8 +87,8 @@ def table(report: Report, gradients: bool) -> Table:
 
 
 def name(place: str, columns: list[Column], gradients: bool) -> str:
-    """The place; of gradients, with the tensor that is furthest."""
-    return place if not gradients else columns[0].worst[place]
+    """The place; of gradients, the tensor that is furthest."""
+    return max(columns, key=lambda column: column.gradients[place].relative).worst[place] if gradients else place
 
 
 def verdict(column: Column, place: str, gradients: bool) -> str:
