@@ -25,6 +25,7 @@ PRESETS = (
     "pythia-70m",
     "llama-3.2-1b",
     "mistral-7b",
+    "mixtral-8x7b",
     "qwen2-0.5b",
     "qwen3-0.6b",
     "gemma2-2b",
@@ -77,7 +78,8 @@ def attention(config: ModelConfig) -> str:
 
 def feed_forward(config: ModelConfig) -> str:
     part = config.feed_forward
-    words = [part.activation, "gated" if part.gated else "", "" if part.bias else "no bias"]
+    experts = f"{part.experts.per_token} of {part.experts.count} experts" if part.experts else ""
+    words = [part.activation, "gated" if part.gated else "", experts, "" if part.bias else "no bias"]
     return ", ".join(filter(None, words)) + (", beside attention" if config.parallel_residual else "")
 
 

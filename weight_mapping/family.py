@@ -1,120 +1,14 @@
-"""How one Hugging Face family is described: its config fields and its tensor names, as data. Both directions read the same table."""
+"""One Hugging Face family: a table of its config fields and its tensor names. Both directions read the same table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from configs import ModelConfig, UserError, build
 from configs.model import RotaryPositions
-from weight_mapping.operations import Operation
-
-MISSING: Any = object()
-
-# Hugging Face's names of activations. The first name of each is the one that is written.
-ACTIVATIONS = {
-    "gelu": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu_fast": "gelu_tanh",
-    "quick_gelu": "quick_gelu",
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
-}
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One tensor of the file, and the canonical tensors that are made of it.
-
-    source: its name, with ``{layer}`` and ``{expert}`` for their numbers. targets: canonical names with the same.
-    operations: applied in this order when reading, undone in reverse when writing. old: other names in older files.
-    when: config fields and the values they must have for this rule to count, where one name stands for another tensor otherwise.
-    """
-
-    source: str
-    targets: tuple[str, ...]
-    operations: tuple[Operation, ...] = ()
-    old: tuple[str, ...] = ()
-    when: Mapping[str, Any] = field(default_factory=dict, hash=False)
-
-    def counts(self, config: ModelConfig) -> bool:
-        values = config.model_dump()
-        return all(_get(values, name) == value for name, value in self.when.items())
-
-
-@dataclass(frozen=True)
-class Field:
-    """One key of config.json and the config field that it sets; dots go down into nested mappings on both sides.
-
-    values: Hugging Face's value to ours, where they differ. default: what Hugging Face assumes when the key is absent or null,
-    a value or a function of the whole config.json; without one the key must be there. old: the key's names in older files.
-    """
-
-    source: str
-    target: str
-    default: Any = MISSING
-    values: Mapping[Any, Any] | None = None
-    old: tuple[str, ...] = ()
-    read: Callable[[Any], Any] | None = None
-    write: Callable[[Any], Any] | None = None
-
-
-@dataclass(frozen=True)
-class Part:
-    """A config field that several keys of config.json decide together. read: from the whole config.json; write: the keys to be set."""
-
-    target: str
-    read: Callable[[Mapping[str, Any]], Any]
-    write: Callable[[ModelConfig], Mapping[str, Any]]
-
-
-def unless_null(key: str, default: Any) -> Callable[[Mapping[str, Any]], Any]:
-    """A default for a key that is left out, where null stands for none."""
-    return lambda source: None if key in source else default
-
-
-def special_tokens(**defaults: int | None) -> tuple[Field, ...]:
-    """The fields of special tokens: `bos`, `eos`, `pad` and `decoder_start` as far as they are named, each with its default."""
-    eos = defaults.get("eos")
-    fields = {
-        "bos": Field("bos_token_id", "special_tokens.bos", default=unless_null("bos_token_id", defaults.get("bos"))),
-        "eos": Field(
-            "eos_token_id",
-            "special_tokens.eos",
-            default=lambda source: () if eos is None or "eos_token_id" in source else (eos,),
-            read=lambda ids: tuple(ids) if isinstance(ids, list | tuple) else (ids,),
-            write=lambda ids: ids[0] if len(ids) == 1 else list(ids) or None,
-        ),
-        "pad": Field(
-            "pad_token_id",
-            "special_tokens.pad",
-            default=unless_null("pad_token_id", defaults.get("pad")),
-            read=lambda token: token if token >= 0 else None,
-        ),
-        "decoder_start": Field(
-            "decoder_start_token_id",
-            "special_tokens.decoder_start",
-            default=unless_null("decoder_start_token_id", defaults.get("decoder_start")),
-        ),
-    }
-    return tuple(fields[name] for name in defaults)
-
-
-def of_both_stacks(target: str, encoder_key: str, decoder_key: str, default: Any) -> Part:
-    """A config field for which config.json has two keys, one a stack, that must be equal."""
-
-    def read(source: Mapping[str, Any]) -> Any:
-        found = tuple(source.get(key) or default for key in (encoder_key, decoder_key))
-        if found[0] != found[1]:
-            raise UserError(
-                f"config.json: {encoder_key} is {found[0]} and {decoder_key} is {found[1]}; only stacks in which they agree are built"
-            )
-        return found[0]
-
-    return Part(target, read, lambda config: dict.fromkeys((encoder_key, decoder_key), _get(config.model_dump(), target)))
+from weight_mapping.table import MISSING, Field, Part, Rule, get_value, set_value
 
 
 @dataclass(frozen=True)
@@ -157,16 +51,16 @@ class Family:
                 raise UserError(f"{where}: {key} is {found!r}, and only {expected!r} is built for family '{self.name}'")
         values: dict[str, Any] = {"family": self.name}
         for target, value in self.constants.items():
-            _set(values, target, value)
+            set_value(values, target, value)
         for entry in self.fields:
-            _set(values, entry.target, self._read_field(entry, source, where))
+            set_value(values, entry.target, self._read_field(entry, source, where))
         for part in self.parts:
-            _set(values, part.target, part.read(source))
+            set_value(values, part.target, part.read(source))
         implied = self._implied(self._architecture(source, where, architecture), source, self._has(self.pooled_by, names, default=True))
         for target, value in implied.items():
-            _set(values, target, value)
+            set_value(values, target, value)
         if self._has(self.untied_by, names, default=False):
-            _set(values, "head.tied", False)
+            set_value(values, "head.tied", False)
         if self._is_labelled(implied):
             values["head"] |= _read_labels(source)
         return build(ModelConfig, values, where)
@@ -176,13 +70,13 @@ class Family:
         values = _filled(config)
         for target, expected in self.constants.items():
             # Hugging Face's files do not say how a model was initialised, and nothing depends on it.
-            if not target.startswith("initialization.") and (found := _get(values, target)) != expected:
+            if not target.startswith("initialization.") and (found := get_value(values, target)) != expected:
                 raise UserError(
                     f"family '{self.name}' has {target}={expected!r}, and this model has {found!r}; Hugging Face has no place for it"
                 )
         source: dict[str, Any] = {"model_type": self.model_type}
         for entry in self.fields:
-            _set(source, entry.source, self._write_field(entry, _get(values, entry.target)))
+            set_value(source, entry.source, self._write_field(entry, get_value(values, entry.target)))
         for part in self.parts:
             source |= part.write(config)
         source["architectures"] = [self.architecture(config, source)]
@@ -212,7 +106,7 @@ class Family:
         for name in self.architectures:
             implied = self._implied(name, source or {}, has_pooler=config.pooler is not None)
             # Rates of dropout are settings of a training.
-            if all(_matches(_get(values, target), value) for target, value in implied.items() if not target.startswith("dropout.")):
+            if all(_matches(get_value(values, target), value) for target, value in implied.items() if not target.startswith("dropout.")):
                 return name
         raise UserError(
             f"family '{self.name}' has no model with head.kind='{config.head.kind}' and this pooler; "
@@ -245,7 +139,7 @@ class Family:
         return name
 
     def _read_field(self, entry: Field, source: Mapping[str, Any], where: str) -> Any:
-        value = next((v for key in (entry.source, *entry.old) if (v := _get(source, key)) is not None), None)
+        value = next((v for key in (entry.source, *entry.old) if (v := get_value(source, key)) is not None), None)
         if value is None:
             if entry.default is MISSING:
                 raise UserError(f"{where}: key {entry.source!r} is missing; family '{self.name}' needs it")
@@ -313,19 +207,3 @@ def _write_labels(config: ModelConfig) -> dict[str, Any]:
         "id2label": {str(label): name for label, name in enumerate(labels)},
         "label2id": {name: label for label, name in enumerate(labels)},
     }
-
-
-def _get(values: Mapping[str, Any], dotted: str) -> Any:
-    found: Any = values
-    for step in dotted.split("."):
-        if not isinstance(found, Mapping):
-            return None
-        found = found.get(step)
-    return found
-
-
-def _set(values: dict[str, Any], dotted: str, value: Any) -> None:
-    *parents, last = dotted.split(".")
-    for parent in parents:
-        values = values.setdefault(parent, {})
-    values[last] = value

@@ -14,9 +14,10 @@ import numpy as np
 
 from configs import ModelConfig, UserError
 from weight_mapping.families import get_family
-from weight_mapping.family import Family, Rule
+from weight_mapping.family import Family
 from weight_mapping.names import Tensor, canonical_tensors, tied_tensors
 from weight_mapping.operations import Operation, Shape
+from weight_mapping.table import Rule
 
 # The numbers that a template is filled with: of the layer, and of the expert.
 Place = Mapping[str, int]

@@ -11,7 +11,7 @@ from typing import Any
 
 from configs import ModelConfig, UserError
 from configs.model import RotaryPositions
-from weight_mapping.family import Part
+from weight_mapping.table import Part
 
 Parameters = dict[str, Any]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from configs import ModelConfig, UserError
-from weight_mapping.family import Part
+from weight_mapping.table import Part
 
 # Hugging Face's names of a layer's kind, and our letters.
 LETTERS = {"sliding_attention": "w", "full_attention": "f"}

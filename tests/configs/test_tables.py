@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -26,7 +24,7 @@ from configs import (
     rotary_tables,
     sinusoidal_table,
 )
-from parity.huggingface import TrueFloat64
+from parity.true_float64 import true_float64
 
 # Our scaling, and Hugging Face's spelling of it.
 SCALINGS = {
@@ -76,17 +74,6 @@ def rotary_config(scaling: str = "null", base: float = 500.0, fraction: float = 
 def llama_config(scaling: dict[str, Any], base: float = 500.0, fraction: float = 1.0) -> LlamaConfig:
     parameters = {"rope_theta": base, "partial_rotary_factor": fraction, **scaling}
     return LlamaConfig(head_dim=64, max_position_embeddings=96, rope_parameters=parameters)
-
-
-@contextmanager
-def true_float64() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        with TrueFloat64():
-            yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def test_rotary_angles() -> None:

@@ -16,10 +16,11 @@ import torch
 from configs import UserError
 from tests.weight_mapping.folders import config_of, refused, tensors_of, write
 from weight_mapping import Checkpoint, convert, families
-from weight_mapping.family import MISSING, Family
+from weight_mapping.family import Family
 from weight_mapping.files import INDEX, TensorFiles, whole_folder, write_tensors
 from weight_mapping.hub import local_folder
 from weight_mapping.mapping import checked_pairs
+from weight_mapping.table import MISSING
 
 Tensors = dict[str, np.ndarray]
 

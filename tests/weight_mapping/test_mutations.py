@@ -24,8 +24,9 @@ from parity.inputs import example_inputs
 from parity.pytorch import PyTorch
 from tests.weight_mapping.folders import config_of
 from weight_mapping import Checkpoint, families
-from weight_mapping.family import Family, Rule
+from weight_mapping.family import Family
 from weight_mapping.operations import TRANSPOSE
+from weight_mapping.table import Rule
 
 # Changes of the revealing sizes that make every matrix that can be square so, and give each query head a key head of its own.
 # A family without a line here is held to whichever check sees the mutation.
@@ -106,7 +107,9 @@ def test_two_projections_changed_for_each_other(
 def test_two_lines_of_one_shape_changed_for_each_other(family: Family, square: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two norms, two biases, gate and up: each line and the next one that has its shape and operations."""
     with Checkpoint(square) as checkpoint:
-        shapes = {row.target.replace(".experts.0.", ".experts.{expert}.").replace(".0.", ".{layer}."): row.shape for row in checkpoint.rows()}
+        shapes = {
+            row.target.replace(".experts.0.", ".experts.{expert}.").replace(".0.", ".{layer}."): row.shape for row in checkpoint.rows()
+        }
         config = checkpoint.config
     rules = [rule for rule in family.rules if rule.targets[0] in shapes and rule.counts(config)]
     tried = 0

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from weight_mapping.families.marian import CONSTANTS, FIELDS, RULES
 from weight_mapping.families.marian import FAMILY as MARIAN
-from weight_mapping.family import Rule, special_tokens
+from weight_mapping.table import Rule, special_tokens
 
 DEFAULTS = {"vocab_size": 50265}
 KEPT = tuple(

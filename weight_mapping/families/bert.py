@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from configs import ModelConfig
-from weight_mapping.family import ACTIVATIONS, Family, Field, Part, Rule, special_tokens
+from weight_mapping.family import Family
+from weight_mapping.table import ACTIVATIONS, Field, Part, Rule, special_tokens
 
 ATTENTION = "encoder.layers.{layer}.self_attention"
 FEED_FORWARD = "encoder.layers.{layer}.feed_forward"

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from weight_mapping.families.bert import CONSTANTS, MASKED, SENTENCES, TOKENS, dense, norm
-from weight_mapping.family import ACTIVATIONS, Family, Field, Rule, special_tokens
+from weight_mapping.family import Family
+from weight_mapping.table import ACTIVATIONS, Field, Rule, special_tokens
 
 LAYER = "distilbert.transformer.layer.{layer}"
 ATTENTION = "encoder.layers.{layer}.self_attention"

@@ -5,7 +5,8 @@ from typing import Any
 
 from weight_mapping.families.bert import CONSTANTS, FIELDS, HEAD_DROPOUT, MASKED, SENTENCES, TOKENS, dense, encoder, norm
 from weight_mapping.families.bert import FAMILY as BERT
-from weight_mapping.family import ACTIVATIONS, Family, Field, special_tokens
+from weight_mapping.family import Family
+from weight_mapping.table import ACTIVATIONS, Field, special_tokens
 
 JUDGE = {**TOKENS, "head.transform.norm": False}
 CLASSIFY = {**TOKENS, "head.transform": None}

@@ -5,7 +5,7 @@ from typing import Any
 
 from weight_mapping.families.llama import ATTENTION, ATTENTION_BIAS, FEED_FORWARD, LAYER, RULES, architectures, fields
 from weight_mapping.families.llama import FAMILY as LLAMA
-from weight_mapping.family import Field, Rule, unless_null
+from weight_mapping.table import Field, Rule, unless_null
 from weight_mapping.windows import windows
 
 TOKENS = {"bos": 2, "eos": 1, "pad": 0}

@@ -4,8 +4,9 @@ Its linear layers are Conv1D, which keep weights as inputs x outputs; `c_attn` h
 is square: a forgotten transpose passes every check of shapes, and only a test of the numbers sees it.
 """
 
-from weight_mapping.family import ACTIVATIONS, Family, Field, Rule, special_tokens
+from weight_mapping.family import Family
 from weight_mapping.operations import SPLIT, TRANSPOSE
+from weight_mapping.table import ACTIVATIONS, Field, Rule, special_tokens
 
 LAYER = "transformer.h.{layer}"
 ATTENTION = "decoder.layers.{layer}.self_attention"

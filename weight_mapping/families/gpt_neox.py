@@ -4,9 +4,10 @@
 """
 
 from weight_mapping.families.llama import architectures
-from weight_mapping.family import ACTIVATIONS, Family, Field, Rule, special_tokens
+from weight_mapping.family import Family
 from weight_mapping.operations import SPLIT_HEADS
 from weight_mapping.rotary import PARTIAL_ROTARY
+from weight_mapping.table import ACTIVATIONS, Field, Rule, special_tokens
 
 LAYER = "gpt_neox.layers.{layer}"
 ATTENTION = "decoder.layers.{layer}.self_attention"

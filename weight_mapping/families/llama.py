@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from weight_mapping.family import ACTIVATIONS, Family, Field, Rule, special_tokens
+from weight_mapping.family import Family
 from weight_mapping.rotary import ROTARY
+from weight_mapping.table import ACTIVATIONS, Field, Rule, special_tokens
 
 LAYER = "model.layers.{layer}"
 ATTENTION = "decoder.layers.{layer}.self_attention"

@@ -1,7 +1,8 @@
 """Marian (Junczys-Dowmunt et al. 2018): the original Transformer ("Attention Is All You Need") as it is trained for translation."""
 
-from weight_mapping.family import ACTIVATIONS, Family, Field, Rule, of_both_stacks, special_tokens
+from weight_mapping.family import Family
 from weight_mapping.operations import SQUEEZE
+from weight_mapping.table import ACTIVATIONS, Field, Rule, of_both_stacks, special_tokens
 
 WIDTHS = (
     of_both_stacks("attention.num_heads", "encoder_attention_heads", "decoder_attention_heads", default=16),

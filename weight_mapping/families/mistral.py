@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from weight_mapping.families.llama import FAMILY as LLAMA
 from weight_mapping.families.llama import architectures, fields
-from weight_mapping.family import Part
+from weight_mapping.table import Part
 from weight_mapping.windows import WINDOW
 
 

@@ -6,8 +6,8 @@ from functools import partial
 from weight_mapping.families.llama import FEED_FORWARD, LAYER, architectures, fields
 from weight_mapping.families.mistral import FAMILY as MISTRAL
 from weight_mapping.families.mistral import one_window
-from weight_mapping.family import Field, Part, Rule
 from weight_mapping.rotary import read_rotary, write_rotary
+from weight_mapping.table import Field, Part, Rule
 
 BLOCK = f"{LAYER}.block_sparse_moe"
 EXPERT = f"{FEED_FORWARD}.experts.{{expert}}"

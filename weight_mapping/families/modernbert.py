@@ -8,9 +8,10 @@ from typing import Any
 
 from configs import ModelConfig
 from weight_mapping.families.bert import MASKED, SENTENCES, TOKENS, dense
-from weight_mapping.family import ACTIVATIONS, Family, Field, Part, Rule, special_tokens
+from weight_mapping.family import Family
 from weight_mapping.operations import SPLIT
 from weight_mapping.rotary import read_by_layer_type, write_by_layer_type
+from weight_mapping.table import ACTIVATIONS, Field, Part, Rule, special_tokens
 from weight_mapping.windows import windows
 
 LAYER = "model.layers.{layer}"

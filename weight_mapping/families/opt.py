@@ -1,7 +1,8 @@
 """OPT (Zhang et al. 2022): GPT-2's layout with learned positions that skip padding, and ReLU."""
 
 from weight_mapping.families.llama import architectures
-from weight_mapping.family import ACTIVATIONS, Family, Field, Rule, special_tokens
+from weight_mapping.family import Family
+from weight_mapping.table import ACTIVATIONS, Field, Rule, special_tokens
 
 LAYER = "model.decoder.layers.{layer}"
 ATTENTION = "decoder.layers.{layer}.self_attention"

@@ -6,7 +6,7 @@ from typing import Any
 from weight_mapping.families.llama import ATTENTION, ATTENTION_BIAS, LAYER, architectures, fields
 from weight_mapping.families.qwen2 import FAMILY as QWEN2
 from weight_mapping.families.qwen2 import NO_TOKENS
-from weight_mapping.family import Rule
+from weight_mapping.table import Rule
 
 QUERY_KEY_NORMS = (
     Rule(f"{LAYER}.self_attn.q_norm.weight", (f"{ATTENTION}.query_norm.weight",)),

@@ -9,7 +9,8 @@ from typing import Any
 from configs import ModelConfig
 from weight_mapping.families.bert import CONSTANTS, FIELDS, HEAD_DROPOUT, MASKED, POOLER, SENTENCES, TOKENS, dense, encoder, norm
 from weight_mapping.families.bert import FAMILY as BERT
-from weight_mapping.family import Family, Field, Part, Rule, special_tokens
+from weight_mapping.family import Family
+from weight_mapping.table import Field, Part, Rule, special_tokens
 
 
 def offset(source: Mapping[str, Any]) -> int:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from configs import ModelConfig, UserError
-from weight_mapping.family import ACTIVATIONS, Family, Field, Part, Rule, special_tokens
+from weight_mapping.family import Family
+from weight_mapping.table import ACTIVATIONS, Field, Part, Rule, special_tokens
 
 
 def read_activation(source: Mapping[str, Any]) -> str:

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from configs import ModelConfig
-from weight_mapping.family import ACTIVATIONS, Family, Field, Part, Rule
+from weight_mapping.family import Family
 from weight_mapping.operations import SQUEEZE, SQUEEZE_TWO
+from weight_mapping.table import ACTIVATIONS, Field, Part, Rule
 
 LAYER = "vit.encoder.layer.{layer}"
 ATTENTION = "encoder.layers.{layer}.self_attention"

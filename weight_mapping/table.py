@@ -1,0 +1,132 @@
+"""What a family's table is made of: rules for tensors, fields and parts for config.json, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from configs import ModelConfig, UserError
+from weight_mapping.operations import Operation
+
+MISSING: Any = object()
+
+# Hugging Face's names of activations. The first name of each is the one that is written.
+ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "quick_gelu": "quick_gelu",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One tensor of the file, and the canonical tensors that are made of it.
+
+    source: its name, with ``{layer}`` and ``{expert}`` for their numbers. targets: canonical names with the same.
+    operations: applied in this order when reading, undone in reverse when writing. old: other names in older files.
+    when: config fields and the values they must have for this rule to count, where one name stands for another tensor otherwise.
+    """
+
+    source: str
+    targets: tuple[str, ...]
+    operations: tuple[Operation, ...] = ()
+    old: tuple[str, ...] = ()
+    when: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def counts(self, config: ModelConfig) -> bool:
+        values = config.model_dump()
+        return all(get_value(values, name) == value for name, value in self.when.items())
+
+
+@dataclass(frozen=True)
+class Field:
+    """One key of config.json and the config field that it sets; dots go down into nested mappings on both sides.
+
+    values: Hugging Face's value to ours, where they differ. default: what Hugging Face assumes when the key is absent or null,
+    a value or a function of the whole config.json; without one the key must be there. old: the key's names in older files.
+    """
+
+    source: str
+    target: str
+    default: Any = MISSING
+    values: Mapping[Any, Any] | None = None
+    old: tuple[str, ...] = ()
+    read: Callable[[Any], Any] | None = None
+    write: Callable[[Any], Any] | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """A config field that several keys of config.json decide together. read: from the whole config.json; write: the keys to be set."""
+
+    target: str
+    read: Callable[[Mapping[str, Any]], Any]
+    write: Callable[[ModelConfig], Mapping[str, Any]]
+
+
+def unless_null(key: str, default: Any) -> Callable[[Mapping[str, Any]], Any]:
+    """A default for a key that is left out, where null stands for none."""
+    return lambda source: None if key in source else default
+
+
+def special_tokens(**defaults: int | None) -> tuple[Field, ...]:
+    """The fields of special tokens: `bos`, `eos`, `pad` and `decoder_start` as far as they are named, each with its default."""
+    eos = defaults.get("eos")
+    fields = {
+        "bos": Field("bos_token_id", "special_tokens.bos", default=unless_null("bos_token_id", defaults.get("bos"))),
+        "eos": Field(
+            "eos_token_id",
+            "special_tokens.eos",
+            default=lambda source: () if eos is None or "eos_token_id" in source else (eos,),
+            read=lambda ids: tuple(ids) if isinstance(ids, list | tuple) else (ids,),
+            write=lambda ids: ids[0] if len(ids) == 1 else list(ids) or None,
+        ),
+        "pad": Field(
+            "pad_token_id",
+            "special_tokens.pad",
+            default=unless_null("pad_token_id", defaults.get("pad")),
+            read=lambda token: token if token >= 0 else None,
+        ),
+        "decoder_start": Field(
+            "decoder_start_token_id",
+            "special_tokens.decoder_start",
+            default=unless_null("decoder_start_token_id", defaults.get("decoder_start")),
+        ),
+    }
+    return tuple(fields[name] for name in defaults)
+
+
+def of_both_stacks(target: str, encoder_key: str, decoder_key: str, default: Any) -> Part:
+    """A config field for which config.json has two keys, one a stack, that must be equal."""
+
+    def read(source: Mapping[str, Any]) -> Any:
+        found = tuple(source.get(key) or default for key in (encoder_key, decoder_key))
+        if found[0] != found[1]:
+            raise UserError(
+                f"config.json: {encoder_key} is {found[0]} and {decoder_key} is {found[1]}; only stacks in which they agree are built"
+            )
+        return found[0]
+
+    return Part(target, read, lambda config: dict.fromkeys((encoder_key, decoder_key), get_value(config.model_dump(), target)))
+
+
+def get_value(values: Mapping[str, Any], dotted: str) -> Any:
+    found: Any = values
+    for step in dotted.split("."):
+        if not isinstance(found, Mapping):
+            return None
+        found = found.get(step)
+    return found
+
+
+def set_value(values: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, last = dotted.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+    values[last] = value
