@@ -17,3 +17,8 @@ def relative(found: np.ndarray, expected: np.ndarray) -> float:
     """`largest`, divided by the largest expected value."""
     difference, scale = largest(found, expected), float(np.abs(expected).max(initial=0.0))
     return difference if difference == 0.0 else difference / scale if scale else float("inf")
+
+
+def usual(found: np.ndarray, expected: np.ndarray) -> float:
+    """The `largest` difference of a row, on the mean over all rows: a single number may be lucky on one side."""
+    return float(np.mean([largest(row, truth) for row, truth in zip(found, expected, strict=True)]))

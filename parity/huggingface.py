@@ -100,7 +100,9 @@ class HuggingFace:
 
     def _output(self, out: Any) -> torch.Tensor:
         if "logits" in out:
-            return out.logits
+            # Hugging Face drops the axis of a class that is alone.
+            is_alone = self.config.head.kind == "token_classification" and out.logits.ndim == 2
+            return out.logits[..., None] if is_alone else out.logits
         return out.pooler_output if self.config.pooler is not None else out.last_hidden_state
 
     @torch.no_grad()
@@ -137,6 +139,8 @@ class HuggingFace:
     def _loss(self, inputs: Inputs, labels: np.ndarray) -> torch.Tensor:
         with self._arithmetic():
             scores = self._output(self.model(**self._begin(inputs)))
+            if scores.shape[-1] == 1:
+                scores = torch.cat([torch.zeros_like(scores), scores], -1)
             return nn.functional.cross_entropy(scores.flatten(0, -2), torch.from_numpy(labels).flatten())
 
     def _canonical(self, read: Callable[[torch.Tensor], torch.Tensor | None]) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ Inputs: TypeAlias = Mapping[str, np.ndarray]
 
 class Implementation(Protocol):
     """One loss for every model: the mean cross-entropy of what comes out, its last axis taken as scores, against integer labels of
-    the axes before it; labels of -100 count for nothing."""
+    the axes before it; labels of -100 count for nothing. A score that is alone is that of class 1, and class 0 has 0."""
 
     name: str
 

@@ -31,8 +31,11 @@ def example_inputs(config: ModelConfig, batch: int, length: int, seed: int = 0, 
 
 
 def example_labels(output: np.ndarray, inputs: Inputs, seed: int = 0) -> np.ndarray:
-    """A random class for every score vector of `output`, whose last axis is the classes, and -100 for padding."""
-    labels = np.random.default_rng(seed).integers(0, output.shape[-1], output.shape[:-1])
+    """A random class for every score vector of `output`, whose last axis is the classes, and -100 for padding.
+
+    Where there is one score alone, it is that of class 1, and class 0 has 0.
+    """
+    labels = np.random.default_rng(seed).integers(0, max(2, output.shape[-1]), output.shape[:-1])
     mask = inputs.get("decoder_attention_mask" if "decoder_input_ids" in inputs else "attention_mask")
     if mask is not None and mask.shape == labels.shape:
         labels[mask == 0] = -100

@@ -55,6 +55,8 @@ class PyTorch:
 
     def _loss(self, inputs: Inputs, labels: np.ndarray) -> torch.Tensor:
         logits_BTC = self.model(**self._tensors(inputs))
+        if logits_BTC.shape[-1] == 1:
+            logits_BTC = torch.cat([torch.zeros_like(logits_BTC), logits_BTC], -1)
         labels_1N = torch.from_numpy(labels).reshape(1, -1)
         return cross_entropy(logits_BTC.reshape(1, -1, logits_BTC.shape[-1]), labels_1N) / int((labels != -100).sum())
 

@@ -54,6 +54,8 @@ class TensorFlow:
 
     def _loss(self, inputs: Inputs, labels: np.ndarray) -> tf.Tensor:
         logits_BTC = self.model(**self._tensors(inputs), training=self.training)
+        if logits_BTC.shape[-1] == 1:
+            logits_BTC = tf.concat([tf.zeros_like(logits_BTC), logits_BTC], -1)
         labels_1N = tf.reshape(tf.constant(labels), (1, -1))
         return cross_entropy(tf.reshape(logits_BTC, (1, -1, logits_BTC.shape[-1])), labels_1N) / float((labels != -100).sum())
 

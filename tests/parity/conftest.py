@@ -82,14 +82,19 @@ class Subject:
     def inputs(self, batch: int, length: int, seed: int = 0, decoder_length: int | None = None) -> dict[str, np.ndarray]:
         return example_inputs(self.config, batch, length, seed, decoder_length)
 
+    def valid(self, output: np.ndarray, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """What stands for something that is not padding: nothing is promised of the rest."""
+        mask = inputs.get("decoder_attention_mask" if "decoder_input_ids" in inputs else "attention_mask")
+        if mask is None:
+            return output
+        if output.ndim == 3:
+            return output[mask == 1]
+        # Padding at the place of the first token sees the others, unless its window holds padding alone.
+        sees_nothing = self.config.pooler and self.config.pooler.kind == "first" and self.config.attention.window
+        return output[mask[:, 0] == 1] if sees_nothing else output
+
     def labels(self, inputs: dict[str, np.ndarray], seed: int = 0) -> np.ndarray:
         return example_labels(self.reference.logits(inputs), inputs, seed)
-
-
-def valid(output: np.ndarray, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-    """What stands for tokens that are not padding: nothing is promised of the rest."""
-    mask = inputs.get("decoder_attention_mask" if "decoder_input_ids" in inputs else "attention_mask")
-    return output if mask is None or output.ndim == 2 else output[mask == 1]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -101,7 +106,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         pairs = [(entry, mutation) for entry in entries() for mutation in MUTATIONS if mutation.applies(entry.config)]
         metafunc.parametrize(("subject", "mutation"), pairs, indirect=["subject"], ids=[f"{e}-{m}" for e, m in pairs], scope="session")
         return
-    climbing = [entry for entry in entries() if climbs(entry, metafunc.function.__name__)]
+    climbing = [entry for entry in entries() if climbs(entry, metafunc.definition.originalname)]
     metafunc.parametrize("subject", climbing, indirect=True, ids=str, scope="session")
 
 

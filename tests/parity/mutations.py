@@ -57,7 +57,7 @@ class Mutation:
 
 def _get(values: Any, dotted: str) -> Any:
     for step in dotted.split("."):
-        values = values[step]
+        values = values.get(step) if isinstance(values, dict) else None
     return values
 
 
@@ -104,16 +104,25 @@ def forgotten(part: str, family: str = "gpt2") -> Mutation:
     return Mutation(f"no {part}", family, weights=change(part, torch.zeros_like), tensors=(part,))
 
 
-def setting(name: str, family: str, dotted: str, value: Callable[[Any], Any], padded: Side | None = None) -> Mutation:
+def has_head(config: ModelConfig) -> bool:
+    return config.head.kind != "none"
+
+
+def setting(
+    name: str,
+    family: str,
+    dotted: str,
+    value: Callable[[Any], Any],
+    padded: Side | None = None,
+    where: Callable[[ModelConfig], bool] | None = None,
+) -> Mutation:
     """One config field, where the config has it, becomes what `value` makes of it."""
 
     def settings(config: ModelConfig) -> dict[str, Any]:
-        found: Any = config.model_dump()
-        for step in dotted.split("."):
-            found = found.get(step) if isinstance(found, dict) else None
+        found = _get(config.model_dump(), dotted)
         return {} if found is None else {dotted: value(found)}
 
-    return Mutation(name, family, settings=settings, padded=padded)
+    return Mutation(name, family, settings=settings, padded=padded, where=where)
 
 
 def without(name: str) -> Callable[[Any, Arrays], Arrays]:
@@ -138,18 +147,25 @@ def one_later(causal_mask: Any) -> Any:
     return lambda length, keys, start, *more, **settings: causal_mask(length, keys, start + 1, *more, **settings)
 
 
-def _window_moved(by: int) -> Callable[[int], int]:
-    return lambda window: window + by
+def window_moved(name: str, by: int) -> Mutation:
+    """An encoder's window reaches half as far, on either side."""
+
+    def settings(config: ModelConfig) -> dict[str, Any]:
+        window, steps = config.attention.window, 2 if config.architecture == "encoder" else 1
+        return {} if window is None else {"attention.window": window + steps * by}
+
+    return Mutation(name, "mistral", settings=settings)
 
 
 MUTATIONS = [
     *(
-        Mutation(f"activation {name}", "gpt2", settings=lambda config, name=name: {"feed_forward.activation": name})  # type: ignore[misc]
-        for name in ("gelu", "gelu_tanh", "quick_gelu", "relu", "silu")
+        setting(f"activation {name}", family, "feed_forward.activation", lambda activation, name=name: name)
+        for name, family in {"gelu": "gpt2", "gelu_tanh": "bert", "quick_gelu": "gpt2", "relu": "gpt2", "silu": "gpt2"}.items()
     ),
-    setting("epsilon 1% less", "gpt2", "norm.epsilon", lambda epsilon: 0.99 * epsilon),
-    setting("epsilon 1% more", "gpt2", "norm.epsilon", lambda epsilon: 1.01 * epsilon),
-    setting("epsilon a thousandth", "gpt2", "norm.epsilon", lambda epsilon: 1e-3 * epsilon),
+    # Where a family fixes 1e-12, 1% of it is not to be seen.
+    setting("epsilon 1% less", "gpt2", "norm.epsilon", lambda epsilon: 0.99 * epsilon if epsilon > 1e-9 else epsilon),
+    setting("epsilon 1% more", "gpt2", "norm.epsilon", lambda epsilon: 1.01 * epsilon if epsilon > 1e-9 else epsilon),
+    setting("epsilon a thousandth", "gpt2", "norm.epsilon", lambda epsilon: 1e-3 * epsilon if epsilon > 1e-9 else 1e-6),
     Mutation("scores scaled by the width", "gpt2", settings=lambda config: {"attention.scale": 1 / math.sqrt(config.width)}),
     swapped("self_attention.query", "self_attention.key"),
     swapped("self_attention.key", "self_attention.value"),
@@ -162,7 +178,14 @@ MUTATIONS = [
     forgotten("norm.bias"),
     forgotten("down.bias"),
     # Masks and positions.
-    Mutation("no mask", "gpt2", inputs=without("attention_mask"), where=lambda config: config.inputs.kind == "tokens", padded="left"),
+    Mutation("no mask", "gpt2", inputs=without("attention_mask"), where=lambda config: config.stacks == ("decoder",), padded="left"),
+    Mutation(
+        "no mask in the encoder",
+        "bert",
+        inputs=without("attention_mask"),
+        where=lambda config: "encoder" in config.stacks and config.inputs.kind == "tokens",
+        padded="right",
+    ),
     Mutation("the next token seen", "gpt2", patch=("causal_mask", one_later), where=lambda config: "decoder" in config.stacks),
     Mutation(
         "positions counted from the end",
@@ -185,7 +208,10 @@ MUTATIONS = [
     # Ways in.
     Mutation("no token types", "bert", inputs=without("token_type_ids"), where=lambda config: config.embedding.token_types > 1),
     Mutation(
-        "token types swapped", "bert", weights=change("token_type.weight", lambda table: table.flip(0)), tensors=("token_type.weight",)
+        "token types swapped",
+        "bert",
+        weights=change("token_type.weight", lambda table: table.flip(0)),
+        where=lambda config: config.embedding.token_types > 1,
     ),
     forgotten("class_token", "vit"),
     Mutation(
@@ -204,7 +230,12 @@ MUTATIONS = [
     setting("sines interleaved", "marian", "positions.layout", lambda layout: "interleaved"),
     setting("another base", "llama", "positions.base", lambda base: 1.01 * base),
     setting("the same base in windows", "gemma3", "positions.window_base", lambda base: None),
-    setting("no scaling of rotary frequencies", "llama", "positions.scaling", lambda scaling: None),
+    Mutation(
+        "no scaling of rotary frequencies",
+        "llama",
+        settings=lambda config: {"positions.scaling": None, "max_length": config.longest},
+        where=lambda config: _get(config.model_dump(), "positions.scaling") is not None,
+    ),
     setting("another factor of rotary scaling", "llama", "positions.scaling.factor", lambda factor: 1.01 * factor),
     # Inside attention.
     forgotten("relative_bias.weight", "t5"),
@@ -216,15 +247,15 @@ MUTATIONS = [
     ),
     swapped("query_norm", "key_norm", "qwen3"),
     setting("no soft cap of the scores", "gemma2", "attention.soft_cap", lambda cap: None),
-    setting("the window one shorter", "mistral", "attention.window", _window_moved(-1)),
-    setting("the window one longer", "mistral", "attention.window", _window_moved(1)),
+    window_moved("the window one shorter", -1),
+    window_moved("the window one longer", 1),
     setting("windows in the other layers", "gemma2", "attention.window_layers", lambda layers: layers[1:] + layers[:1]),
     # Norms.
     setting("norm weights read without the 1", "gemma2", "norm.unit_offset", lambda offset: False),
     swapped(".norm.", ".output_norm.", "gemma2"),
     # Ways out.
-    setting("no soft cap of the logits", "gemma2", "head.soft_cap", lambda cap: None),
-    setting("another scale before the head", "t5", "head.scale", lambda scale: 1.0),
+    setting("no soft cap of the logits", "gemma2", "head.soft_cap", lambda cap: None, where=has_head),
+    setting("another scale before the head", "t5", "head.scale", lambda scale: 1.0, where=has_head),
     forgotten("head.bias", "marian"),
     setting("another activation before the head", "bert", "head.transform.activation", lambda activation: "silu"),
     setting("another token stands for the sequence", "bert", "pooler.kind", lambda kind: "mean"),

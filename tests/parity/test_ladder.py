@@ -8,10 +8,10 @@ import pytest
 from configs.model import LearnedPositions, RotaryPositions
 from configs.run import Optimizer
 from parity import tolerances
-from parity.differences import largest, relative
+from parity.differences import largest, relative, usual
 from parity.inputs import Side, padded, positions
 from tests.parity import rungs
-from tests.parity.conftest import Subject, valid
+from tests.parity.conftest import Subject
 from weight_mapping import canonical_tensors
 
 
@@ -40,12 +40,10 @@ def test_float64_logits_and_every_hidden_state_are_hugging_faces(subject: Subjec
 
 
 def test_float32_is_no_further_from_the_truth_than_hugging_face_twice(subject: Subject, framework: str) -> None:
-    # The largest error over many rows: one row alone may be lucky on one side.
     inputs = subject.inputs(32, subject.longest)
     truth = subject.truth.logits(inputs)
-    error = largest(subject.ours(framework, "float32").logits(inputs), truth)
-    allowed = largest(subject.reference.logits(inputs), truth)
-    assert 0.0 < error <= tolerances.FLOAT32_AGAINST_HUGGING_FACE * allowed
+    error = usual(subject.ours(framework, "float32").logits(inputs), truth)
+    assert 0.0 < error <= tolerances.FLOAT32_AGAINST_HUGGING_FACE * usual(subject.reference.logits(inputs), truth)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -55,8 +53,8 @@ def test_padding_changes_nothing_that_is_not_padding(subject: Subject, framework
     inputs = padded(plain, config, side)
     if takes_positions(subject):
         inputs["position_ids"] = positions(inputs["attention_mask"])
-    found = valid(ours.logits(inputs), inputs)
-    assert relative(found, valid(subject.truth.logits(inputs), inputs)) < tolerances.FLOAT64
+    found = subject.valid(ours.logits(inputs), inputs)
+    assert relative(found, subject.valid(subject.truth.logits(inputs), inputs)) < tolerances.FLOAT64
     if side == "left" and not moves_with_padding(subject):
         return
     kept = {"attention_mask": inputs["attention_mask"][0] == 1}
@@ -65,7 +63,7 @@ def test_padding_changes_nothing_that_is_not_padding(subject: Subject, framework
         {name: array[:1, kept[f"{'decoder_' if 'decoder' in name else ''}attention_mask"]] for name, array in plain.items()}
     )
     first = {name: array[:1] for name, array in inputs.items()}
-    assert relative(valid(ours.logits(first), first), alone.reshape(-1, alone.shape[-1])) < tolerances.FLOAT64
+    assert relative(subject.valid(ours.logits(first), first), alone.reshape(-1, alone.shape[-1])) < tolerances.FLOAT64
 
 
 def takes_positions(subject: Subject) -> bool:
@@ -120,8 +118,8 @@ def has_zero_gradient(subject: Subject, name: str) -> bool:
 
 
 def test_ten_optimizer_steps(subject: Subject, framework: str) -> None:
-    # A power of two: Keras keeps its learning rate in float32.
-    optimizer = Optimizer(learning_rate=2.0**-9, beta2=0.99, epsilon=1e-6, weight_decay=0.1)
+    # A power of two: Keras keeps its learning rate in float32. And a small one: larger steps multiply the rounding of those before.
+    optimizer = Optimizer(learning_rate=2.0**-12, beta2=0.99, epsilon=1e-6, weight_decay=0.1)
     inputs = [subject.inputs(4, 13, seed) for seed in range(10)]
     batches = [(batch, subject.labels(batch, seed)) for seed, batch in enumerate(inputs)]
     losses, weights = subject.fresh(framework, "float64").train(batches, optimizer)
@@ -133,42 +131,41 @@ def test_ten_optimizer_steps(subject: Subject, framework: str) -> None:
     np.testing.assert_allclose(losses, expected_losses, rtol=tolerances.FLOAT64_STEPS)
     assert sorted(weights) == sorted(expected_weights)
     for name, expected in expected_weights.items():
-        if not has_zero_gradient(subject, name):
-            # AdamW makes a step of the rounding where there is nothing else.
-            assert relative(weights[name], expected) < tolerances.FLOAT64_STEPS, name
+        assert relative(weights[name], expected) < tolerances.FLOAT64_STEPS, name
 
 
 def test_greedy_generation_token_for_token(subject: Subject, framework: str) -> None:
-    inputs = subject.inputs(4, 7, seed=3)
-    inputs.pop("decoder_input_ids", None)
+    inputs = {"input_ids": subject.inputs(4, 7, seed=3)["input_ids"]}
     settings = {"max_new_tokens": min(20, subject.longest - 7), "eos_token_id": 2, "pad_token_id": 0}
     ours = subject.ours(framework, "float32")
     for prompts in (inputs, padded(inputs, subject.config, "left")):
         np.testing.assert_array_equal(ours.generate(prompts, **settings), subject.reference.generate(prompts, **settings))
 
 
-def test_plain_attention_is_the_fused_one(subject: Subject, framework: str) -> None:
+def test_plain_attention_is_the_fused_one(subject: Subject) -> None:
+    """TensorFlow has no fused one."""
+    plain, fused = subject.ours("torch", "float64", "plain"), subject.ours("torch", "float64", "fused")
     inputs = subject.inputs(3, 9)
-    if framework == "tensorflow":
-        import tensorflow as tf
-
-        ours = subject.ours(framework, "float64")
-        tensors = {name: tf.constant(array, "float64" if array.dtype.kind == "f" else None) for name, array in inputs.items()}
-        compiled = tf.function(ours.model, jit_compile=True)
-        assert relative(compiled(**tensors).numpy(), ours.logits(inputs)) < tolerances.FLOAT64
-        return
-    plain, fused = subject.ours(framework, "float64", "plain"), subject.ours(framework, "float64", "fused")
     assert relative(plain.logits(inputs), fused.logits(inputs)) < tolerances.FLOAT64
     if rungs.kind_of(subject.config) in rungs.NEXT_TOKEN:
         assert relative(plain.step_by_step(inputs), fused.step_by_step(inputs)) < tolerances.FLOAT64
     if subject.config.inputs.kind == "tokens":
         inputs = padded(inputs, subject.config, "left")
-        masked = [valid(implementation.logits(inputs), inputs) for implementation in (plain, fused)]
+        masked = [subject.valid(implementation.logits(inputs), inputs) for implementation in (plain, fused)]
         assert relative(*masked) < tolerances.FLOAT64
 
 
+def test_compiled_is_eager(subject: Subject) -> None:
+    import tensorflow as tf
+
+    ours, inputs = subject.ours("tensorflow", "float64"), subject.inputs(3, 9)
+    tensors = {name: tf.constant(array, "float64" if array.dtype.kind == "f" else None) for name, array in inputs.items()}
+    compiled = tf.function(ours.model, jit_compile=True)
+    assert relative(compiled(**tensors).numpy(), ours.logits(inputs)) < tolerances.FLOAT64
+
+
 def test_sampling_draws_the_same_tokens_in_both_frameworks(subject: Subject) -> None:
-    inputs = {"input_ids": subject.inputs(3, 5)["input_ids"]}
+    inputs = {"input_ids": subject.inputs(4, 7)["input_ids"]}
     settings = {"max_new_tokens": 16, "do_sample": True, "temperature": 1.5, "top_k": 20, "seed": 7, "eos_token_id": ()}
     torch_ids = subject.ours("torch", "float32").generate(inputs, **settings)
     np.testing.assert_array_equal(torch_ids, subject.ours("tensorflow", "float32").generate(inputs, **settings))

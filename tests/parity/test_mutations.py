@@ -14,7 +14,7 @@ from parity import tolerances
 from parity.differences import relative
 from parity.inputs import Side, padded
 from parity.pytorch import PyTorch
-from tests.parity.conftest import Subject, valid
+from tests.parity.conftest import Subject
 from tests.parity.mutations import MUTATIONS, Mutation
 from tests.parity.rungs import entries
 from weight_mapping import Checkpoint, families
@@ -58,7 +58,7 @@ def test_without_a_mutation_all_is_well(subject: Subject) -> None:
 def test_without_a_mutation_all_is_well_beside_padding(subject: Subject, side: Side) -> None:
     inputs, truth = expected(subject, side)
     found = subject.ours("torch", "float64", "plain").logits(inputs)
-    assert relative(valid(found, inputs), valid(truth, inputs)) < tolerances.FLOAT64
+    assert relative(subject.valid(found, inputs), subject.valid(truth, inputs)) < tolerances.FLOAT64
 
 
 def test_a_mutation_is_caught(subject: Subject, mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +69,7 @@ def test_a_mutation_is_caught(subject: Subject, mutation: Mutation, monkeypatch:
         for module in (transformer_torch.attention, transformer_torch.layers):
             monkeypatch.setattr(module, name, replaced(getattr(module, name)))
     found = ours.logits(mutation.inputs(ours.model, inputs) if mutation.inputs else inputs)
-    assert relative(valid(found, inputs), valid(truth, inputs)) > 1e3 * tolerances.FLOAT64
+    assert relative(subject.valid(found, inputs), subject.valid(truth, inputs)) > 1e3 * tolerances.FLOAT64
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=str)

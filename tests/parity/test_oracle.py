@@ -61,7 +61,9 @@ def test_no_table_was_rounded_to_float32(subject: Subject) -> None:
 
 def test_the_last_hidden_state_is_what_leaves_the_stack(subject: Subject) -> None:
     inputs, model, left = subject.inputs(2, 9), subject.truth.model, []
-    stacks = [model.get_encoder(), model.get_decoder()] if len(subject.config.stacks) == 2 else [model.base_model]
+    alone = subject.config.architecture == "encoder"
+    modules = {"encoder": model.base_model if alone else model.get_encoder(), "decoder": model if alone else model.get_decoder()}
+    stacks = [modules[stack] for stack in subject.config.stacks]
     hooks = [stack.register_forward_hook(lambda module, arguments, out: left.append(out.last_hidden_state)) for stack in stacks]
     states = subject.truth.hidden_states(inputs)
     for hook in hooks:
@@ -71,7 +73,7 @@ def test_the_last_hidden_state_is_what_leaves_the_stack(subject: Subject) -> Non
 
 
 def test_one_question_does_not_change_the_next(subject: Subject) -> None:
-    short, long = subject.inputs(2, 5), subject.inputs(2, subject.longest)
+    short, long = subject.inputs(2, 2 * subject.longest // 3), subject.inputs(2, subject.longest)
     before = subject.truth.logits(short)
     subject.truth.logits(long)
     np.testing.assert_array_equal(subject.truth.logits(short), before)
