@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,7 +113,7 @@ def run(options: Options, home: Source, teacher: str, source: Source, students: 
     def answers() -> Iterator[Answer]:
         for name in students:
             with step(f"{name}, {options.dtype}{its}"):
-                yield ask(source.load(name, options.dtype), inputs, labels)
+                yield replace(ask(source.load(name, options.dtype), inputs, labels), name=name)
 
     return judge(truth, own(), answers(), inputs)
 

@@ -17,6 +17,8 @@ from parity.verdict import Distance
 COLORS = {"PyTorch": "#d9480f", "TensorFlow": "#1f6feb", "Hugging Face": "#6b21a8"}
 MARKERS = {"PyTorch": "o", "TensorFlow": "D", "Hugging Face": "s"}
 GRAY, GREEN, RED, INK = "#6b7280", "#2a9d6f", "#c1121f", "#1c2430"
+# Characters that fit beside a ring.
+LONGEST = 56
 # What is exactly equal stands here, on an axis that knows no zero.
 FLOOR = 0.02
 # What is infinitely far stands so much above the rest.
@@ -43,7 +45,7 @@ def draw(report: Report) -> Any:
         axes.plot([at + shift for at in range(len(places))], _heights(column.distances, places), label=column.name, **style)
     _scale(axes, comparison)
     _depth(axes, places)
-    _mark(axes, comparison)
+    _mark(axes, report)
     title = f"{os.path.basename(os.path.normpath(report.options.checkpoint))}: how far from the reference, layer by layer"
     agrees, line = summary(report)
     axes.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, pad=46)
@@ -124,16 +126,21 @@ def _depth(axes: Any, places: list[str]) -> None:
         )
 
 
-def _mark(axes: Any, comparison: Comparison) -> None:
-    """A ring where an implementation first parts, and the place's name."""
+def _mark(axes: Any, report: Report) -> None:
+    """A ring where an implementation first parts, the place's name, and the cause where one change is all of it."""
+    comparison = report.comparison
+    causes = [explanation.changes[0] for explanation in report.explanations if explanation.is_whole and len(explanation.changes) == 1]
+    cause = causes[0] if len(causes) == 1 else ""
     for column in {column.first: column for column in comparison.columns if column.first}.values():
         assert column.first
         at = comparison.places.index(column.first)
         height = _heights(column.distances, comparison.places)[at]
         axes.plot([at], [height], marker="o", markersize=17, markerfacecolor="none", markeredgecolor=RED, markeredgewidth=2, clip_on=False)
         left = at > len(comparison.places) / 2
+        # Its layer is told already.
+        why = cause.removeprefix(f"{column.first}.")
         axes.annotate(
-            f"parts here: {column.first}",
+            f"parts here: {column.first}" + (f"\n{why}" if 0 < len(why) <= LONGEST else ""),
             (at, height),
             (-16 if left else 0, 0 if left else -16),
             textcoords="offset points",

@@ -11,7 +11,7 @@ from rich.table import Table
 from parity import tolerances
 from parity.compare import Column, Comparison
 from parity.examine import Report
-from parity.verdict import Distance
+from parity.verdict import RUNS, Distance
 
 AGREES, PARTS, APART, MEASURE = "agrees", "parts here", "apart", "the measure"
 STYLES = {AGREES: "green", PARTS: "bold red", APART: "red", MEASURE: "dim"}
@@ -51,7 +51,9 @@ def rule(comparison: Comparison) -> str:
     """What counts as agreement."""
     if not comparison.rounding:
         return f"Float64 agrees within {tolerances.FLOAT64:g} of the largest value."
-    return "Float32 agrees where it is no further from the reference than twice the reference's own float32 is, there or before."
+    return (
+        f"Float32 agrees where it is no further off than twice the reference's own float32, the furthest of {RUNS} runs, there or before."
+    )
 
 
 def own_name(report: Report) -> str:

@@ -15,8 +15,9 @@ import torch
 
 from parity.compare import Answer, ask
 from parity.implementation import Inputs
+from parity.verdict import RUNS
 
-RUNS = 4
+PATTERN = 65537
 
 
 def ask_several_times(implementation: Any, inputs: Inputs, labels: np.ndarray | None = None) -> Iterator[Answer]:
@@ -39,8 +40,9 @@ def nudged(model: torch.nn.Module, seed: int) -> Iterator[None]:
 
 @torch.no_grad()
 def _nudge(model: torch.nn.Module, seed: int, sign: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
+    # One pattern over and over: drawing anew for each of a billion weights would take minutes.
+    pattern = torch.randint(-1, 2, (PATTERN,), generator=torch.Generator().manual_seed(seed), dtype=torch.int8) * sign
     for weight in model.parameters():
-        steps = torch.randint(-1, 2, weight.shape, generator=generator, dtype=torch.int8) * sign
+        steps = pattern.repeat(-(-weight.numel() // PATTERN))[: weight.numel()].reshape(weight.shape)
         towards = torch.where(steps > 0, torch.inf, -torch.inf)
         weight.copy_(torch.where(steps == 0, weight, torch.nextafter(weight, towards)))

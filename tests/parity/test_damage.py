@@ -242,6 +242,19 @@ def test_damage_is_pinned_to_its_layer_and_named(
     assert f"\nlikely cause: {original} with this one change gives the numbers of {damaged}, in all " in out
 
 
+def test_damage_in_float64(healthy: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    original = healthy("gpt2")
+    weights = tensors_of(original)
+    # One unit in the last place of one element: float64 has no excuse of rounding.
+    weights["transformer.h.1.mlp.c_fc.bias"] = weights["transformer.h.1.mlp.c_fc.bias"].copy()
+    weights["transformer.h.1.mlp.c_fc.bias"][3] = np.nextafter(weights["transformer.h.1.mlp.c_fc.bias"][3], np.float32(9))
+    damaged = write(tmp_path / "damaged", weights, config_of(original))
+    assert main([str(damaged), "--against", str(original), "--dtype", "float64", "--plot", str(tmp_path / "a.png")]) == 1
+    out = capsys.readouterr().out
+    assert "Hugging Face, PyTorch and TensorFlow part in decoder.layers.1: " in out
+    assert f"\nlikely cause: {original} with this one change gives the numbers of {damaged}, in all 5 places\n" in out
+
+
 def test_several_damages_are_named_together(healthy: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     original = healthy("gpt2")
     weights, config = tensors_of(original), config_of(original)
