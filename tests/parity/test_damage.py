@@ -490,3 +490,28 @@ def test_nudged_weights_come_back(healthy: Callable[[str], Path]) -> None:
         assert all(torch.equal(before[name], weight) for name, weight in implementation.model.named_parameters())
         answers = list(ask_several_times(implementation, example_inputs(source.config, 2, 5)))
         assert len({answer.activations["output"].tobytes() for answer in answers}) == len(answers) > 1
+
+
+def test_wrong_gradients_are_seen_though_all_activations_agree(
+    healthy: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = sources._tensorflow
+
+    def wrong(source: Any, dtype: str) -> Any:
+        implementation = right(source, dtype)
+        honest = implementation.gradients
+
+        def gradients(inputs: Any, labels: np.ndarray) -> dict[str, np.ndarray]:
+            found = honest(inputs, labels)
+            found["decoder.layers.1.feed_forward.up.weight"] = found["decoder.layers.1.feed_forward.up.weight"] * 1.001
+            return found
+
+        monkeypatch.setattr(implementation, "gradients", gradients)
+        return implementation
+
+    monkeypatch.setattr(sources, "_tensorflow", wrong)
+    assert main([str(healthy("gpt2")), "--gradients"]) == 1
+    out = capsys.readouterr().out
+    assert "PyTorch agrees in all 5 places and its gradients too" in out
+    assert "\nTensorFlow agrees going forward, and its gradients part in decoder.layers.1.feed_forward.up.weight: " in out
+    assert main([str(healthy("gpt2"))]) == 0
