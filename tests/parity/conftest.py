@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -120,10 +121,12 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
+def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
     entry: Entry = request.param
     model = hugging_face_model(entry.described, entry.architecture, entry.variant, seed=1)
-    return Subject(entry, save_hugging_face(model, tmp_path_factory.mktemp(str(entry))), model)
+    yield Subject(entry, save_hugging_face(model, tmp_path_factory.mktemp(str(entry))), model)
+    # Models and their compiled graphs refer to each other: without this, thousands of them slow down everything.
+    gc.collect()
 
 
 @pytest.fixture(params=["torch", "tensorflow"])
