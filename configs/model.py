@@ -379,6 +379,8 @@ class ModelConfig(Config):
             raise ValueError(f"positions.num_buckets={self.positions.num_buckets} is odd; half of the buckets are for each direction")
         if isinstance(self.inputs, PatchInputs) and self.inputs.image_size % self.inputs.patch_size:
             raise ValueError(f"inputs.patch_size={self.inputs.patch_size} does not divide inputs.image_size={self.inputs.image_size}")
+        if isinstance(self.inputs, PatchInputs) and (self.embedding.scale or self.embedding.token_types or self.embedding.width):
+            raise ValueError("embedding.scale, embedding.token_types and embedding.width are for tokens, and inputs.kind is 'patches'")
         if isinstance(self.inputs, PatchInputs) and self.inputs.length != self.max_length:
             raise ValueError(f"max_length={self.max_length}, and an image makes a sequence of {self.inputs.length}; set it to that")
         if not self.vocab_size and not (isinstance(self.inputs, PatchInputs) and self.architecture == "encoder"):

@@ -187,6 +187,8 @@ def test_images_have_the_length_of_their_patches(tmp_path: Path) -> None:
         load_model_config(path, ["max_length=196"])
     with pytest.raises(UserError, match=r"inputs.patch_size=15 does not divide inputs.image_size=224"):
         load_model_config(path, ["inputs.patch_size=15"])
+    with pytest.raises(UserError, match=r"embedding.scale, embedding.token_types and embedding.width are for tokens"):
+        load_model_config(path, ["embedding.scale=true"])
 
 
 def test_validation_happens_in_python_too() -> None:
