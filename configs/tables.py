@@ -10,7 +10,8 @@ import math
 import numpy as np
 
 from configs.errors import UserError
-from configs.model import DynamicScaling, LinearScaling, Llama3Scaling, ModelConfig, RelativePositions, RotaryPositions, YarnScaling
+from configs.model import ModelConfig
+from configs.parts import DynamicScaling, LinearScaling, Llama3Scaling, RelativePositions, RotaryPositions, YarnScaling
 
 
 def rotary_tables(config: ModelConfig, windowed: bool = False) -> tuple[np.ndarray, np.ndarray]:

@@ -35,7 +35,7 @@ PAGE = Path(__file__).parent / "mechanisms.md"
 HEAD = """# The families by mechanism
 
 Drawn from the presets in `configs/models/` by `python docs/tabulate.py`; a test holds this page to them. A cell names what a family has;
-what each word means stands in `configs/model.py`, where every mechanism is one field, with its paper beside it.
+what each word means stands in `configs/parts.py`, where every mechanism is one field, with its paper beside it.
 
 """
 

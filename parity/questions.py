@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from configs import ModelConfig, UserError
-from configs.model import PatchInputs
+from configs.parts import PatchInputs
 from parity.inputs import example_inputs, padded
 
 VOCABULARIES = ("vocab.json", "vocab.txt", "spiece.model", "tokenizer.model", "source.spm")

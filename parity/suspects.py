@@ -10,7 +10,7 @@ from typing import Any, get_args
 import numpy as np
 
 from configs import ModelConfig
-from configs.model import Activation, RotaryPositions
+from configs.parts import Activation, RotaryPositions
 from parity.causes import Suspect
 from parity.compare import place_of
 from parity.fields import in_words

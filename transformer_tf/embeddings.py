@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from configs import ModelConfig, UserError
-from configs.model import LearnedPositions, PatchInputs
+from configs.parts import LearnedPositions, PatchInputs
 from transformer_tf.linear import Embedding, Linear, PatchProjection
 from transformer_tf.module import Module, shape_of
 from transformer_tf.normalization import build_norm

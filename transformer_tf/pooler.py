@@ -8,8 +8,8 @@ from __future__ import annotations
 import tensorflow as tf
 
 from configs import ModelConfig
-from configs.model import Pooler as PoolerConfig
-from configs.model import Transform as TransformConfig
+from configs.parts import Pooler as PoolerConfig
+from configs.parts import Transform as TransformConfig
 from transformer_tf.feed_forward import ACTIVATIONS
 from transformer_tf.linear import Linear
 from transformer_tf.module import Module

@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from configs import ModelConfig, dynamic_frequencies, relative_buckets, rotary_tables, sinusoidal_table
-from configs.model import DynamicScaling, RelativePositions
-from configs.model import RotaryPositions as Rotary
+from configs.parts import DynamicScaling, RelativePositions
+from configs.parts import RotaryPositions as Rotary
 from transformer_tf.module import Module
 
 

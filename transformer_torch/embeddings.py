@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from configs import ModelConfig, UserError
-from configs.model import LearnedPositions, PatchInputs
+from configs.parts import LearnedPositions, PatchInputs
 from transformer_torch.linear import Embedding, Linear, PatchProjection
 from transformer_torch.normalization import build_norm
 from transformer_torch.positions import SinusoidalPositions

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from configs import ModelConfig
-from configs.model import Pooler as PoolerConfig
-from configs.model import Transform as TransformConfig
+from configs.parts import Pooler as PoolerConfig
+from configs.parts import Transform as TransformConfig
 from transformer_torch.feed_forward import ACTIVATIONS
 from transformer_torch.linear import Linear
 from transformer_torch.normalization import build_norm

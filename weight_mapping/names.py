@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from configs import ModelConfig, UserError
-from configs.model import PatchInputs, RelativePositions, Transform
+from configs.parts import PatchInputs, RelativePositions, Transform
 
 Kind = Literal["linear", "embedding", "convolution", "vector"]
 Initial = Literal["normal", "residual", "zeros", "ones"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from configs.model import LearnedPositions, RotaryPositions
+from configs.parts import LearnedPositions, RotaryPositions
 from configs.run import Optimizer
 from parity import tolerances
 from parity.differences import largest, relative, usual
