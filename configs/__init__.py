@@ -2,6 +2,7 @@
 
 from configs.errors import UserError, nearest, run_command
 from configs.generation import GenerationConfig
+from configs.inputs import check_inputs
 from configs.model import ModelConfig
 from configs.reading import build, dump, load_model_config, load_run_config
 from configs.run import RunConfig
@@ -13,6 +14,7 @@ __all__ = [
     "RunConfig",
     "UserError",
     "build",
+    "check_inputs",
     "dump",
     "dynamic_frequencies",
     "load_model_config",

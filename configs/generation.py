@@ -59,7 +59,8 @@ class GenerationConfig(Config):
                 f"a prompt of {input_ids.shape[1]} tokens and max_new_tokens={self.max_new_tokens} exceed the model's "
                 f"max_length of {model.longest}; shorten one of them"
             )
-        if outside := [token for token in (*(self.eos_token_id or ()), self.pad_token_id) if token >= model.vocab_size]:
+        pads = [self.pad_token_id] if self.pad_token_id >= 0 else []
+        if outside := [token for token in (*(self.eos_token_id or ()), *pads) if not 0 <= token < model.vocab_size]:
             raise UserError(f"eos_token_id or pad_token_id is {outside[0]}, outside the vocabulary of {model.vocab_size}")
         if self.top_k is not None and self.top_k > model.vocab_size:
             raise UserError(f"top_k={self.top_k} is more than the vocabulary of {model.vocab_size}")

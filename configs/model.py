@@ -121,6 +121,19 @@ class ModelConfig(Config):
             raise ValueError(f"positions.counted='{self.positions.counted}' needs a row for what is not counted; set positions.offset")
         if isinstance(self.positions, LearnedPositions) and self.positions.counted == "not_padding" and self.special_tokens.pad is None:
             raise ValueError("positions.counted='not_padding' needs special_tokens.pad")
+        if self.parallel_residual and (self.architecture == "encoder_decoder" or self.norm.placement == "after"):
+            raise ValueError("parallel_residual has no place for cross-attention, nor for a norm after the sum; use norm.placement: before")
+        if isinstance(self.positions, LearnedPositions) and self.positions.counted == "not_padding" and self.architecture != "encoder":
+            raise ValueError("positions.counted='not_padding' is for encoders; a decoder's cache holds no ids to count, use 'attended'")
+        if not self.norm.first and self.norm.placement == "after":
+            raise ValueError("norm.first=False needs norm.placement 'before' or 'both'; after the sum every sublayer has one")
+        if isinstance(self.inputs, PatchInputs) and (
+            self.architecture != "encoder"
+            or self.head.is_language_model
+            or self.positions.kind not in ("none", "learned")
+            or (isinstance(self.positions, LearnedPositions) and self.positions.offset)
+        ):
+            raise ValueError("inputs.kind='patches' is for an encoder with learned positions or none, without offset, and no vocabulary")
         experts = self.feed_forward.experts
         if experts and experts.per_token > experts.count:
             raise ValueError(f"feed_forward.experts.per_token={experts.per_token} is more than the {experts.count} experts there are")

@@ -191,7 +191,7 @@ class Norm(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _rms_has_no_bias(cls, values: Any) -> Any:
+    def _kind_fits(cls, values: Any) -> Any:
         if isinstance(values, dict) and values.get("kind") == "rms":
             if values.get("bias"):
                 raise ValueError("kind 'rms' has no bias; set bias: false or leave it out")
@@ -199,10 +199,6 @@ class Norm(Config):
         if isinstance(values, dict) and values.get("unit_offset"):
             raise ValueError("unit_offset is for kind 'rms'; set kind: rms or leave it out")
         return values
-
-    @property
-    def has_bias(self) -> bool:
-        return self.bias
 
 
 class Attention(Config):
@@ -212,8 +208,7 @@ class Attention(Config):
     head_size: default width / num_heads. bias: which of the four projections have one. scale: factor on the scores, default
     1/sqrt(head_size). soft_cap: scores become cap * tanh(scores / cap) (Gemma 2). window: a token sees itself and the window - 1
     before it (in an encoder: the window // 2 tokens on either side), in the layers that window_layers repeats over (``w`` windowed,
-    ``f`` full). query_key_norm: normalise each head's
-    queries and keys (Qwen 3).
+    ``f`` full). query_key_norm: normalise each head's queries and keys (Qwen 3).
     """
 
     num_heads: PositiveInt

@@ -20,7 +20,7 @@ def rotary_tables(config: ModelConfig, windowed: bool = False) -> tuple[np.ndarr
     windowed: those of the sliding-window layers. They hold for dynamic scaling only in calls of up to its original length.
     """
     frequencies_R, factor = rotary_frequencies(config, windowed)
-    angles_NR = np.arange(config.max_length, dtype=np.float64)[:, None] * frequencies_R
+    angles_NR = np.arange(config.longest or config.max_length, dtype=np.float64)[:, None] * frequencies_R
     return factor * np.cos(angles_NR), factor * np.sin(angles_NR)
 
 

@@ -1,6 +1,6 @@
 """From ids and images to vectors ("Attention Is All You Need", 3.4 and 3.5; ViT, Dosovitskiy et al. 2021, 3.1).
 
-B batch, T query length, S tokens so far, D model width, E embedding width, N patches, C channels, Y and X image height and width.
+B batch, T query length, S tokens so far, M those that may count, D model width, E embedding width, N patches, C channels, Y and X image height and width.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ class TokenEmbeddings(Module):
     def positions(self, input_ids_BT: tf.Tensor, start: int | tf.Tensor, attention_mask_BS: tf.Tensor | None) -> tf.Tensor:
         """The position of each token, `start` tokens having come before: 0, 1, 2, ..., or counting tokens only, with -1 for padding."""
         length = shape_of(input_ids_BT)[1]
-        counted = None
+        counts_BM = None
         if self.counted == "attended" and attention_mask_BS is not None:
-            counted = tf.cast(attention_mask_BS[:, : start + length], tf.int32)
+            counts_BM = tf.cast(attention_mask_BS[:, : start + length], tf.int32)
         elif self.counted == "not_padding":
-            counted = tf.cast(input_ids_BT != self.padding, tf.int32)
-        if counted is None:
+            counts_BM = tf.cast(input_ids_BT != self.padding, tf.int32)
+        if counts_BM is None:
             return (start + tf.range(length))[None]
-        return (tf.cumsum(counted, 1) * counted - 1)[:, -length:]
+        return (tf.cumsum(counts_BM, 1) * counts_BM - 1)[:, -length:]
 
 
 class PatchEmbeddings(Module):

@@ -93,8 +93,9 @@ class Experts(Module):
     def shares(self, hidden_BTD: tf.Tensor) -> tf.Tensor:
         """Softmax over the best few experts of each token, zero for the others."""
         logits_BTX = self.router(hidden_BTD)
-        least_BT1 = tf.math.top_k(logits_BTX, self.per_token).values[..., -1:]
-        return tf.nn.softmax(tf.where(logits_BTX < least_BT1, logits_BTX.dtype.min, logits_BTX))
+        best = tf.math.top_k(logits_BTX, self.per_token).indices
+        best_BTX = tf.reduce_sum(tf.one_hot(best, logits_BTX.shape[-1], dtype=logits_BTX.dtype), -2)
+        return tf.nn.softmax(tf.where(best_BTX == 0.0, logits_BTX.dtype.min, logits_BTX))
 
 
 def build_feed_forward(config: ModelConfig) -> keras.layers.Layer:

@@ -1,6 +1,6 @@
 """Continue prompts token by token.
 
-B batch, T prompt length, S encoder length, N longest length, E end tokens, V vocabulary, C candidates.
+B batch, T prompt length, S encoder length, N longest length, M new tokens, D model width, V vocabulary, C candidates.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def generate(model: Transformer, input_ids: Any, attention_mask: Any = None, **s
     batch, length = prompt_BT.shape
     total = length + generation.max_new_tokens
     pad, eos = generation.pad_token_id, generation.eos_token_id or ()
-    uniforms_NB = np.random.default_rng(generation.seed).random((generation.max_new_tokens, batch))
+    uniforms_MB = np.random.default_rng(generation.seed).random((generation.max_new_tokens, batch))
 
     # Every new length would be compiled anew: caches grow in steps.
     room = -(-total // BUCKET) * BUCKET
@@ -58,7 +58,7 @@ def generate(model: Transformer, input_ids: Any, attention_mask: Any = None, **s
     logits_BV = model.head(hidden_BTD[:, -1:], model.token_table())[:, 0]
     for step in range(generation.max_new_tokens):
         if generation.do_sample:
-            next_B = sample(logits_BV, generation, tf.constant(uniforms_NB[step])).numpy()
+            next_B = sample(logits_BV, generation, tf.constant(uniforms_MB[step])).numpy()
         else:
             next_B = tf.argmax(logits_BV, -1).numpy()
         next_B = np.where(finished_B, pad, next_B)
@@ -77,7 +77,7 @@ def generate(model: Transformer, input_ids: Any, attention_mask: Any = None, **s
 
 
 def sample(logits_BV: tf.Tensor, generation: GenerationConfig, uniforms_B: tf.Tensor) -> tf.Tensor:
-    """The token at which the sum of probabilities, from the most probable down, first exceeds a uniform random number."""
+    """The token at which the sum of probabilities, from the most probable down, first reaches a uniform random number."""
     order_BV = tf.argsort(logits_BV, -1, direction="DESCENDING", stable=True)
     sorted_BV = tf.gather(tf.cast(logits_BV, tf.float64), order_BV, batch_dims=1)
     probabilities_BC = tf.nn.softmax(sorted_BV[:, : generation.top_k] / generation.temperature)

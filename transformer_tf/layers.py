@@ -1,6 +1,6 @@
 """One layer, and a stack of them ("Attention Is All You Need", 3.1 and figure 1).
 
-B batch, T query length, S key length, H heads, D model width, N longest length.
+B batch, T query length, S key length, H heads, D model width.
 """
 
 from __future__ import annotations
@@ -75,7 +75,6 @@ class Stack(Module):
 
     def __init__(self, config: ModelConfig, name: str, attention: str, token: Embedding | None = None) -> None:
         super().__init__()
-        # Keras keeps the name `name` for itself.
         self.stack = name
         self.longest = config.longest
         self.gradient_checkpointing = False
@@ -108,6 +107,7 @@ class Stack(Module):
         # In a graph the numbers may not be known; whoever builds it checks them.
         if self.longest is not None and isinstance(length, int) and isinstance(start, int) and start + length > self.longest:
             raise UserError(f"{start + length} tokens are more than the model's max_length of {self.longest}; shorten the input")
+        check_room(start + length, cache, attention_mask_BS)
         if position_ids_BT is None:
             position_ids_BT = self.embeddings.positions(inputs, start, attention_mask_BS)
         hidden_BTD = self.embeddings(inputs, position_ids_BT, token_type_ids_BT)
@@ -168,12 +168,12 @@ class Stack(Module):
     ) -> tuple[tf.Tensor | None, bool]:
         """What each token may see, or None with a flag for a whole sequence. A cache is read whole, its unwritten end masked."""
         total = length if cache is None else cache.max_length
-        if window is not None and isinstance(total, int) and window >= total:
-            window = None
         seen_B11S = None if attention_mask_BS is None else padding_mask(to_length(attention_mask_BS, total))
         if self.stack == "encoder":
             near_11TS = None if window is None else window_mask(length, window)
             return both(near_11TS, seen_B11S), False
+        if window is not None and isinstance(total, int) and window >= total:
+            window = None
         if seen_B11S is None and window is None and cache is None:
             return None, True
         return both(causal_mask(length, total, start, window), seen_B11S), False
@@ -194,7 +194,18 @@ class Stack(Module):
 def to_length(attention_mask_BS: tf.Tensor, length: int | tf.Tensor) -> tf.Tensor:
     """The mask of a cache's whole length: what it has room for beyond the mask is masked by causality."""
     room = tf.maximum(length - shape_of(attention_mask_BS)[1], 0)
-    return tf.pad(attention_mask_BS, ((0, 0), (0, room)), constant_values=1)[:, :length]
+    return tf.pad(tf.cast(attention_mask_BS, tf.int32), ((0, 0), (0, room)), constant_values=1)[:, :length]
+
+
+def check_room(total: int | tf.Tensor, cache: Cache | None, attention_mask_BS: tf.Tensor | None) -> None:
+    """Refuse a cache without room for all tokens so far, and a mask that does not speak of them all."""
+    if not isinstance(total, int):
+        return
+    if cache is not None and total > cache.max_length:
+        raise UserError(f"{total} tokens do not fit into a cache of {cache.max_length}; make a longer one")
+    if attention_mask_BS is not None and (attention_mask_BS.shape.rank != 2 or (attention_mask_BS.shape[1] or total) < total):
+        shape = list(attention_mask_BS.shape)
+        raise UserError(f"attention_mask has shape {shape}; expected (batch, {total}): 1 or 0 for every token, those in the cache too")
 
 
 def both(first_BHTS: tf.Tensor | None, second_BHTS: tf.Tensor | None) -> tf.Tensor | None:

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from configs import ModelConfig, UserError
+from configs import ModelConfig, UserError, check_inputs
 from transformer_tf.attention import ATTENTIONS
 from transformer_tf.cache import Cache
 from transformer_tf.generation import generate
@@ -63,9 +63,22 @@ class Transformer(keras.Model):
         position_ids: integers (B, T), default 0, 1, 2, ... after those in the cache. token_type_ids: the segment of each token (B, T).
         pixel_values: images (B, channels, height, width) in place of input_ids. decoder_input_ids, decoder_attention_mask: the
         decoder's, where there is an encoder before it. encoded: what the encoder has made (B, S, D), so that it need not run again.
-        cache: keys and values of the tokens before. hidden_states: a mapping that receives those of every layer.
-        Raises UserError for longer sequences than the model knows.
+        cache: keys and values of the tokens before. hidden_states: a mapping that receives those of every layer,
+        and that Keras does not copy as it does a dict; `hidden_states` below has one.
+        Raises UserError for inputs that the model has no use for, and for longer sequences than it knows.
         """
+        check_inputs(
+            self.config,
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            token_type_ids=token_type_ids,
+            pixel_values=pixel_values,
+            decoder_input_ids=decoder_input_ids,
+            decoder_attention_mask=decoder_attention_mask,
+            encoded=encoded,
+            cache=cache,
+        )
         inputs = input_ids if pixel_values is None else pixel_values
         if self.encoder is None:
             hidden_BTD = self.decoder(inputs, attention_mask, position_ids, token_type_ids, cache=cache, hidden_states=hidden_states)
@@ -74,8 +87,6 @@ class Transformer(keras.Model):
             encoded = self.encoder(inputs, attention_mask, position_ids, token_type_ids, hidden_states=hidden_states)
         if self.decoder is None:
             return self.read(encoded, attention_mask)
-        if decoder_input_ids is None:
-            raise UserError("an encoder-decoder needs decoder_input_ids: what the decoder has said so far, decoder_start first")
         hidden_BTD = self.decoder(
             decoder_input_ids,
             decoder_attention_mask,

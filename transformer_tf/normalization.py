@@ -30,7 +30,7 @@ class LayerNorm(Module):
         super().__init__()
         self.epsilon = config.norm.epsilon
         self.weight = self.add_weight(name="weight", shape=(size,), autocast=False)
-        has_bias = config.norm.has_bias
+        has_bias = config.norm.bias
         self.bias = self.add_weight(name="bias", shape=(size,), autocast=False) if has_bias else None
 
     def call(self, hidden: tf.Tensor) -> tf.Tensor:

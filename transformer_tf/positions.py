@@ -1,6 +1,6 @@
 """Positions: fixed sines, rotary angles, relative biases. "Attention Is All You Need", 3.5, and what came after.
 
-B batch, T query length, S key length, D model width, H heads, K head size, N longest length, R rotary pairs.
+B batch, T query length, S key length, H heads, K head size, R rotary pairs.
 """
 
 from __future__ import annotations
@@ -55,12 +55,13 @@ class DynamicRotaryPositions(Module):
 
     def __init__(self, config: ModelConfig, windowed: bool) -> None:
         super().__init__()
-        self.frequencies = Table(lambda: dynamic_frequencies(config))
+        self.frequencies = dynamic_frequencies(config)
 
     def call(self, position_ids_BT: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        frequencies_R = self.frequencies(tf.reduce_max(position_ids_BT))
+        # In float64, whatever the model's type: an angle of thousands has no digits to lose.
+        frequencies_R = tf.gather(tf.constant(self.frequencies), tf.reduce_max(position_ids_BT))
         angles_B1TR = (tf.cast(position_ids_BT[..., None], frequencies_R.dtype) * frequencies_R)[:, None]
-        return tf.cos(angles_B1TR), tf.sin(angles_B1TR)
+        return tf.cast(tf.cos(angles_B1TR), self.compute_dtype), tf.cast(tf.sin(angles_B1TR), self.compute_dtype)
 
 
 def rotate(heads_BHTK: tf.Tensor, rotary: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:

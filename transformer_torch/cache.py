@@ -1,6 +1,6 @@
 """Keys and values of past tokens, in arrays of fixed size that are written in place.
 
-B batch, G key/value heads, T new tokens, S tokens so far, E encoder length, N longest length, K head size.
+B batch, G key/value heads, T new tokens, E encoder length, N longest length, K head size.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """From ids and images to vectors ("Attention Is All You Need", 3.4 and 3.5; ViT, Dosovitskiy et al. 2021, 3.1).
 
-B batch, T query length, S tokens so far, D model width, E embedding width, N patches, C channels, Y and X image height and width.
+B batch, T query length, S tokens so far, M those that may count, D model width, E embedding width, N patches, C channels, Y and X image height and width.
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ class TokenEmbeddings(nn.Module):
     def positions(self, input_ids_BT: torch.Tensor, start: int, attention_mask_BS: torch.Tensor | None) -> torch.Tensor:
         """The position of each token, `start` tokens having come before: 0, 1, 2, ..., or counting tokens only, with -1 for padding."""
         length = input_ids_BT.shape[1]
-        counted = None
+        counts_BM = None
         if self.counted == "attended" and attention_mask_BS is not None:
-            counted = attention_mask_BS[:, : start + length].long()
+            counts_BM = attention_mask_BS[:, : start + length].long()
         elif self.counted == "not_padding":
-            counted = input_ids_BT.ne(self.padding).long()
-        if counted is None:
+            counts_BM = input_ids_BT.ne(self.padding).long()
+        if counts_BM is None:
             return torch.arange(start, start + length, device=input_ids_BT.device)[None]
-        return (counted.cumsum(1) * counted - 1)[:, -length:]
+        return (counts_BM.cumsum(1) * counts_BM - 1)[:, -length:]
 
 
 class PatchEmbeddings(nn.Module):

@@ -86,8 +86,8 @@ class Experts(nn.Module):
     def shares(self, hidden_BTD: torch.Tensor) -> torch.Tensor:
         """Softmax over the best few experts of each token, zero for the others."""
         logits_BTX = self.router(hidden_BTD)
-        least_BT1 = logits_BTX.topk(self.per_token).values[..., -1:]
-        return logits_BTX.masked_fill(logits_BTX < least_BT1, torch.finfo(logits_BTX.dtype).min).softmax(-1)
+        best_BTX = torch.zeros_like(logits_BTX).scatter(-1, logits_BTX.topk(self.per_token).indices, 1.0)
+        return logits_BTX.masked_fill(best_BTX == 0.0, torch.finfo(logits_BTX.dtype).min).softmax(-1)
 
 
 def build_feed_forward(config: ModelConfig) -> nn.Module:

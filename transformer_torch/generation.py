@@ -1,6 +1,6 @@
 """Continue prompts token by token.
 
-B batch, T prompt length, S encoder length, N longest length, E end tokens, V vocabulary, C candidates.
+B batch, T prompt length, S encoder length, N longest length, M new tokens, D model width, E end tokens, V vocabulary, C candidates.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transformer_torch.model import Transformer
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def generate(model: Transformer, input_ids: Any, attention_mask: Any = None, **settings: Any) -> torch.Tensor:
     """Prompts and what follows them; from an encoder-decoder, what it says to its input, decoder_start first.
 
@@ -42,7 +42,7 @@ def generate(model: Transformer, input_ids: Any, attention_mask: Any = None, **s
     batch, length = prompt_BT.shape
     total = length + generation.max_new_tokens
     pad, eos = generation.pad_token_id, generation.eos_token_id or ()
-    uniforms_NB = np.random.default_rng(generation.seed).random((generation.max_new_tokens, batch))
+    uniforms_MB = np.random.default_rng(generation.seed).random((generation.max_new_tokens, batch))
 
     mask_BN = position_ids_BT = None
     if attended_BT is not None and not attended_BT.all():
@@ -59,7 +59,7 @@ def generate(model: Transformer, input_ids: Any, attention_mask: Any = None, **s
     for step in range(generation.max_new_tokens):
         logits_BV = model.head(hidden_BTD[:, -1:], model.token_table())[:, 0]
         if generation.do_sample:
-            next_B = sample(logits_BV, generation, torch.from_numpy(uniforms_NB[step]).to(device))
+            next_B = sample(logits_BV, generation, torch.from_numpy(uniforms_MB[step]).to(device))
         else:
             next_B = logits_BV.argmax(-1)
         next_B = torch.where(finished_B, pad, next_B)
@@ -75,7 +75,7 @@ def generate(model: Transformer, input_ids: Any, attention_mask: Any = None, **s
 
 
 def sample(logits_BV: torch.Tensor, generation: GenerationConfig, uniforms_B: torch.Tensor) -> torch.Tensor:
-    """The token at which the sum of probabilities, from the most probable down, first exceeds a uniform random number."""
+    """The token at which the sum of probabilities, from the most probable down, first reaches a uniform random number."""
     sorted_BV, order_BV = torch.sort(logits_BV.double(), dim=-1, descending=True, stable=True)
     probabilities_BC = torch.softmax(sorted_BV[:, : generation.top_k] / generation.temperature, -1)
     cumulative_BC = probabilities_BC.cumsum(-1)

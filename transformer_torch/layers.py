@@ -1,6 +1,6 @@
 """One layer, and a stack of them ("Attention Is All You Need", 3.1 and figure 1).
 
-B batch, T query length, S key length, H heads, D model width, N longest length.
+B batch, T query length, S key length, H heads, D model width.
 """
 
 from __future__ import annotations
@@ -107,6 +107,7 @@ class Stack(nn.Module):
         length, start = self.embeddings.length(inputs), cache.length if cache is not None else 0
         if self.longest is not None and start + length > self.longest:
             raise UserError(f"{start + length} tokens are more than the model's max_length of {self.longest}; shorten the input")
+        check_room(start + length, cache, attention_mask_BS)
         if position_ids_BT is None:
             position_ids_BT = self.embeddings.positions(inputs, start, attention_mask_BS)
         hidden_BTD = self.embeddings(inputs, position_ids_BT, token_type_ids_BT)
@@ -161,12 +162,12 @@ class Stack(nn.Module):
     ) -> tuple[torch.Tensor | None, bool]:
         """What each token may see, or None with a flag for the kernel: a whole sequence is masked by it, one new token sees everything."""
         total = start + length
-        if window is not None and window >= total:
-            window = None
         seen_B11S = None if attention_mask_BS is None else padding_mask(attention_mask_BS[:, :total])
         if self.stack == "encoder":
             near_11TS = None if window is None else window_mask(length, window, device)
             return both(near_11TS, seen_B11S), False
+        if window is not None and window >= total:
+            window = None
         if seen_B11S is None and window is None and (start == 0 or length == 1):
             return None, start == 0
         return both(causal_mask(length, total, start, window, device), seen_B11S), False
@@ -182,6 +183,15 @@ class Stack(nn.Module):
         if cache is not None:
             cache.cross = key_values
         return key_values
+
+
+def check_room(total: int, cache: Cache | None, attention_mask_BS: torch.Tensor | None) -> None:
+    """Refuse a cache without room for all tokens so far, and a mask that does not speak of them all."""
+    if cache is not None and total > cache.max_length:
+        raise UserError(f"{total} tokens do not fit into a cache of {cache.max_length}; make a longer one")
+    if attention_mask_BS is not None and (attention_mask_BS.ndim != 2 or attention_mask_BS.shape[1] < total):
+        shape = list(attention_mask_BS.shape)
+        raise UserError(f"attention_mask has shape {shape}; expected (batch, {total}): 1 or 0 for every token, those in the cache too")
 
 
 def both(first_BHTS: torch.Tensor | None, second_BHTS: torch.Tensor | None) -> torch.Tensor | None:

@@ -1,4 +1,4 @@
-"""Who may attend to whom: True where a query may see a key. B batch, T query length, S key length."""
+"""Who may attend to whom: True where a query may see a key. B batch, H heads, T query length, S key length."""
 
 from __future__ import annotations
 

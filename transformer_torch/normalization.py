@@ -30,7 +30,7 @@ class LayerNorm(nn.Module):
         super().__init__()
         self.epsilon = config.norm.epsilon
         self.weight = nn.Parameter(torch.empty(size))
-        self.bias = nn.Parameter(torch.empty(size)) if config.norm.has_bias else None
+        self.bias = nn.Parameter(torch.empty(size)) if config.norm.bias else None
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         return F.layer_norm(hidden, self.weight.shape, self.weight, self.bias, self.epsilon)
@@ -46,8 +46,12 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.empty(size))
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        weight = self.weight + self.offset if self.offset else self.weight
-        return F.rms_norm(hidden, self.weight.shape, weight, self.epsilon)
+        if not self.offset:
+            return F.rms_norm(hidden, self.weight.shape, self.weight, self.epsilon)
+        # 1 + w has more digits than half precision keeps.
+        wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+        weight = self.weight.to(wide) + self.offset
+        return F.rms_norm(hidden.to(wide), weight.shape, weight, self.epsilon).to(hidden.dtype)
 
 
 NORMS = {"layer": LayerNorm, "rms": RMSNorm}

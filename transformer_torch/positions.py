@@ -1,6 +1,6 @@
 """Positions: fixed sines, rotary angles, relative biases. "Attention Is All You Need", 3.5, and what came after.
 
-B batch, T query length, S key length, D model width, H heads, K head size, N longest length, R rotary pairs.
+B batch, T query length, S key length, H heads, K head size, R rotary pairs.
 """
 
 from __future__ import annotations
@@ -62,14 +62,19 @@ class RotaryPositions(nn.Module):
 class DynamicRotaryPositions(nn.Module):
     """`RotaryPositions` whose frequencies depend on the longest position of the call: row n - 1 of the table for n tokens."""
 
+    like: torch.Tensor
+
     def __init__(self, config: ModelConfig, windowed: bool) -> None:
         super().__init__()
-        self.frequencies = Table(lambda: dynamic_frequencies(config))
+        self.frequencies = dynamic_frequencies(config)
+        # Only to know the model's type and device.
+        self.register_buffer("like", torch.empty(0), persistent=False)
 
     def forward(self, position_ids_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        frequencies_R = self.frequencies(position_ids_BT.max())
+        # In float64, whatever the model's type: an angle of thousands has no digits to lose.
+        frequencies_R = torch.from_numpy(self.frequencies).to(position_ids_BT.device)[position_ids_BT.max()]
         angles_B1TR = (position_ids_BT[..., None] * frequencies_R).unsqueeze(1)
-        return angles_B1TR.cos(), angles_B1TR.sin()
+        return angles_B1TR.cos().to(self.like.dtype), angles_B1TR.sin().to(self.like.dtype)
 
 
 def rotate(heads_BHTK: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:

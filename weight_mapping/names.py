@@ -159,7 +159,7 @@ def _transform(path: str, outputs: int, transform: Transform, config: ModelConfi
 
 def _norm(path: str, size: int, config: ModelConfig) -> Iterator[Tensor]:
     yield Tensor(f"{path}.weight", (size,), "vector", "zeros" if config.norm.unit_offset else "ones")
-    if config.norm.has_bias:
+    if config.norm.bias:
         yield Tensor(f"{path}.bias", (size,), "vector", "zeros")
 
 

@@ -55,7 +55,7 @@ def test_a_preset_is_changed_where_the_run_differs(path: Path) -> None:
 def test_a_part_of_another_kind_replaces_the_presets_part(path: Path, overrides: list[str]) -> None:
     """The preset's layer norm says `placement` and `epsilon`; of another kind they would be another's settings."""
     norm = load_run_config(path, overrides).model.norm
-    assert (norm.kind, norm.has_bias) == ("rms", False)
+    assert (norm.kind, norm.bias) == ("rms", False)
 
 
 def test_a_part_of_another_kind_in_the_file_replaces_the_presets_part(path: Path) -> None:
@@ -194,3 +194,18 @@ def test_images_have_the_length_of_their_patches(tmp_path: Path) -> None:
 def test_validation_happens_in_python_too() -> None:
     with pytest.raises(ValueError, match="train"):
         RunConfig.model_validate({"name": "x"})
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides", "message"),
+    [
+        ("t5-small", ["parallel_residual=true"], "parallel_residual has no place for cross-attention"),
+        ("bert-base", ["parallel_residual=true"], "nor for a norm after the sum"),
+        ("opt-125m", ["positions.counted=not_padding"], "a decoder's cache holds no ids to count"),
+        ("bert-base", ["norm.first=false"], "norm.first=False needs norm.placement 'before' or 'both'"),
+        ("vit-base-patch16-224", ["positions={kind: sinusoidal}"], "inputs.kind='patches' is for an encoder with learned positions"),
+    ],
+)
+def test_parts_that_have_no_place_together(preset: str, overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_model_config(preset, overrides)

@@ -78,7 +78,9 @@ class Subject:
         if self.config.inputs.kind == "patches":
             return [(self.longest, None)]
         two_stacks = [(2, 11), (11, 1)] if len(self.config.stacks) == 2 else []
-        return [(1, None), (2, None), (11, None), (self.longest, self.longest), *two_stacks]
+        # An encoder's window reaches half of it to either side: it still acts on a sequence of its own length.
+        window = [(self.config.attention.window, None)] if self.config.attention.window else []
+        return [(1, None), (2, None), (11, None), (self.longest, self.longest), *two_stacks, *window]
 
     def inputs(self, batch: int, length: int, seed: int = 0, decoder_length: int | None = None) -> dict[str, np.ndarray]:
         return example_inputs(self.config, batch, length, seed, decoder_length)

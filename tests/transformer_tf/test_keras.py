@@ -92,3 +92,19 @@ def test_what_cannot_be_is_refused_in_one_line() -> None:
         Transformer(CONFIG, attention="fused")
     with pytest.raises(UserError, match="outside the vocabulary of 16"):
         model.generate([[16]])
+
+
+def test_a_mask_of_truth_values_and_one_that_is_too_short() -> None:
+    model = Transformer(CONFIG)
+    ids = np.ones((2, 5), np.int64)
+    whole = np.ones((2, 5), bool)
+    np.testing.assert_array_equal(model(ids, attention_mask=whole).numpy(), model(ids, attention_mask=whole.astype(np.int64)).numpy())
+    with pytest.raises(UserError, match=r"attention_mask has shape \[2, 3\]; expected \(batch, 5\)"):
+        model.call(tf.constant(ids), attention_mask=tf.ones((2, 3), tf.int64))
+
+
+def test_a_cache_that_is_full() -> None:
+    model = Transformer(CONFIG)
+    cache = Cache(CONFIG, 2, 4, tf.float32)
+    with pytest.raises(UserError, match="5 tokens do not fit into a cache of 4"):
+        model.call(tf.ones((2, 5), tf.int64), cache=cache)

@@ -10,6 +10,7 @@ import torch
 
 from configs import UserError, load_model_config
 from transformer_torch import Transformer, cross_entropy, load, save
+from transformer_torch.cache import Cache
 from transformer_torch.normalization import LayerNorm, RMSNorm, plain_layer_norm, plain_rms_norm
 from transformer_torch.weights import named_weights
 
@@ -78,6 +79,7 @@ def test_a_model_loads_in_the_type_that_is_asked_for(dtype: str, tmp_path: Path)
 
 def test_what_cannot_be_is_refused_in_one_line(tmp_path: Path) -> None:
     model = Transformer(gpt2)
+    cache = Cache(gpt2, 1, 4, torch.float32, torch.device("cpu"))
     mistakes = {
         "65 tokens are more than the model's max_length of 64": lambda: model(torch.zeros(1, 65, dtype=torch.long)),
         "outside the vocabulary of 65": lambda: model.generate([[65]]),
@@ -85,6 +87,11 @@ def test_what_cannot_be_is_refused_in_one_line(tmp_path: Path) -> None:
         "unknown key 'temprature'; did you mean 'temperature'": lambda: model.generate([[1]], temprature=1.0),
         "pad prompts on the left": lambda: model.generate([[1, 2]], attention_mask=[[1, 0]]),
         "choose one of: plain, fused": lambda: Transformer(gpt2, attention="flash"),
+        "5 tokens do not fit into a cache of 4": lambda: model(torch.ones(1, 5, dtype=torch.long), cache=cache),
+        "attention_mask has shape [1, 3]; expected (batch, 5)": lambda: model(
+            torch.ones(1, 5, dtype=torch.long), torch.ones(1, 3, dtype=torch.long)
+        ),
+        "has no use for pixel_values": lambda: model(torch.zeros(1, 5, dtype=torch.long), pixel_values=torch.zeros(1, 3, 8, 8)),
         "no folder": lambda: load(tmp_path / "absent"),
         "dtype='int3' is not known": lambda: load(tmp_path, dtype="int3"),
     }

@@ -1,0 +1,29 @@
+"""What a model may be asked with: checked by name before anything is computed, for both frameworks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from configs.errors import UserError
+from configs.model import ModelConfig
+from configs.parts import PatchInputs
+
+
+def check_inputs(config: ModelConfig, **inputs: Any) -> None:
+    """Refuse what is missing, and what this model would not look at. Inputs that are None are not given."""
+    given = [name for name, value in inputs.items() if value is not None]
+    source = "pixel_values" if isinstance(config.inputs, PatchInputs) else "input_ids"
+    known = [source]
+    if source == "input_ids":
+        known += ["attention_mask", "position_ids", *(["token_type_ids"] if config.embedding.token_types else [])]
+    if "decoder" in config.stacks:
+        known += ["cache"]
+    if config.architecture == "encoder_decoder":
+        known += ["encoded", "decoder_input_ids", "decoder_attention_mask"]
+        if "decoder_input_ids" not in given:
+            raise UserError("an encoder-decoder needs decoder_input_ids: what the decoder has said so far, decoder_start first")
+    for name in given:
+        if name not in known:
+            raise UserError(f"this {config.architecture} has no use for {name}; it takes: {', '.join(known)}")
+    if source not in given and "encoded" not in given:
+        raise UserError(f"{source} is missing; this {config.architecture} takes: {', '.join(known)}")

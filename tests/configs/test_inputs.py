@@ -1,0 +1,35 @@
+"""What a model would not look at is refused, and so is what is missing."""
+
+from __future__ import annotations
+
+import pytest
+
+from configs import UserError, check_inputs, load_model_config
+
+
+def refused(preset: str, **inputs: object) -> str:
+    with pytest.raises(UserError) as caught:
+        check_inputs(load_model_config(preset), **inputs)
+    return str(caught.value)
+
+
+def test_what_fits_is_let_through() -> None:
+    check_inputs(load_model_config("gpt2"), input_ids=1, attention_mask=1, position_ids=1, cache=1, encoded=None)
+    check_inputs(load_model_config("bert-base"), input_ids=1, token_type_ids=1)
+    check_inputs(load_model_config("vit-base-patch16-224"), pixel_values=1)
+    check_inputs(load_model_config("t5-small"), encoded=1, attention_mask=1, decoder_input_ids=1, cache=1)
+
+
+def test_what_would_be_ignored() -> None:
+    assert refused("gpt2", input_ids=1, decoder_input_ids=1).startswith(
+        "this decoder has no use for decoder_input_ids; it takes: input_ids,"
+    )
+    assert "no use for token_type_ids" in refused("distilbert-base", input_ids=1, token_type_ids=1)
+    assert "no use for cache" in refused("bert-base", input_ids=1, cache=1)
+    assert "no use for input_ids" in refused("vit-base-patch16-224", input_ids=1, pixel_values=1)
+
+
+def test_what_is_missing() -> None:
+    assert "input_ids is missing" in refused("gpt2")
+    assert "pixel_values is missing" in refused("vit-base-patch16-224")
+    assert "needs decoder_input_ids" in refused("t5-small", input_ids=1)
