@@ -1,7 +1,7 @@
 """What a model and a run are. Typed, validated, frozen; no torch, no tensorflow."""
 
 from configs.errors import UserError, nearest, run_command
-from configs.generation import GenerationConfig
+from configs.generation import GenerationConfig, as_ids
 from configs.inputs import check_inputs
 from configs.model import ModelConfig
 from configs.reading import build, dump, load_model_config, load_run_config
@@ -13,6 +13,7 @@ __all__ = [
     "ModelConfig",
     "RunConfig",
     "UserError",
+    "as_ids",
     "build",
     "check_inputs",
     "dump",

@@ -12,6 +12,14 @@ from configs.errors import UserError
 from configs.model import ModelConfig
 
 
+def as_ids(ids: Any, name: str) -> np.ndarray:
+    """A list of rows, or an array, as an array."""
+    try:
+        return np.asarray(ids)
+    except ValueError:
+        raise UserError(f"{name} has rows of different lengths; pad them, on the left for a decoder, and give attention_mask") from None
+
+
 class GenerationConfig(Config):
     """Settings of `generate`.
 

@@ -23,6 +23,8 @@ def check_inputs(config: ModelConfig, **inputs: Any) -> None:
         if "decoder_input_ids" not in given:
             raise UserError("an encoder-decoder needs decoder_input_ids: what the decoder has said so far, decoder_start first")
     for name in given:
+        if isinstance(inputs[name], list | tuple):
+            raise UserError(f"{name} is a {type(inputs[name]).__name__}; give a tensor")
         if name not in known:
             raise UserError(f"this {config.architecture} has no use for {name}; it takes: {', '.join(known)}")
     if source not in given and "encoded" not in given:

@@ -155,6 +155,12 @@ def question_of(options: Options, source: Source, other: Source | None) -> tuple
 
 def check_same_architecture(source: Source, other: Source) -> None:
     """Two checkpoints can be compared layer by layer where they have the same layers."""
+    here, there = set(source.tensors.shapes), set(other.tensors.shapes)
+    if 2 * len(here & there) < len(here | there):
+        raise UserError(
+            f"{source.name} is a {source.config.family} and {other.name} a {other.config.family}, and they share {len(here & there)} of "
+            f"{len(here | there)} tensors; name another conversion of the same model"
+        )
     for dotted in SAME:
         ours, theirs = source.config.model_dump(), other.config.model_dump()
         for step_down in dotted.split("."):

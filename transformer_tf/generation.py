@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from configs import GenerationConfig, build
+from configs import GenerationConfig, as_ids, build
 from transformer_tf.cache import Cache
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def generate(model: Transformer, input_ids: Any, attention_mask: Any = None, **s
     Result: integers (B, T + at most max_new_tokens). Raises UserError before anything is computed.
     """
     config = model.config
-    prompt_BT = np.asarray(input_ids)
-    attended_BT = None if attention_mask is None else np.asarray(attention_mask)
+    prompt_BT = as_ids(input_ids, "input_ids")
+    attended_BT = None if attention_mask is None else as_ids(attention_mask, "attention_mask")
     generation = build(GenerationConfig, settings, "generate").complete(config)
     generation.check(config, prompt_BT, attended_BT)
     source: dict[str, Any] = {}

@@ -7,6 +7,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from configs import UserError
+
+# Keras writes a page around what is raised inside a layer, unless it bears this mark; a user's mistake gets one line.
+UserError._keras_call_info_injected = True  # type: ignore[attr-defined]
+
 
 class Module(keras.layers.Layer):
     """A Keras layer that makes its weights in its constructor, so that there is nothing left to build at the first call."""

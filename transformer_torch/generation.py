@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from configs import GenerationConfig, build
+from configs import GenerationConfig, as_ids, build
 from transformer_torch.cache import Cache
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def generate(model: Transformer, input_ids: Any, attention_mask: Any = None, **s
     """
     config, weight = model.config, next(model.parameters())
     device = weight.device
-    prompt_BT = on_host(input_ids)
-    attended_BT = None if attention_mask is None else on_host(attention_mask)
+    prompt_BT = as_ids(on_host(input_ids), "input_ids")
+    attended_BT = None if attention_mask is None else as_ids(on_host(attention_mask), "attention_mask")
     generation = build(GenerationConfig, settings, "generate").complete(config)
     generation.check(config, prompt_BT, attended_BT)
     was_training = model.training
@@ -83,6 +83,6 @@ def sample(logits_BV: torch.Tensor, generation: GenerationConfig, uniforms_B: to
     return order_BV.gather(-1, index_B1)[:, 0]
 
 
-def on_host(ids: Any) -> np.ndarray:
-    """An array of what may be a tensor on any device."""
-    return ids.detach().cpu().numpy() if isinstance(ids, torch.Tensor) else np.asarray(ids)
+def on_host(ids: Any) -> Any:
+    """What may be a tensor on any device, where NumPy can read it."""
+    return ids.detach().cpu().numpy() if isinstance(ids, torch.Tensor) else ids

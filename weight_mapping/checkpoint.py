@@ -36,8 +36,19 @@ COMPANIONS = (
     "merges.txt",
     "vocab.txt",
     "spiece.model",
+    "source.spm",
+    "target.spm",
+    "target_vocab.json",
+    "tokenizer.model",
+    "sentencepiece.bpe.model",
+    "added_tokens.json",
+    "chat_template.jinja",
     "preprocessor_config.json",
+    "processor_config.json",
 )
+GENERATION = "generation_config.json"
+# What Hugging Face takes from there when it generates, before config.json.
+SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
 
 
 @dataclass(frozen=True)
@@ -66,7 +77,10 @@ class Checkpoint:
             if architecture is not None:
                 raise UserError(f"architecture={architecture!r} is for Hugging Face's folders, and {self.folder} is a run of this project")
             return
-        values = read_json(self.folder / HUGGING_FACE)
+        values = {**read_json(self.folder / HUGGING_FACE)}
+        if (self.folder / GENERATION).is_file():
+            generation = read_json(self.folder / GENERATION)
+            values |= {key: generation[key] for key in SPECIAL_TOKENS if generation.get(key) is not None}
         where = str(self.folder / HUGGING_FACE)
         family = family_of_model_type(values.get("model_type"), where)
         self.files = TensorFiles(self.folder)
@@ -152,6 +166,8 @@ def save(
     dtype: str = "float32",
 ) -> None:
     """Write a checkpoint as a whole folder, or nothing. companions: a folder whose tokenizer files come along."""
+    if to not in ("hf", "run"):
+        raise UserError(f"to={to!r} is not known; choose one of: hf, run")
     with whole_folder(destination) as folder:
         if to == "hf":
             write_hugging_face(folder, config, read, dtype)

@@ -45,6 +45,9 @@ class Family:
 
         names: the tensors in the file, if there is one. architecture: one of `architectures` in place of the one that config.json names.
         """
+        if quantization := source.get("quantization_config"):
+            method = quantization.get("quant_method") if isinstance(quantization, Mapping) else quantization
+            raise UserError(f"{where}: quantization_config is {method!r}; quantised weights are not built, save the model dequantised")
         for key, expected in self.required.items():
             expected = expected(source) if callable(expected) else expected
             if (found := source.get(key)) is not None and found != expected:

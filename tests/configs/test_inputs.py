@@ -29,6 +29,10 @@ def test_what_would_be_ignored() -> None:
     assert "no use for input_ids" in refused("vit-base-patch16-224", input_ids=1, pixel_values=1)
 
 
+def test_a_list_is_no_tensor() -> None:
+    assert refused("gpt2", input_ids=[[1, 2]]) == "input_ids is a list; give a tensor"
+
+
 def test_what_is_missing() -> None:
     assert "input_ids is missing" in refused("gpt2")
     assert "pixel_values is missing" in refused("vit-base-patch16-224")

@@ -183,6 +183,12 @@ def test_another_architecture_is_refused(gpt2: Path, tmp_path: Path) -> None:
         main([str(gpt2), "--against", str(other)])
 
 
+def test_another_family_is_refused(gpt2: Path, tmp_path: Path) -> None:
+    other = save_hugging_face(hugging_face_model(families()["vit"], seed=1), tmp_path / "other")
+    with pytest.raises(UserError, match=r"is a gpt2 and .* a vit, and they share 0 of \d+ tensors"):
+        main([str(gpt2), "--against", str(other)])
+
+
 def test_a_larger_vocabulary_is_compared_where_both_have_one(gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights, config = tensors_of(gpt2), config_of(gpt2)
     name = "transformer.wte.weight"

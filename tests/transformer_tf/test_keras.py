@@ -108,3 +108,9 @@ def test_a_cache_that_is_full() -> None:
     cache = Cache(CONFIG, 2, 4, tf.float32)
     with pytest.raises(UserError, match="5 tokens do not fit into a cache of 4"):
         model.call(tf.ones((2, 5), tf.int64), cache=cache)
+
+
+def test_a_mistake_inside_of_keras_is_one_line() -> None:
+    model = Transformer(CONFIG)
+    with pytest.raises(UserError, match=r"^this decoder has no use for token_type_ids[^\n]*$"):
+        model(tf.ones((1, 3), tf.int64), token_type_ids=tf.zeros((1, 3), tf.int64))

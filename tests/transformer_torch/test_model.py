@@ -92,6 +92,8 @@ def test_what_cannot_be_is_refused_in_one_line(tmp_path: Path) -> None:
             torch.ones(1, 5, dtype=torch.long), torch.ones(1, 3, dtype=torch.long)
         ),
         "has no use for pixel_values": lambda: model(torch.zeros(1, 5, dtype=torch.long), pixel_values=torch.zeros(1, 3, 8, 8)),
+        "input_ids has rows of different lengths": lambda: model.generate([[1, 2], [1]]),
+        "to='huggingface' is not known; choose one of: hf, run": lambda: save(model, tmp_path / "there", to="huggingface"),
         "no folder": lambda: load(tmp_path / "absent"),
         "dtype='int3' is not known": lambda: load(tmp_path, dtype="int3"),
     }

@@ -132,3 +132,23 @@ def test_old_buffers_are_ignored(tied: Path, tmp_path: Path, prefix: str) -> Non
 def test_a_buffer_of_a_layer_that_is_not_there(tied: Path, tmp_path: Path) -> None:
     folder = write(tmp_path / "odd", {**tensors_of(tied), "transformer.h.3.attn.bias": np.ones(3, np.float32)}, config_of(tied))
     assert "'transformer.h.3.attn.bias' of shape [3] has no place" in refused(lambda: read(folder))
+
+
+def test_generation_config_has_the_last_word_on_special_tokens(tied: Path, tmp_path: Path) -> None:
+    """Chat models keep their further ends there alone."""
+    folder = rewritten(tied, tmp_path / "chat", eos_token_id=2)
+    (folder / "generation_config.json").write_text('{"eos_token_id": [2, 7], "pad_token_id": null}', encoding="utf-8")
+    assert read(folder).special_tokens.eos == (2, 7)
+
+
+def test_quantised_weights_are_refused_by_name(tied: Path, tmp_path: Path) -> None:
+    folder = rewritten(tied, tmp_path / "fp8", quantization_config={"quant_method": "fp8"})
+    assert "quantization_config is 'fp8'; quantised weights are not built" in refused(lambda: read(folder))
+
+
+def test_images_that_are_not_square_are_refused() -> None:
+    assert "[12, 20] is not square" in refused(
+        lambda: families()["vit"].read_config({"image_size": [12, 20], "patch_size": 4}, "config.json")
+    )
+    config = families()["vit"].read_config({"image_size": [12, 12], "patch_size": [4, 4], "architectures": ["ViTModel"]}, "config.json")
+    assert config.max_length == 10

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from configs import ModelConfig
+from configs import ModelConfig, UserError
 from weight_mapping.family import Family
 from weight_mapping.operations import SQUEEZE, SQUEEZE_TWO
 from weight_mapping.table import ACTIVATIONS, Field, Part, Rule
@@ -15,9 +15,11 @@ EMBEDDINGS = "vit.embeddings"
 
 
 def side(size: int | list[int]) -> int:
-    """Hugging Face also takes (height, width); images and patches are square here."""
+    """Hugging Face also takes (height, width)."""
     sides = {size} if isinstance(size, int) else set(size)
-    return sides.pop() if len(sides) == 1 else 0
+    if len(sides) != 1:
+        raise UserError(f"config.json: an image or patch of {size} is not square; only square ones are built")
+    return sides.pop()
 
 
 def read_length(source: Mapping[str, Any]) -> int:
