@@ -59,7 +59,8 @@ class Transformer(keras.Model):
         """What the head makes of the last hidden states: logits (B, T, V) of a language model, (B, T, C) of a class for each token,
         (B, C) of a class for a sequence; without a head the pooler's vectors (B, D), without a pooler the hidden states (B, T, D).
 
-        input_ids: integers (B, T). attention_mask: (B, S) with 1 for tokens and 0 for padding, S counting those in the cache too.
+        input_ids: integers (B, T), or a dict of all inputs. attention_mask: (B, S) with 1 for tokens and 0 for padding, S counting
+        those in the cache too.
         position_ids: integers (B, T), default 0, 1, 2, ... after those in the cache. token_type_ids: the segment of each token (B, T).
         pixel_values: images (B, channels, height, width) in place of input_ids. decoder_input_ids, decoder_attention_mask: the
         decoder's, where there is an encoder before it. encoded: what the encoder has made (B, S, D), so that it need not run again.
@@ -67,6 +68,9 @@ class Transformer(keras.Model):
         and that Keras does not copy as it does a dict; `hidden_states` below has one.
         Raises UserError for inputs that the model has no use for, and for longer sequences than it knows.
         """
+        if isinstance(input_ids, dict):
+            # Keras's fit and predict give several inputs as one.
+            return self.call(**input_ids)
         check_inputs(
             self.config,
             input_ids=input_ids,

@@ -114,3 +114,12 @@ def test_a_mistake_inside_of_keras_is_one_line() -> None:
     model = Transformer(CONFIG)
     with pytest.raises(UserError, match=r"^this decoder has no use for token_type_ids[^\n]*$"):
         model(tf.ones((1, 3), tf.int64), token_type_ids=tf.zeros((1, 3), tf.int64))
+
+
+def test_several_inputs_as_one_dict() -> None:
+    model = Transformer(CONFIG)
+    ids, mask = np.arange(20).reshape(4, 5) % 16, np.array([[0, 1, 1, 1, 1]] * 4)
+    expected = model(ids, attention_mask=mask).numpy()
+    found = model.predict({"input_ids": ids, "attention_mask": mask}, verbose=0)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert np.abs(expected - model(ids).numpy()).max() > 1e-5
