@@ -56,8 +56,7 @@ def dynamic_frequencies(config: ModelConfig) -> np.ndarray:
     if size == 2:
         raise UserError("positions.scaling.kind='dynamic' stretches pairs by size / (size - 2), and size is 2; turn 4 values or more")
     original = positions.scaling.original_max_length or config.max_length
-    longest = max(config.max_length, 0 if positions.scaling.original_max_length else int(config.max_length * factor))
-    lengths_N = np.maximum(np.arange(1, longest + 1, dtype=np.float64), original)
+    lengths_N = np.maximum(np.arange(1, (config.longest or config.max_length) + 1, dtype=np.float64), original)
     bases_N = positions.base * (factor * lengths_N / original - (factor - 1)) ** (size / (size - 2))
     return _unscaled_frequencies(bases_N[:, None], size)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import time
@@ -13,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from configs import ModelConfig, UserError
+from configs.quiet import quiet
 from parity.findings import Tensors
 from parity.implementation import Implementation
 from weight_mapping import Checkpoint, canonical_tensors, convert, get_family, tied_tensors
@@ -100,21 +100,6 @@ def _tensorflow(source: Source, dtype: str) -> Implementation:
         # All compute on the CPU, and TensorFlow would take the whole GPU just by looking at it.
         tensorflow.config.set_visible_devices([], "GPU")
     return TensorFlow(transformer_tf.load(source.checkpoint.folder, dtype=dtype))
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Drop what is written to stderr from C++: TensorFlow logs its import there, whatever TF_CPP_MIN_LOG_LEVEL says."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 @contextmanager

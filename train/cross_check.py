@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from configs import ModelConfig, UserError, load_model_config, run_command
+from configs.quiet import quiet
 from train.tokenization import TextTokenizer, read_tokenizer
 from weight_mapping import convert
 
@@ -124,21 +122,6 @@ def ask_hugging_face(folder: Path, config: ModelConfig, ids_BT: np.ndarray, prom
             ids_1T, attention_mask=torch.ones_like(ids_1T), max_new_tokens=new, do_sample=False, eos_token_id=ends, pad_token_id=0
         )
     return Answer(logits_BTV, _tokens(tokens_1T))
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Drop what is written to stderr from C++: TensorFlow logs its import there, whatever TF_CPP_MIN_LOG_LEVEL says."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def _tokens(ids: Any) -> list[int]:

@@ -40,7 +40,8 @@ class Rule:
     when: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def counts(self, config: ModelConfig) -> bool:
-        values = config.model_dump()
+        # Most rules count always, and there is one for every tensor.
+        values = config.model_dump() if self.when else {}
         return all(get_value(values, name) == value for name, value in self.when.items())
 
 
