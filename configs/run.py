@@ -7,59 +7,37 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from configs.base import Config
+from configs.data import Data, Fraction
 from configs.model import ModelConfig
-
-Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+from configs.objectives import AnyObjective, CausalLM
 
 
 class Tokenizer(Config):
     """How text becomes ids.
 
-    kind: ``bpe`` (byte-level, trained on the training text), ``character`` (every character of the text), or ``file`` (a
-    tokenizer.json, or a folder that holds one). `vocab_size` is what `bpe` is trained to; the model must have as many rows.
+    kind: ``bpe`` (byte-level, trained on the training text), ``word_bpe`` (within words that spaces part, as Sennrich et al. 2016
+    have it), ``character`` (every character of the text), or ``file`` (a tokenizer.json, or a folder that holds one).
+    vocab_size: what `bpe` and `word_bpe` are trained to; the model must have as many rows.
+    special_tokens: tokens that no text has, by the names that `transformers` gives them (eos_token, unk_token, pad_token,
+    mask_token, cls_token, sep_token ...), with the first ids in this order; default an end-of-text token for `bpe`.
     """
 
-    kind: Literal["bpe", "character", "file"] = "bpe"
+    kind: Literal["bpe", "word_bpe", "character", "file"] = "bpe"
     vocab_size: PositiveInt | None = None
     path: str | None = None
+    special_tokens: dict[str, str] | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> Tokenizer:
-        if self.kind == "bpe" and self.vocab_size is None:
-            raise ValueError("kind 'bpe' needs vocab_size")
+        if self.kind in ("bpe", "word_bpe") and self.vocab_size is None:
+            raise ValueError(f"kind '{self.kind}' needs vocab_size")
         if self.kind == "file" and self.path is None:
             raise ValueError("kind 'file' needs path, a tokenizer.json or its folder")
+        if self.kind == "file" and self.special_tokens:
+            raise ValueError("special_tokens are for a tokenizer that is made here; one of kind 'file' has its own")
+        if self.kind == "word_bpe" and "unk_token" not in (self.special_tokens or {}):
+            raise ValueError("kind 'word_bpe' needs special_tokens.unk_token, for characters that the training text has not")
         return self
-
-
-class StandardLibraryData(Config):
-    """English that every CPython carries: the language topics of `pydoc` and the docstrings of the standard library."""
-
-    source: Literal["stdlib"] = "stdlib"
-    validation_fraction: Fraction = 0.1
-
-
-class TextData(Config):
-    """A local text file, or a folder of *.txt files. The last `validation_fraction` of the characters is held out."""
-
-    source: Literal["text"] = "text"
-    path: str
-    validation_fraction: Fraction = 0.1
-
-
-class HubData(Config):
-    """A dataset by name through `datasets`. Without a validation split the last `validation_fraction` of the rows is held out."""
-
-    source: Literal["hub"] = "hub"
-    name: str
-    configuration: str | None = None
-    column: str = "text"
-    train_split: str = "train"
-    validation_split: str | None = None
-    validation_fraction: Fraction = 0.1
-
-
-Data = Annotated[StandardLibraryData | TextData | HubData, Field(discriminator="source")]
 
 
 class Optimizer(Config):
@@ -74,9 +52,10 @@ class Optimizer(Config):
 
 
 class Schedule(Config):
-    """The learning rate: a linear warm-up, then ``cosine`` or ``linear`` to `final` times its height, or ``constant``."""
+    """The learning rate: a linear warm-up, then ``cosine`` or ``linear`` to `final` times its height, ``constant``, or
+    ``inverse_sqrt``, which falls with the root of the steps ("Attention Is All You Need", equation 3)."""
 
-    kind: Literal["cosine", "linear", "constant"] = "cosine"
+    kind: Literal["cosine", "linear", "constant", "inverse_sqrt"] = "cosine"
     warmup_steps: NonNegativeInt = 0
     final: NonNegativeFloat = 0.1
 
@@ -84,8 +63,9 @@ class Schedule(Config):
 class Train(Config):
     """The loop. All sizes are of the whole run: they do not change with the number of processes.
 
-    batch_size: sequences in one optimizer step, over all processes and accumulation steps. block_size: tokens in a sequence,
-    default the model's max_length. precision: what the arithmetic of the matrix products is asked to be; ``auto`` takes what
+    batch_size: sequences in one optimizer step, over all processes and accumulation steps. batch_tokens: in its place, for sequences
+    of different lengths, the most tokens in one optimizer step, padding included, of the source and of the target each.
+    block_size: tokens in a sequence, default the model's max_length. precision: what the arithmetic of the matrix products is asked to be; ``auto`` takes what
     `accelerate launch` says. num_processes: how many are expected, if it matters. cpu_threads: threads of each process on a CPU,
     default the cores divided by the processes. save_every: steps between checkpoints, and keep_checkpoints: how many are kept.
     existing: what to do where the run's folder exists: ``refuse``, ``resume`` an unfinished run, take a ``new`` numbered folder,
@@ -94,7 +74,8 @@ class Train(Config):
     """
 
     max_steps: PositiveInt
-    batch_size: PositiveInt
+    batch_size: PositiveInt | None = None
+    batch_tokens: PositiveInt | None = None
     accumulation_steps: PositiveInt = 1
     block_size: PositiveInt | None = None
     precision: Literal["auto", "float32", "bf16"] = "auto"
@@ -115,7 +96,9 @@ class Train(Config):
 
     @model_validator(mode="after")
     def _batches_divide(self) -> Train:
-        if self.batch_size % self.accumulation_steps:
+        if (self.batch_size is None) == (self.batch_tokens is None):
+            raise ValueError("give one of batch_size (sequences in a step) and batch_tokens (tokens in a step)")
+        if self.batch_size and self.batch_size % self.accumulation_steps:
             raise ValueError(
                 f"accumulation_steps={self.accumulation_steps} does not divide batch_size={self.batch_size}; "
                 f"batch_size counts all sequences of one optimizer step"
@@ -135,7 +118,7 @@ class RunConfig(Config):
 
     name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
     seed: NonNegativeInt = 1
-    objective: Literal["causal_lm"] = "causal_lm"
+    objective: AnyObjective = CausalLM()
     model: ModelConfig
     tokenizer: Tokenizer
     data: Data
@@ -161,11 +144,7 @@ class RunConfig(Config):
                 f"schedule.warmup_steps={self.schedule.warmup_steps} leaves nothing of train.max_steps={self.train.max_steps}; "
                 f"make it smaller"
             )
-        if self.objective == "causal_lm" and (self.model.architecture != "decoder" or self.model.head.kind != "language_model"):
-            raise ValueError(
-                f"objective 'causal_lm' needs a decoder with a language-model head, and the model is "
-                f"architecture '{self.model.architecture}' with head '{self.model.head.kind}'"
-            )
+        self.objective.check(self.model, self.data.source)
         return self
 
     @property

@@ -56,8 +56,8 @@ def run(config: RunConfig) -> int:
 
     import transformer_torch
     from train import launch, summary
-    from train.data import prepare
     from train.loop import Trainer
+    from train.objectives import prepare
     from train.run_folder import SUMMARY, RunFolder, open_run
     from train.stop import Stop
 
@@ -78,6 +78,8 @@ def run(config: RunConfig) -> int:
         raise UserError(str(decision[2]))
     folder = folder or RunFolder(Path(str(decision[0])), bool(decision[1]))
 
+    if accelerator.is_main_process:
+        print("".join(f"{note}\n" for note in corpus.notes), end="")
     trainer = Trainer(config, accelerator, corpus, folder)
     stop = Stop(launcher.pid)
     code = trainer.train(stop)
@@ -89,7 +91,7 @@ def run(config: RunConfig) -> int:
         torch.distributed.destroy_process_group()
     if code or not is_main:
         return code
-    text = summary.sample(transformer_torch.load(folder.path), corpus.tokenizer, config.train.sample_prompt)
+    text = summary.sample(transformer_torch.load(folder.path), corpus, config.train.sample_prompt)
     summary.tell(json.loads((folder.path / SUMMARY).read_text(encoding="utf-8")), text, folder.path)
     if config.train.cross_check:
         from train.cross_check import cross_check

@@ -1,12 +1,15 @@
-"""Which tokens each step sees: a pure function of (seed, step), in NumPy, for every framework and any number of processes.
+"""Which examples each step sees: a pure function of (seed, step), in NumPy, for every framework and any number of processes.
 
-N tokens in all, B sequences of a global batch, T tokens of a block.
+N tokens or examples in all, B sequences of a global batch, T tokens of a sequence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 
@@ -15,13 +18,75 @@ from configs import UserError
 IGNORED = -100
 
 
-class TrainingBatches:
-    """Tokens cut into blocks, block by block in a new order each epoch.
+@dataclass(frozen=True)
+class Batch:
+    """What the model is called with, by the names of its arguments, and what it should answer.
+
+    inputs: arrays whose first axis is B. labels: int64 (B, T) or (B,), IGNORED where nothing is asked.
+    tokens: positions that are not padding, of all inputs together.
+    """
+
+    inputs: dict[str, np.ndarray]
+    labels: np.ndarray
+    tokens: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def targets(self) -> int:
+        """How many answers count."""
+        return int((self.labels != IGNORED).sum())
+
+    def share(self, rank: int = 0, processes: int = 1, part: int = 0, parts: int = 1) -> Batch:
+        """What process `rank` of `processes` takes in accumulation step `part` of `parts`: every share has as many rows.
+
+        Where they do not come out even, the last shares are filled up with rows whose labels are ignored.
+        """
+        if processes * parts == 1:
+            return self
+        rows = -(-len(self) // (processes * parts))
+        first = (part * processes + rank) * rows
+        places = np.arange(first, first + rows)
+        rows_R = np.minimum(places, len(self) - 1)
+        labels = self.labels[rows_R]
+        labels[places >= len(self)] = IGNORED
+        return Batch({name: values[rows_R] for name, values in self.inputs.items()}, labels, self.tokens)
+
+
+class TrainingBatches(Protocol):
+    """Endless training data. fixed: every batch has the same shapes."""
+
+    fixed: bool
+
+    def batch(self, step: int) -> Batch:
+        """The global batch of a step, which counts from 0."""
+        ...
+
+    def epoch(self, step: int) -> float:
+        """How often the data has been seen after `step` steps."""
+        ...
+
+
+class ValidationBatches(Protocol):
+    """Held-out data, each example once. targets: how many labels count in all."""
+
+    targets: int
+
+    def batches(self, rank: int = 0, processes: int = 1) -> Iterator[Batch]:
+        """The share of one process. Every process gets as many batches, of the same shapes."""
+        ...
+
+
+class BlockBatches:
+    """Tokens cut into blocks, block by block in a new order each epoch; a label is the token after its input.
 
     An epoch is a permutation of consecutive blocks of T tokens that start at an offset of its own, so that over the epochs the
     blocks' borders fall everywhere. At most 2 T tokens at the ends are left out of an epoch.
     Raises UserError where the text is too short for one batch.
     """
+
+    fixed = True
 
     def __init__(self, tokens_N: np.ndarray, block_size: int, batch_size: int, seed: int) -> None:
         self.tokens_N = tokens_N
@@ -43,35 +108,21 @@ class TrainingBatches:
 
         self._starts = starts
 
-    def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs and labels of the whole step, each int64 (B, T); a label is the token after its input."""
+    def windows(self, step: int) -> np.ndarray:
+        """The blocks of a step, each with the token after it: int64 (B, T + 1)."""
         epochs_B, places_B = np.divmod(np.arange(step * self.batch_size, (step + 1) * self.batch_size), self.blocks)
         starts_B = np.array([self._starts(int(epoch))[place] for epoch, place in zip(epochs_B, places_B, strict=True)])
-        window_BT = self.tokens_N[starts_B[:, None] + np.arange(self.block_size + 1)].astype(np.int64)
-        return window_BT[:, :-1], window_BT[:, 1:]
+        return self.tokens_N[starts_B[:, None] + np.arange(self.block_size + 1)].astype(np.int64)
+
+    def batch(self, step: int) -> Batch:
+        window_BT = self.windows(step)
+        return Batch({"input_ids": window_BT[:, :-1]}, window_BT[:, 1:], window_BT[:, 1:].size)
 
     def epoch(self, step: int) -> float:
-        """How often the text has been seen after `step` steps."""
         return step * self.batch_size / self.blocks
 
 
-def share(batch_size: int, rank: int, processes: int, part: int, parts: int) -> slice:
-    """The rows of a global batch that process `rank` of `processes` takes in accumulation step `part` of `parts`."""
-    rows = batch_size // (processes * parts)
-    start = (part * processes + rank) * rows
-    return slice(start, start + rows)
-
-
-def check_divides(batch_size: int, processes: int, parts: int) -> None:
-    """Refuse a batch that cannot be dealt out evenly."""
-    if batch_size % (processes * parts):
-        raise UserError(
-            f"train.batch_size={batch_size} cannot be dealt out to {processes} processes in {parts} accumulation steps; "
-            f"make it a multiple of {processes * parts}"
-        )
-
-
-class ValidationBatches:
+class BlockValidation:
     """Every token of the held-out text once, in consecutive blocks; the last block is filled up with ignored labels.
 
     batch_size: sequences in one batch over all processes. Raises UserError where the text is shorter than one block.
@@ -89,8 +140,7 @@ class ValidationBatches:
         self.targets = len(tokens_N) - 1
         self.blocks = -(-self.targets // block_size)
 
-    def batches(self, rank: int = 0, processes: int = 1) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The share of one process: inputs and labels, each int64 (rows, T). Every process gets as many batches, of one shape."""
+    def batches(self, rank: int = 0, processes: int = 1) -> Iterator[Batch]:
         rows = max(1, min(self.batch_size, self.blocks) // processes)
         for first in range(0, self.blocks, rows * processes):
             start = first + rank * rows
@@ -100,4 +150,113 @@ class ValidationBatches:
             count = max(len(targets_M) - 1, 0)
             inputs_BT.reshape(-1)[:count] = targets_M[:count]
             labels_BT.reshape(-1)[:count] = targets_M[1 : count + 1]
-            yield inputs_BT, labels_BT
+            yield Batch({"input_ids": inputs_BT}, labels_BT, count)
+
+
+def check_divides(batch_size: int, processes: int, parts: int) -> None:
+    """Refuse a batch that cannot be dealt out evenly."""
+    if batch_size % (processes * parts):
+        raise UserError(
+            f"train.batch_size={batch_size} cannot be dealt out to {processes} processes in {parts} accumulation steps; "
+            f"make it a multiple of {processes * parts}"
+        )
+
+
+def pad(rows: Sequence[np.ndarray], value: int) -> np.ndarray:
+    """Rows of different lengths as one int64 array (B, longest), filled up with `value` on the right."""
+    padded_BT = np.full((len(rows), max(map(len, rows))), value, np.int64)
+    for row, padded_T in zip(rows, padded_BT, strict=True):
+        padded_T[: len(row)] = row
+    return padded_BT
+
+
+class ExampleBatches:
+    """Batches of `batch_size` examples, all of one shape or padded by `collate`; a new order each epoch, the rest of an epoch goes on
+    into the next. collate: makes a batch of the examples with these numbers, for this step (what is random must depend on it alone).
+    """
+
+    def __init__(self, count: int, batch_size: int, seed: int, collate: Callable[[np.ndarray, int], Batch], fixed: bool = True) -> None:
+        if count < batch_size:
+            raise UserError(f"there are {count:,} training examples, and train.batch_size={batch_size} needs as many; make it smaller")
+        self.count, self.batch_size, self.collate, self.fixed = count, batch_size, collate, fixed
+        self._order = lru_cache(maxsize=2)(lambda epoch: np.random.default_rng([seed, epoch]).permutation(count))
+
+    def batch(self, step: int) -> Batch:
+        epochs_B, places_B = np.divmod(np.arange(step * self.batch_size, (step + 1) * self.batch_size), self.count)
+        chosen_B = np.array([self._order(int(epoch))[place] for epoch, place in zip(epochs_B, places_B, strict=True)])
+        return self.collate(chosen_B, step)
+
+    def epoch(self, step: int) -> float:
+        return step * self.batch_size / self.count
+
+
+class BudgetBatches:
+    """Batches of like lengths with at most `budget` tokens, padding included: few when they are long, many when they are short.
+
+    lengths_NK: tokens of each example, where there are several inputs (source, target) each in its column; the budget holds for each.
+    Examples are sorted by length and cut into batches; each epoch mixes those of equal lengths and the batches' order anew.
+    Raises UserError where one example alone exceeds the budget.
+    """
+
+    fixed = False
+
+    def __init__(self, lengths_NK: np.ndarray, budget: int, seed: int, collate: Callable[[np.ndarray, int], Batch]) -> None:
+        longest = int(lengths_NK.max())
+        if longest > budget:
+            raise UserError(f"one example has {longest} tokens, and train.batch_tokens={budget}; make that larger or set data.max_length")
+        self.collate = collate
+        # The border between batches depends on the lengths alone, so that all epochs have as many batches.
+        self.borders = budget_borders(lengths_NK[by_length(lengths_NK)], budget)
+        self.steps = len(self.borders) - 1
+        self.padding = padding_share(lengths_NK[by_length(lengths_NK)], self.borders)
+
+        @lru_cache(maxsize=2)
+        def order(epoch: int) -> tuple[np.ndarray, np.ndarray]:
+            random = np.random.default_rng([seed, epoch])
+            mixed_N = random.permutation(len(lengths_NK))
+            return mixed_N[by_length(lengths_NK[mixed_N])], random.permutation(self.steps)
+
+        self._order = order
+
+    def batch(self, step: int) -> Batch:
+        epoch, place = divmod(step, self.steps)
+        sorted_N, batches = self._order(epoch)
+        chosen = batches[place]
+        return self.collate(sorted_N[self.borders[chosen] : self.borders[chosen + 1]], step)
+
+    def epoch(self, step: int) -> float:
+        return step / self.steps
+
+
+class ExampleValidation:
+    """Held-out examples in batches of like lengths, each example once. collate: makes a batch of the examples with these numbers."""
+
+    def __init__(self, lengths_N: np.ndarray, batch_size: int, targets: int, collate: Callable[[np.ndarray, int], Batch]) -> None:
+        self.order_N, self.batch_size, self.targets, self.collate = np.argsort(lengths_N, kind="stable"), batch_size, targets, collate
+
+    def batches(self, rank: int = 0, processes: int = 1) -> Iterator[Batch]:
+        for number, first in enumerate(range(0, len(self.order_N), self.batch_size)):
+            yield self.collate(self.order_N[first : first + self.batch_size], number).share(rank, processes)
+
+
+def by_length(lengths_NK: np.ndarray) -> np.ndarray:
+    """The order by the last length, and within it by the first, up and down in turns, so that neighbours are always alike."""
+    first_N, last_N = lengths_NK[:, 0], lengths_NK[:, -1]
+    return np.lexsort((np.where(last_N % 2, -first_N, first_N), last_N))
+
+
+def budget_borders(lengths_NK: np.ndarray, budget: int) -> list[int]:
+    """Where each batch begins, and the end: as many consecutive examples as the budget allows."""
+    borders, longest_K = [0], np.zeros_like(lengths_NK[0])
+    for place, lengths_K in enumerate(lengths_NK):
+        longest_K = np.maximum(longest_K, lengths_K)
+        if (place - borders[-1] + 1) * int(longest_K.max()) > budget:
+            borders.append(place)
+            longest_K = lengths_K
+    return [*borders, len(lengths_NK)]
+
+
+def padding_share(lengths_NK: np.ndarray, borders: Sequence[int]) -> float:
+    """The share of all positions that is padding."""
+    positions = sum((end - start) * int(lengths_NK[start:end].max(0).sum()) for start, end in pairwise(borders))
+    return 1 - int(lengths_NK.sum()) / positions

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,12 +28,13 @@ MODEL, OPTIMIZER, RANDOM, STATE = "model.safetensors", "optimizer.safetensors", 
 
 @dataclass
 class Progress:
-    """How far a run is. step: optimizer steps done. seconds: time spent, over all starts.
+    """How far a run is. step: optimizer steps done. tokens: seen in them. seconds: time spent, over all starts.
 
     conditions: what must be the same for the continuation to be the same: processes, precision, text.
     """
 
     step: int = 0
+    tokens: int = 0
     seconds: float = 0.0
     conditions: dict[str, Any] = field(default_factory=dict)
 
@@ -46,12 +47,14 @@ def save(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: to
         random_states |= states
     if accelerator.is_main_process:
         with whole_folder(folder / f"step_{progress.step}", overwrite=True) as path:
-            save_file({name: weight.contiguous() for name, weight in cast(dict[str, torch.Tensor], weights).items()}, str(path / MODEL))
+            shared = shared_names(model)
+            whole = {name: weight.contiguous() for name, weight in cast(dict[str, torch.Tensor], weights).items() if name not in shared}
+            save_file(whole, str(path / MODEL))
             moments = cast(dict[str, dict[str, torch.Tensor]], state["state"])
             flat = {f"{name}.{key}": value.contiguous() for name, values in moments.items() for key, value in values.items()}
             save_file(flat, str(path / OPTIMIZER))
             save_file(random_states, str(path / RANDOM))
-            write_json(path / STATE, {"step": progress.step, "seconds": progress.seconds, "conditions": progress.conditions})
+            write_json(path / STATE, asdict(progress))
         for old in saved(folder)[:-keep]:
             shutil.rmtree(old)
     accelerator.wait_for_everyone()
@@ -74,6 +77,7 @@ def load(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: to
         flat, random_states = (load_file(path / name) for name in (OPTIMIZER, RANDOM))
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: damaged ({error}); remove it to go on from the checkpoint before") from None
+    weights |= {name: weights[first] for name, first in shared_names(model).items()}
     _, current = get_state_dict(model, optimizer, options=WHOLE_EVERYWHERE)
     loaded: dict[str, Any] = {}
     for name, value in flat.items():
@@ -90,8 +94,19 @@ def load(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: to
     torch.set_rng_state(random_states[f"cpu.{rank}"])
     if accelerator.device.type == "cuda":
         torch.cuda.set_rng_state(random_states[f"cuda.{rank}"], accelerator.device)
-    progress.step, progress.seconds = state["step"], state["seconds"]
+    progress.step, progress.tokens, progress.seconds = state["step"], state["tokens"], state["seconds"]
     accelerator.wait_for_everyone()
+
+
+def shared_names(model: nn.Module) -> dict[str, str]:
+    """The further names of parameters that have several, each with the first: a decoder's token table that is the encoder's."""
+    first: dict[int, str] = {}
+    further: dict[str, str] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        name = name.removeprefix("module.").replace("_orig_mod.", "")
+        if (known := first.setdefault(id(parameter), name)) != name:
+            further[name] = known
+    return further
 
 
 def saved(folder: Path) -> list[Path]:

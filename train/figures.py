@@ -15,16 +15,19 @@ from weight_mapping import canonical_tensors
 def figures(config: RunConfig, folder: Path, seconds: float) -> dict[str, Any]:
     """What the run's metrics and config say at its end; times are in seconds, losses in nats per token."""
     rows = read_metrics(folder)
-    loss = next(row["validation_loss"] for row in reversed(rows) if "validation_loss" in row)
+    last = next(row for row in reversed(rows) if "validation_loss" in row)
+    loss = last["validation_loss"]
     speeds = sorted(row["tokens_per_second"] for row in rows if "tokens_per_second" in row)
     found: dict[str, Any] = {
         "name": config.name,
         "validation_loss": loss,
+        "validation_accuracy": last["validation_accuracy"],
+        "objective": config.objective.kind,
         "perplexity": math.exp(min(loss, 700.0)),
         "seed": config.seed,
         "parameters": sum(math.prod(tensor.shape) for tensor in canonical_tensors(config.model)),
         "steps": config.train.max_steps,
-        "tokens": config.train.max_steps * config.train.batch_size * config.block_size,
+        "tokens": next(row["tokens"] for row in reversed(rows) if "tokens" in row),
         "tokens_per_second": speeds[len(speeds) // 2],
         "seconds": round(seconds, 1),
         "python": platform.python_version(),

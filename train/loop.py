@@ -1,4 +1,4 @@
-"""The training loop. B sequences of a global batch, T tokens of a block, R rows of one process in one accumulation step."""
+"""The training loop. R rows of one process in one accumulation step, T tokens of a sequence, V vocabulary or classes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch import nn
 
 from configs import RunConfig, UserError
 from train import checkpoints
-from train.batches import IGNORED, check_divides, share
-from train.data import Corpus
+from train.batches import Batch, check_divides
 from train.launch import check_wrapped
 from train.memory import keep_freed_memory
 from train.metrics import MetricsLog
+from train.objectives.corpus import Corpus
 from train.progress import ProgressDisplay
 from train.run_folder import RunFolder
 from train.schedule import learning_rate
@@ -32,7 +32,8 @@ class Trainer:
 
     def __init__(self, config: RunConfig, accelerator: Accelerator, corpus: Corpus, run: RunFolder) -> None:
         self.config, self.accelerator, self.corpus, self.run = config, accelerator, corpus, run
-        check_divides(config.train.batch_size, accelerator.num_processes, config.train.accumulation_steps)
+        if config.train.batch_size:
+            check_divides(config.train.batch_size, accelerator.num_processes, config.train.accumulation_steps)
         if accelerator.device.type == "cpu":
             keep_freed_memory()
         # Every process drops out other values; the weights come from the config's seed alone.
@@ -62,8 +63,7 @@ class Trainer:
         is_main = self.accelerator.is_main_process
         log = MetricsLog(self.run.path, progress.step) if is_main else None
         board = tensorboard(self.run, progress.step) if is_main and settings.tensorboard else None
-        tokens_per_step = settings.batch_size * self.config.block_size
-        before, began, paused, logged = progress.seconds, time.monotonic(), 0.0, progress.step
+        before, began, paused, logged = progress.seconds, time.monotonic(), 0.0, progress.tokens
         interval = began
 
         def record(row: dict[str, Any]) -> None:
@@ -78,18 +78,19 @@ class Trainer:
                 display.say(f"resuming after step {progress.step}")
             while progress.step < settings.max_steps:
                 rate = learning_rate(self.config.schedule, self.config.optimizer.learning_rate, progress.step, settings.max_steps)
-                loss, norm = self.train_step(progress.step, rate)
+                loss, norm, tokens = self.train_step(progress.step, rate)
                 progress.step += 1
+                progress.tokens += tokens
                 is_last = progress.step == settings.max_steps
                 display.advance(progress.step)
 
                 if progress.step % settings.log_every == 0 or is_last or progress.step == 1:
-                    row = {"step": progress.step, "tokens": progress.step * tokens_per_step, "loss": self.sum(loss)}
+                    row = {"step": progress.step, "tokens": progress.tokens, "loss": self.sum(loss)}
                     row |= {"gradient_norm": float(norm), "learning_rate": rate}
                     now = time.monotonic()
-                    speed = (progress.step - logged) * tokens_per_step / max(now - interval - paused, 1e-9)
+                    speed = (progress.tokens - logged) / max(now - interval - paused, 1e-9)
                     row |= {"tokens_per_second": speed, "elapsed_seconds": before + now - began}
-                    interval, paused, logged = now, 0.0, progress.step
+                    interval, paused, logged = now, 0.0, progress.tokens
                     if not math.isfinite(row["loss"]):
                         advice = "lower optimizer.learning_rate or lengthen schedule.warmup_steps"
                         raise UserError(f"the loss is {row['loss']} at step {progress.step}; {advice}")
@@ -98,7 +99,7 @@ class Trainer:
 
                 pause = time.monotonic()
                 if progress.step % settings.evaluate_every == 0 or is_last:
-                    row = {"step": progress.step, "validation_loss": self.evaluate()}
+                    row = {"step": progress.step, **self.evaluate()}
                     record({**row, "elapsed_seconds": before + time.monotonic() - began})
                     display.validation(row)
                 signalled = stop.agreed()
@@ -114,21 +115,22 @@ class Trainer:
                     return signalled
         return 0
 
-    def train_step(self, step: int, rate: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """One optimizer step on one global batch. This process's share of the mean loss, and the norm of the whole gradient.
+    def train_step(self, step: int, rate: float) -> tuple[torch.Tensor, torch.Tensor, int]:
+        """One optimizer step on one global batch. This process's share of the mean loss, the norm of the whole gradient, and the
+        tokens of the whole batch.
 
         The loss is divided by the targets of the whole batch, so that it does not matter how many processes and accumulation steps
         the batch is dealt out to.
         """
         accelerator, parts = self.accelerator, self.config.train.accumulation_steps
-        inputs_BT, labels_BT = self.corpus.train.batch(step)
-        targets = int((labels_BT != IGNORED).sum())
+        batch, smoothing = self.corpus.train.batch(step), self.config.objective.label_smoothing
+        targets = batch.targets
         loss = torch.zeros((), device=accelerator.device)
         for part in range(parts):
-            rows = share(len(inputs_BT), accelerator.process_index, accelerator.num_processes, part, parts)
+            share = batch.share(accelerator.process_index, accelerator.num_processes, part, parts)
             with accelerator.no_sync(self.model) if part + 1 < parts else nullcontext():
-                logits_RTV = self.model(self.to_device(inputs_BT[rows]))
-                part_loss = cross_entropy(logits_RTV, self.to_device(labels_BT[rows])) / targets
+                logits_RTV, labels_RT = self.ask(self.model, share)
+                part_loss = cross_entropy(logits_RTV, labels_RT, smoothing) / targets
                 # Replication averages the gradients of the processes; they are to be summed.
                 accelerator.backward(part_loss * accelerator.num_processes)
             loss += part_loss.detach()
@@ -137,19 +139,29 @@ class Trainer:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return loss, norm
+        return loss, norm, batch.tokens
 
     @torch.no_grad()
-    def evaluate(self) -> float:
-        """Mean loss of all validation tokens, in nats: a full pass, the same for any number of processes."""
+    def evaluate(self) -> dict[str, float]:
+        """Mean loss of all validation targets, in nats, and the share of them that the model takes for the most probable.
+
+        A full pass, the same for any number of processes.
+        """
         model = self.model if not isinstance(self.model, nn.parallel.DistributedDataParallel) else self.model.module
         model.eval()
         # In float64, which not every accelerator has.
-        total = torch.zeros((), dtype=torch.float64)
-        for inputs_RT, labels_RT in self.corpus.validation.batches(self.accelerator.process_index, self.accelerator.num_processes):
-            total += cross_entropy(model(self.to_device(inputs_RT)), self.to_device(labels_RT)).cpu()
+        total, right = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+        for share in self.corpus.validation.batches(self.accelerator.process_index, self.accelerator.num_processes):
+            logits_RTV, labels_RT = self.ask(model, share)
+            total += cross_entropy(logits_RTV, labels_RT).cpu()
+            right += (logits_RTV.argmax(-1) == labels_RT).sum().cpu()
         model.train()
-        return self.sum(total) / self.corpus.validation.targets
+        targets = self.corpus.validation.targets
+        return {"validation_loss": self.sum(total) / targets, "validation_accuracy": self.sum(right) / targets}
+
+    def ask(self, model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """The model's logits (R, T, V) or (R, V), and the labels (R, T) or (R,) that they should lead to."""
+        return model(**{name: self.to_device(values) for name, values in batch.inputs.items()}), self.to_device(batch.labels)
 
     def sum(self, value: torch.Tensor) -> float:
         """The sum over all processes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from torch import nn
 
 from configs import RunConfig
 from train.checkpoints import whole_weights
-from train.data import Corpus
 from train.figures import figures
+from train.objectives.corpus import Corpus
 from train.plot import plot
 from train.run_folder import SUMMARY, RunFolder, write_all_whole, write_whole
 from train.tokenization import TextTokenizer
@@ -23,6 +24,7 @@ from weight_mapping import write_json, write_run
 
 SAMPLE_SEED = 0
 SAMPLE_TOKENS = 100
+SAMPLES = 3
 
 
 def finish(config: RunConfig, accelerator: Accelerator, corpus: Corpus, run: RunFolder, model: nn.Module, seconds: float) -> None:
@@ -30,7 +32,8 @@ def finish(config: RunConfig, accelerator: Accelerator, corpus: Corpus, run: Run
     weights = whole_weights(model)
     if accelerator.is_main_process:
         write_all_whole(run.path, lambda folder: write_run(folder, config.model, lambda name: weights[name].numpy()))
-        write_all_whole(run.path, corpus.tokenizer.save)
+        if corpus.tokenizer is not None:
+            write_all_whole(run.path, corpus.tokenizer.save)
         write_whole(run.path, "loss.png", lambda path: plot([run.path], path))
         summary = summarize(config, accelerator, run.path, seconds)
         write_whole(run.path, SUMMARY, lambda path: write_json(path, summary))
@@ -60,14 +63,33 @@ def hardware(accelerator: Accelerator) -> str:
     return f"{name}, {psutil.cpu_count(logical=False)} cores, {torch.get_num_threads()} threads a process"
 
 
-def sample(model: Transformer, tokenizer: TextTokenizer, prompt: str | None) -> str:
-    """A continuation of the prompt by the model, always drawn with the same random numbers."""
+def sample(model: Transformer, corpus: Corpus, prompt: str | None) -> str:
+    """What the model can do: a decoder's continuation of the prompt, always drawn with the same random numbers, or an
+    encoder-decoder's answers to the first test examples. Nothing of a model that gives classes."""
+    tokenizer = corpus.tokenizer
+    if tokenizer is None or model.config.head.kind != "language_model":
+        return ""
+    if model.config.architecture == "encoder_decoder":
+        examples = corpus.test[:SAMPLES]
+        return "\n".join(
+            f"{source}  →  {answer}" for (source, _), answer in zip(examples, answer_each(model, tokenizer, examples), strict=True)
+        )
     ids = tokenizer.encode_prompt(prompt or "")[: model.config.max_length - 1]
     new = min(SAMPLE_TOKENS, model.config.max_length - len(ids))
     tokens = model.generate(
         [ids], max_new_tokens=new, do_sample=True, top_k=min(50, model.config.vocab_size), temperature=0.8, seed=SAMPLE_SEED
     )[0]
     return tokenizer.decode([int(token) for token in tokens])
+
+
+def answer_each(model: Transformer, tokenizer: TextTokenizer, examples: Sequence[tuple[str, str]]) -> list[str]:
+    """What an encoder-decoder makes of each source, without any randomness."""
+    answers = []
+    for source, _ in examples:
+        ids = [*tokenizer.encode_each([source])[0], *model.config.special_tokens.eos[:1]][: model.config.max_length]
+        tokens = model.generate([[int(token) for token in ids]], max_new_tokens=min(SAMPLE_TOKENS, model.config.max_length - 1))[0]
+        answers.append(tokenizer.decode([int(token) for token in tokens], skip_special_tokens=True))
+    return answers
 
 
 def tell(summary: dict[str, Any], text: str, folder: Path) -> None:
@@ -83,5 +105,6 @@ def tell(summary: dict[str, Any], text: str, folder: Path) -> None:
     print(f"trained          {summary['tokens']:,} tokens in {minutes:.0f} min {seconds:.0f} s, {speed}")
     print(f"on               {summary['hardware']}; {summary['processes']} process(es), {summary['precision']}")
     print(f"run              {folder}")
-    print("sample")
-    print("\n".join(f"  | {line}" for line in text.splitlines()))
+    if text:
+        print("sample")
+        print("\n".join(f"  | {line}" for line in text.splitlines()))

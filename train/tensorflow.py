@@ -3,7 +3,7 @@
 The same config, text, data order, schedule, optimizer and metrics as `accelerate launch -m train`, in one process, every step one
 XLA program. It keeps no checkpoints: a run that was stopped starts again.
 
-B sequences of a batch, R rows of an accumulation step, T tokens of a block, V vocabulary.
+R rows of an accumulation step, T tokens of a sequence, V vocabulary or classes.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from configs import RunConfig, UserError, load_run_config, run_command
+from train.batches import Batch
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -32,7 +33,7 @@ def main() -> int:
 
 def run(config: RunConfig) -> int:
     """The whole of a run. Its folder is NAME_tensorflow, and loads in both frameworks."""
-    from train.data import prepare
+    from train.objectives import prepare
     from train.run_folder import open_run
 
     unbuilt = {"train.precision=bf16": config.train.precision == "bf16", "train.tensorboard": config.train.tensorboard}
@@ -46,6 +47,7 @@ def run(config: RunConfig) -> int:
         config = config.model_copy(update={"train": config.train.model_copy(update={"existing": "new"})})
     corpus = prepare(config)
     folder = open_run(config)
+    print("".join(f"{note}\n" for note in corpus.notes), end="")
     trainer = Trainer(config, corpus)
     seconds = trainer.train(folder.path)
     finish(trainer, folder.path, seconds)
@@ -72,13 +74,14 @@ class Trainer:
         self.rate = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self.optimizer = build_optimizer(config.optimizer, lambda: self.rate)
         self.optimizer.build(model.trainable_variables)
-        clip, parts = config.optimizer.clip or math.inf, config.train.accumulation_steps
+        clip, smoothing = config.optimizer.clip or math.inf, config.objective.label_smoothing
 
-        def train_step(inputs_BT: tf.Tensor, labels_BT: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def train_step(shares: list[dict[str, Any]], targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             loss, gradients = tf.zeros((), dtype), [tf.zeros(variable.shape, dtype) for variable in model.trainable_variables]
-            for inputs_RT, labels_RT in zip(tf.split(inputs_BT, parts), tf.split(labels_BT, parts), strict=True):
+            for share in shares:
                 with tf.GradientTape() as tape:
-                    part_loss = cross_entropy(model(inputs_RT, training=True), labels_RT) / tf.cast(targets, dtype)
+                    logits_RTV = model(share["inputs"], training=True)
+                    part_loss = cross_entropy(logits_RTV, share["labels"], smoothing) / tf.cast(targets, dtype)
                 found = tape.gradient(part_loss, model.trainable_variables)
                 gradients = [total + gradient for total, gradient in zip(gradients, found, strict=True)]
                 loss += part_loss
@@ -88,26 +91,35 @@ class Trainer:
             self.optimizer.apply([gradient * scale for gradient in gradients], model.trainable_variables)
             return loss, norm
 
-        def evaluate_step(inputs_RT: tf.Tensor, labels_RT: tf.Tensor) -> tf.Tensor:
-            return cross_entropy(model(inputs_RT, training=False), labels_RT)
+        def evaluate_step(share: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor]:
+            logits_RTV = model(share["inputs"], training=False)
+            right_RT = tf.argmax(logits_RTV, -1) == tf.cast(share["labels"], tf.int64)
+            return cross_entropy(logits_RTV, share["labels"]), tf.math.count_nonzero(right_RT)
 
-        self.train_step = tf.function(train_step, jit_compile=True)
-        self.evaluate_step = tf.function(evaluate_step, jit_compile=True)
+        # XLA compiles for one shape; where every batch has its own, a graph for all of them is faster.
+        fixed = corpus.train.fixed
+        self.train_step = tf.function(train_step, jit_compile=fixed, reduce_retracing=not fixed)
+        self.evaluate_step = tf.function(evaluate_step, jit_compile=fixed, reduce_retracing=not fixed)
 
-    def step(self, step: int) -> tuple[Any, Any]:
-        """One optimizer step on one global batch: the mean loss before it, and the norm of the gradient."""
-        from train.batches import IGNORED
+    def step(self, step: int) -> tuple[Any, Any, int]:
+        """One optimizer step on one global batch: the mean loss before it, the norm of the gradient, and the batch's tokens."""
+        import tensorflow as tf
+
         from train.schedule import learning_rate
 
         settings = self.config.train
         self.rate.assign(learning_rate(self.config.schedule, self.config.optimizer.learning_rate, step, settings.max_steps))
-        inputs_BT, labels_BT = self.corpus.train.batch(step)
-        return self.train_step(inputs_BT, labels_BT, (labels_BT != IGNORED).sum())
+        batch, parts = self.corpus.train.batch(step), settings.accumulation_steps
+        loss, norm = self.train_step([tensors(batch.share(part=part, parts=parts)) for part in range(parts)], tf.constant(batch.targets))
+        return loss, norm, batch.tokens
 
-    def evaluate(self) -> float:
-        """Mean loss of all validation tokens, in nats: a full pass."""
-        total = sum(float(self.evaluate_step(*batch)) for batch in self.corpus.validation.batches())
-        return total / self.corpus.validation.targets
+    def evaluate(self) -> dict[str, float]:
+        """Mean loss of all validation targets, in nats, and the share of them that the model takes for the most probable."""
+        total, right, targets = 0.0, 0, self.corpus.validation.targets
+        for batch in self.corpus.validation.batches():
+            loss, hits = self.evaluate_step(tensors(batch))
+            total, right = total + float(loss), right + int(hits)
+        return {"validation_loss": total / targets, "validation_accuracy": right / targets}
 
     def train(self, folder: Path) -> float:
         """Run all steps, and write metrics.jsonl as the PyTorch loop does. Gives the seconds that it took."""
@@ -115,29 +127,38 @@ class Trainer:
         from train.progress import ProgressDisplay
 
         settings, log, began = self.config.train, MetricsLog(folder, 0), time.monotonic()
-        tokens_per_step, logged, interval = settings.batch_size * self.config.block_size, 0, began
+        tokens, logged, interval = 0, 0, began
         with ProgressDisplay(True, 0, settings.max_steps) as display:
             for step in range(1, settings.max_steps + 1):
-                loss, norm = self.step(step - 1)
+                loss, norm, seen = self.step(step - 1)
+                tokens += seen
                 is_last = step == settings.max_steps
                 display.advance(step)
                 if step % settings.log_every == 0 or is_last or step == 1:
-                    row = {"step": step, "tokens": step * tokens_per_step, "loss": float(loss), "gradient_norm": float(norm)}
+                    row = {"step": step, "tokens": tokens, "loss": float(loss), "gradient_norm": float(norm)}
                     now = time.monotonic()
-                    row |= {"learning_rate": float(self.rate), "tokens_per_second": (step - logged) * tokens_per_step / (now - interval)}
+                    row |= {"learning_rate": float(self.rate), "tokens_per_second": (tokens - logged) / (now - interval)}
                     row |= {"elapsed_seconds": now - began}
                     if not math.isfinite(row["loss"]):
                         raise UserError(f"the loss is {row['loss']} at step {step}; lower optimizer.learning_rate")
                     log.write(row)
                     display.training(row)
-                    logged, interval = step, now
+                    logged, interval = tokens, now
                 if step % settings.evaluate_every == 0 or is_last:
                     pause = time.monotonic()
-                    row = {"step": step, "validation_loss": self.evaluate(), "elapsed_seconds": time.monotonic() - began}
+                    row = {"step": step, **self.evaluate(), "elapsed_seconds": time.monotonic() - began}
                     log.write(row)
                     display.validation(row)
                     interval += time.monotonic() - pause
         return time.monotonic() - began
+
+
+def tensors(batch: Batch) -> dict[str, Any]:
+    """A batch as TensorFlow takes it: numbers of a step must be tensors, or each would be a program of its own."""
+    import tensorflow as tf
+
+    inputs = {name: tf.constant(values) for name, values in batch.inputs.items()}
+    return {"inputs": inputs if set(inputs) != {"input_ids"} else inputs["input_ids"], "labels": tf.constant(batch.labels)}
 
 
 def finish(trainer: Trainer, folder: Path, seconds: float) -> None:
@@ -152,7 +173,8 @@ def finish(trainer: Trainer, folder: Path, seconds: float) -> None:
 
     config = trainer.config
     write_all_whole(folder, lambda path: write_run(path, config.model, reader(trainer.model)))
-    write_all_whole(folder, trainer.corpus.tokenizer.save)
+    if trainer.corpus.tokenizer is not None:
+        write_all_whole(folder, trainer.corpus.tokenizer.save)
     write_whole(folder, "loss.png", lambda path: plot([folder], path))
     summary = figures(config, folder, seconds) | {
         "precision": "float32",

@@ -1,10 +1,13 @@
-"""From text to ids and back: byte-level BPE, characters, or a tokenizer.json. Hugging Face's AutoTokenizer loads what is saved."""
+"""From text to ids and back: BPE over bytes or within words, characters, or a tokenizer.json.
+
+Hugging Face's AutoTokenizer loads what is saved.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +24,15 @@ CONFIG = "tokenizer_config.json"
 class TextTokenizer:
     """A `tokenizers.Tokenizer`, and the token that stands between documents if it has one."""
 
-    def __init__(self, tokenizer: tokenizers.Tokenizer, end_of_text: str | None, config: Path | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: tokenizers.Tokenizer,
+        end_of_text: str | None,
+        config: Path | None = None,
+        special_tokens: Mapping[str, str] | None = None,
+    ) -> None:
         self.tokenizer = tokenizer
+        self.special_tokens = dict(special_tokens or {})
         self.end_of_text = end_of_text
         self.end_of_text_id = None if end_of_text is None else tokenizer.token_to_id(end_of_text)
         self.config = config
@@ -42,6 +52,10 @@ class TextTokenizer:
             pieces.append(self._encode(document))
         return np.concatenate(pieces) if pieces else np.zeros(0, np.int32)
 
+    def encode_each(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """The ids of each text, int32 (N,), without special tokens."""
+        return [np.array(found.ids, np.int32) for found in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
     def _encode(self, document: str) -> np.ndarray:
         return np.array(self.tokenizer.encode(document, add_special_tokens=False).ids, np.int32)
 
@@ -53,8 +67,8 @@ class TextTokenizer:
             raise UserError(f"the prompt {prompt!r} holds what the tokenizer does not know ({error}); use other characters") from None
         return ids or [self.end_of_text_id or 0]
 
-    def decode(self, ids: Sequence[int]) -> str:
-        return self.tokenizer.decode([int(token) for token in ids], skip_special_tokens=False)
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = False) -> str:
+        return self.tokenizer.decode([int(token) for token in ids], skip_special_tokens=skip_special_tokens)
 
     def save(self, folder: Path) -> None:
         """Write tokenizer.json and tokenizer_config.json into an existing folder."""
@@ -64,18 +78,22 @@ class TextTokenizer:
             return
         settings = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
         special = {} if self.end_of_text is None else {"bos_token": self.end_of_text, "eos_token": self.end_of_text}
+        special = self.special_tokens or special
         (folder / CONFIG).write_text(json.dumps({**settings, **special}, indent=2) + "\n", encoding="utf-8")
 
 
 class CharacterTokenizer(TextTokenizer):
-    """One id for each character, in the order of their code points."""
+    """One id for each character, in the order of their code points, after the special tokens."""
 
-    def __init__(self, characters: Sequence[str]) -> None:
-        vocabulary = {character: index for index, character in enumerate(characters)}
+    def __init__(self, characters: Sequence[str], special_tokens: Mapping[str, str] | None = None) -> None:
+        special = list(dict.fromkeys((special_tokens or {}).values()))
+        vocabulary = {token: index for index, token in enumerate([*special, *characters])}
         tokenizer = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token=None))
+        tokenizer.add_special_tokens(special)
         tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
         tokenizer.decoder = decoders.Fuse()
-        super().__init__(tokenizer, None)
+        super().__init__(tokenizer, None, special_tokens=special_tokens)
+        self.first = len(special)
         self.code_points = np.array([ord(character) for character in characters], np.uint32)
 
     def _encode(self, document: str) -> np.ndarray:
@@ -84,17 +102,22 @@ class CharacterTokenizer(TextTokenizer):
         ids = np.searchsorted(self.code_points, code_points).clip(max=len(self.code_points) - 1)
         if (unknown := np.flatnonzero(self.code_points[ids] != code_points)).size:
             raise UserError(f"the character {document[unknown[0]]!r} is not in the vocabulary of {len(self.code_points)}")
-        return ids.astype(np.int32)
+        return (ids + self.first).astype(np.int32)
+
+    def encode_each(self, texts: Sequence[str]) -> list[np.ndarray]:
+        return [self._encode(text) for text in texts]
 
 
 def build_tokenizer(config: RunConfig, train: Sequence[str], validation: Sequence[str]) -> TextTokenizer:
     """The tokenizer that the config asks for, and that the model has rows for; else UserError."""
-    kind = config.tokenizer.kind
+    kind, special_tokens = config.tokenizer.kind, config.tokenizer.special_tokens
     if kind == "bpe":
-        tokenizer = train_bpe(train, config.tokenizer.vocab_size or 0)
+        tokenizer = train_bpe(train, config.tokenizer.vocab_size or 0, special_tokens)
+    elif kind == "word_bpe":
+        tokenizer = train_word_bpe(train, config.tokenizer.vocab_size or 0, special_tokens or {})
     elif kind == "character":
         # Of the whole text: a character that only the held-out part has must have a row too.
-        tokenizer = CharacterTokenizer(sorted(set().union(*map(set, train), *map(set, validation))))
+        tokenizer = CharacterTokenizer(sorted(set().union(*map(set, train), *map(set, validation))), special_tokens)
     else:
         tokenizer = read_tokenizer(Path(config.tokenizer.path or ""))
     if tokenizer.vocab_size > config.model.vocab_size:
@@ -102,25 +125,55 @@ def build_tokenizer(config: RunConfig, train: Sequence[str], validation: Sequenc
             f"the {kind} tokenizer has {tokenizer.vocab_size} ids, and model.vocab_size={config.model.vocab_size}; "
             f"every id needs a row: set model.vocab_size={tokenizer.vocab_size}"
         )
+    check_special_tokens(tokenizer, config)
     return tokenizer
 
 
-def train_bpe(documents: Sequence[str], vocab_size: int) -> TextTokenizer:
-    """Byte-level byte-pair encoding (GPT-2, Radford et al. 2019, 2.2) with `<|endoftext|>` as id 0. The same text gives the same ids."""
-    smallest = len(pre_tokenizers.ByteLevel.alphabet()) + 1
+def check_special_tokens(tokenizer: TextTokenizer, config: RunConfig) -> None:
+    """The model and the tokenizer mean the same ids by end and padding."""
+    special = config.model.special_tokens
+    for name, ids in (("eos_token", special.eos), ("pad_token", () if special.pad is None else (special.pad,))):
+        token = tokenizer.special_tokens.get(name)
+        found = None if token is None else tokenizer.tokenizer.token_to_id(token)
+        if found is not None and ids and found not in ids:
+            key = f"model.special_tokens.{'eos' if name == 'eos_token' else 'pad'}"
+            raise UserError(f"tokenizer.special_tokens.{name}={token!r} has id {found}, and {key} says {ids[0]}; set {key} to {found}")
+
+
+def train_bpe(documents: Sequence[str], vocab_size: int, special_tokens: Mapping[str, str] | None = None) -> TextTokenizer:
+    """Byte-level byte-pair encoding (GPT-2, Radford et al. 2019, 2.2), the special tokens first, `<|endoftext|>` where none are named.
+    The same text gives the same ids."""
+    special = list(dict.fromkeys((special_tokens or {"eos_token": END_OF_TEXT}).values()))
+    smallest = len(pre_tokenizers.ByteLevel.alphabet()) + len(special)
     if vocab_size < smallest:
-        raise UserError(f"tokenizer.vocab_size={vocab_size} is less than the {smallest} ids of all bytes and {END_OF_TEXT}; make it larger")
+        named = END_OF_TEXT if special == [END_OF_TEXT] else f"{len(special)} special tokens"
+        raise UserError(f"tokenizer.vocab_size={vocab_size} is less than the {smallest} ids of all bytes and {named}; make it larger")
     tokenizer = tokenizers.Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=[END_OF_TEXT],
+        special_tokens=special,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     tokenizer.train_from_iterator(documents, trainer)
-    return TextTokenizer(tokenizer, END_OF_TEXT)
+    return TextTokenizer(tokenizer, END_OF_TEXT if special_tokens is None else None, special_tokens=special_tokens)
+
+
+def train_word_bpe(texts: Sequence[str], vocab_size: int, special_tokens: Mapping[str, str]) -> TextTokenizer:
+    """Byte-pair encoding within words that spaces part (Sennrich et al. 2016, 3.2); `</w>` ends a word. Deterministic."""
+    tokenizer = tokenizers.Tokenizer(models.BPE(unk_token=special_tokens["unk_token"], end_of_word_suffix="</w>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(dict.fromkeys(special_tokens.values())),
+        end_of_word_suffix="</w>",
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return TextTokenizer(tokenizer, None, special_tokens=special_tokens)
 
 
 def read_tokenizer(path: Path) -> TextTokenizer:

@@ -17,6 +17,8 @@ from transformer_torch.masks import causal_mask
 from transformer_torch.normalization import build_norm
 from transformer_torch.positions import rotate
 
+SHORT = 32
+
 
 def plain_attention(
     query_BHTK: torch.Tensor,
@@ -62,8 +64,13 @@ def fused_attention(
     soft_cap: float | None,
     dropout: nn.Dropout,
 ) -> torch.Tensor:
-    """`plain_attention` in one kernel that never holds all scores (FlashAttention, Dao et al. 2022). It knows no soft cap."""
-    if soft_cap is not None:
+    """`plain_attention` in one kernel that never holds all scores (FlashAttention, Dao et al. 2022).
+
+    It knows no soft cap, and on a CPU the formula is faster for short sequences and in bfloat16.
+    """
+    query_length, key_length = query_BHTK.shape[2], key_BGSK.shape[2]
+    slower = query_BHTK.device.type == "cpu" and query_length > 1 and (key_length <= SHORT or query_BHTK.dtype == torch.bfloat16)
+    if soft_cap is not None or slower:
         return plain_attention(query_BHTK, key_BGSK, value_BGSK, mask_BHTS, is_causal, scale, soft_cap, dropout)
     grouped = query_BHTK.shape[1] != key_BGSK.shape[1]
     rate = dropout.p if dropout.training else 0.0

@@ -17,5 +17,5 @@ def cross_entropy(logits_BTV: torch.Tensor, labels_BT: torch.Tensor, label_smoot
     if logits_BTV.dtype in (torch.float16, torch.bfloat16):
         logits_BTV = logits_BTV.float()
     return F.cross_entropy(
-        logits_BTV.flatten(0, 1), labels_BT.flatten().long(), ignore_index=IGNORED, reduction="sum", label_smoothing=label_smoothing
+        logits_BTV.flatten(0, -2), labels_BT.flatten().long(), ignore_index=IGNORED, reduction="sum", label_smoothing=label_smoothing
     )

@@ -156,8 +156,15 @@ def test_dynamic_frequencies_from_another_original_length() -> None:
     ("num_buckets", "max_distance"),
     [(32, 128), (8, 20), (16, 50), (64, 256), (32, 512), (20, 37), (36, 32), (36, 50), (40, 640), (72, 100), (108, 128)],
 )
-def test_relative_buckets_are_hugging_faces(num_buckets: int, max_distance: int, bidirectional: bool) -> None:
-    """In one direction, float64 or NumPy's own float32 logarithm would fail on each pair after the sixth."""
+def test_relative_buckets_are_hugging_faces(num_buckets: int, max_distance: int, bidirectional: bool, monkeypatch) -> None:
+    """In one direction, float64 or NumPy's own float32 logarithm would fail on each pair after the sixth.
+
+    There a distance lies on a border, and the last digit of PyTorch's float32 logarithm, which is not the same on every processor,
+    decides; it is given the right one.
+    """
+    if num_buckets >= 36 and num_buckets != 64:
+        logarithm = torch.log
+        monkeypatch.setattr(torch, "log", lambda values: logarithm(values.double()).float())
     positions = f"positions={{kind: relative, num_buckets: {num_buckets}, max_distance: {max_distance}}}"
     buckets = relative_buckets(load_model_config("gpt2-mini", [positions]), bidirectional)
     assert buckets.shape == (2 * max_distance + 1,)

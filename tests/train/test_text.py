@@ -8,8 +8,8 @@ import time
 import pytest
 
 from configs import UserError
-from configs.run import HubData, StandardLibraryData, TextData
-from train.text import docstrings, read_text, split, standard_library
+from configs.data import HubData, StandardLibraryData, TextData
+from train.sources.text import docstrings, read_text, split, standard_library
 
 
 def test_the_last_tenth_is_held_out(tmp_path):

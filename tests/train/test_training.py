@@ -15,7 +15,7 @@ import torch
 import transformer_torch
 from configs import load_run_config
 from tests.train.runs import command, environment, metrics, overrides, run_config, train, write_text
-from train.data import prepare
+from train.objectives import prepare
 from transformer_torch import cross_entropy
 from weight_mapping import Checkpoint
 
@@ -76,8 +76,10 @@ def test_the_summary_is_what_the_loaded_model_does(folder, finished):
     corpus = prepare(run_config(folder))
     model = transformer_torch.load(run)
     with torch.inference_mode():
-        batches = [(torch.from_numpy(inputs_BT), torch.from_numpy(labels_BT)) for inputs_BT, labels_BT in corpus.validation.batches()]
+        batches = [(torch.from_numpy(batch.inputs["input_ids"]), torch.from_numpy(batch.labels)) for batch in corpus.validation.batches()]
         total = sum(float(cross_entropy(model(inputs_BT), labels_BT)) for inputs_BT, labels_BT in batches)
+        right = sum(int((model(inputs_BT).argmax(-1) == labels_BT).sum()) for inputs_BT, labels_BT in batches)
+    assert summary["validation_accuracy"] == pytest.approx(right / corpus.validation.targets)
     assert summary["validation_loss"] == pytest.approx(total / corpus.validation.targets, abs=1e-6)
     assert summary["perplexity"] == pytest.approx(np.exp(summary["validation_loss"]))
     assert summary["tokens"] == 6 * 8 * 16

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from configs import UserError
-from configs.run import Data, HubData, StandardLibraryData, TextData
+from configs.data import Data, HubData, StandardLibraryData, TextData
 from weight_mapping.hub import require_hub
 
 TESTS = {"test", "tests", "idle_test", "_bundled"}
@@ -35,8 +35,10 @@ def read_text(data: Data) -> Text:
         text = split(read_files(Path(data.path)), data.validation_fraction)
     elif isinstance(data, HubData):
         text = read_hub(data)
-    else:
+    elif isinstance(data, StandardLibraryData):
         text = read_standard_library(data)
+    else:
+        raise UserError(f"data.source={data.source!r} holds no running text")
     if not any(text.train) or not any(text.validation):
         raise UserError(
             f"the text of data.source={data.source!r} leaves nothing to {'validate' if any(text.train) else 'train'} on; "

@@ -1,0 +1,19 @@
+"""One file for each objective: from the config to batches of what goes in and what should come out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from configs import RunConfig
+from train.objectives import causal_lm, seq2seq
+from train.objectives.corpus import Corpus
+
+PREPARE: dict[str, Callable[[RunConfig], Corpus]] = {"causal_lm": causal_lm.prepare, "seq2seq": seq2seq.prepare}
+
+
+def prepare(config: RunConfig) -> Corpus:
+    """Read and tokenize the data. Every process does it for itself and gets the same.
+
+    Raises UserError where the data is missing, too small, or does not fit the model.
+    """
+    return PREPARE[config.objective.kind](config)

@@ -1,0 +1,35 @@
+"""What an objective makes of the data."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from train.batches import TrainingBatches, ValidationBatches
+from train.tokenization import TextTokenizer
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A tokenizer (None for images) and the batches.
+
+    fingerprint: differs where any example differs. notes: what is to be told before the run, a line each.
+    test: examples for `train.evaluate`, pairs of what goes in and what should come out.
+    """
+
+    tokenizer: TextTokenizer | None
+    train: TrainingBatches
+    validation: ValidationBatches
+    fingerprint: str
+    notes: tuple[str, ...] = ()
+    test: list[tuple] = field(default_factory=list)
+
+
+def fingerprint(*arrays: np.ndarray) -> str:
+    """16 hexadecimal digits that differ where any array does."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(str((array.shape, array.dtype)).encode() + array.tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,107 @@
+"""Pairs of a source and a target text: local files, gzipped or not."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from configs import UserError
+from configs.data import DatesData, ParallelData
+from train.sources.dates import make_dates
+from train.sources.moses import Moses
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs to train on, to validate on, and to test with; test may be empty. notes: what was left out, a line each."""
+
+    train: list[Pair]
+    validation: list[Pair]
+    test: list[Pair]
+    notes: tuple[str, ...] = ()
+
+
+def read_pairs(data: ParallelData | DatesData) -> Pairs:
+    """The pairs that the config names. Raises UserError where a file is missing, no text, or no match of the other."""
+    if isinstance(data, DatesData):
+        return make_dates_pairs(data)
+    moses = Moses(*data.languages) if data.preprocessing == "moses" and data.languages else None
+    splits: dict[str, list[Pair]] = {}
+    notes: list[str] = []
+    for name in ("train", "validation", "test"):
+        pairs = read_split(getattr(data, name), name, data.fields)
+        kept = [pair for pair in pairs if pair[0].strip() and pair[1].strip()]
+        if len(kept) < len(pairs):
+            notes.append(f"{name}: {len(pairs) - len(kept):,} of {len(pairs):,} pairs have an empty side and are left out")
+        if not kept and name != "test":
+            raise UserError(f"data.{name}={list(getattr(data, name))} leaves no pair; name files with text in them")
+        splits[name] = moses.prepare(kept) if moses else kept
+    return Pairs(splits["train"], splits["validation"], splits["test"], tuple(notes))
+
+
+def make_dates_pairs(data: DatesData) -> Pairs:
+    train, validation, test = make_dates(data)
+    return Pairs(train, validation, test)
+
+
+def read_split(names: Sequence[str], split: str, fields: tuple[str, str]) -> list[Pair]:
+    """Two files line by line, or one file of pairs."""
+    paths = [Path(name) for name in names]
+    if not paths:
+        return []
+    if len(paths) == 2:
+        sources, targets = (read_lines(path) for path in paths)
+        if len(sources) != len(targets):
+            raise UserError(
+                f"data.{split}: {paths[0]} has {len(sources):,} lines and {paths[1]} has {len(targets):,}; each line needs its translation"
+            )
+        return list(zip(sources, targets, strict=True))
+    (path,) = paths
+    kind = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    if kind not in (".tsv", ".jsonl"):
+        raise UserError(f"data.{split}={path}: one file must be .tsv or .jsonl (or either with .gz); or name two text files")
+    read = _tab_separated if kind == ".tsv" else _json_line
+    return [read(path, number, line, fields) for number, line in enumerate(read_lines(path), 1)]
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file, gzipped or not, without their ends."""
+    try:
+        content = path.read_bytes()
+        text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path} is not there; name a file that is") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise UserError(f"{path} is not UTF-8 (line {line}: {error.reason}); convert it, for example with iconv") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    # Not splitlines(), which also cuts at characters that one side of a pair may have inside a sentence.
+    lines = text.split("\n")
+    return [line.rstrip("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
+
+
+def _tab_separated(path: Path, number: int, line: str, fields: tuple[str, str]) -> Pair:
+    values = line.split("\t")
+    if len(values) != 2:
+        raise UserError(f"{path}, line {number}: {len(values)} values between tabs, and 2 are expected, source and target")
+    return values[0], values[1]
+
+
+def _json_line(path: Path, number: int, line: str, fields: tuple[str, str]) -> Pair:
+    try:
+        row = json.loads(line)
+        source, target = (row[field] for field in fields)
+    except (ValueError, TypeError):
+        raise UserError(f"{path}, line {number}: not a JSON object") from None
+    except KeyError as error:
+        raise UserError(f"{path}, line {number}: no {error} among {', '.join(row)}; set data.fields") from None
+    if not (isinstance(source, str) and isinstance(target, str)):
+        raise UserError(f"{path}, line {number}: {fields[0]!r} and {fields[1]!r} must be texts")
+    return source, target
