@@ -65,9 +65,10 @@ class Train(Config):
 
     batch_size: sequences in one optimizer step, over all processes and accumulation steps. batch_tokens: in its place, for sequences
     of different lengths, the most tokens in one optimizer step, padding included, of the source and of the target each.
-    block_size: tokens in a sequence, default the model's max_length. precision: what the arithmetic of the matrix products is asked to be; ``auto`` takes what
-    `accelerate launch` says. num_processes: how many are expected, if it matters. cpu_threads: threads of each process on a CPU,
-    default the cores divided by the processes. save_every: steps between checkpoints, and keep_checkpoints: how many are kept.
+    block_size: tokens in a sequence, default the model's max_length. precision: what the arithmetic of the matrix products is asked
+    to be; ``auto`` takes what `accelerate launch` says. num_processes: how many are expected, if it matters. cpu_threads: threads of
+    each process on a CPU, default the cores divided by the processes. save_every: steps between checkpoints, and keep_checkpoints:
+    how many are kept. trackers: where the metrics go besides the run's folder, through accelerate.
     existing: what to do where the run's folder exists: ``refuse``, ``resume`` an unfinished run, take a ``new`` numbered folder,
     or ``auto`` (resume what is unfinished, else new). cross_check: compare the finished run in PyTorch, TensorFlow and Hugging
     Face. sample_prompt: what the sample at the end continues.
@@ -88,7 +89,7 @@ class Train(Config):
     log_every: PositiveInt = 10
     save_every: PositiveInt = 250
     keep_checkpoints: PositiveInt = 2
-    tensorboard: bool = False
+    trackers: Annotated[tuple[Literal["tensorboard", "wandb"], ...], Field(strict=False)] = ()
     existing: Literal["refuse", "resume", "new", "auto"] = "refuse"
     output: str = "runs"
     cross_check: bool = False
@@ -107,10 +108,36 @@ class Train(Config):
 
 
 class Expected(Config):
-    """The figure this run should reach, and under what conditions it was reached."""
+    """The figures this run should reach, and under what conditions they were reached: those of its summary.json, by their names there.
 
-    validation_loss: PositiveFloat
+    Losses in nats per target, BLEU in points, the others as shares of 1.
+    """
+
+    validation_loss: PositiveFloat | None = None
+    validation_accuracy: PositiveFloat | None = None
+    exact_match: PositiveFloat | None = None
+    bleu: PositiveFloat | None = None
     note: str = ""
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Those that are given."""
+        return {name: value for name, value in self.model_dump(exclude={"note"}).items() if value is not None}
+
+
+class Evaluation(Config):
+    """How a sequence-to-sequence run is tested at its end, and by `python -m train.evaluate`.
+
+    num_beams: 1 for greedy. length_penalty: exponent of the length by which a beam's score is divided. average_checkpoints: the mean
+    of the last so many checkpoints is tested ("Attention Is All You Need", 6.1). extra_tokens: an answer may be so much longer than
+    its source.
+    """
+
+    num_beams: PositiveInt = 1
+    length_penalty: float = 1.0
+    average_checkpoints: PositiveInt = 1
+    extra_tokens: PositiveInt = 50
+    batch_size: PositiveInt = 64
 
 
 class RunConfig(Config):
@@ -125,6 +152,7 @@ class RunConfig(Config):
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     train: Train
+    evaluation: Evaluation = Evaluation()
     expected: Expected | None = None
 
     @model_validator(mode="after")
@@ -145,6 +173,11 @@ class RunConfig(Config):
                 f"make it smaller"
             )
         self.objective.check(self.model, self.data.source)
+        if self.evaluation.average_checkpoints > self.train.keep_checkpoints:
+            raise ValueError(
+                f"evaluation.average_checkpoints={self.evaluation.average_checkpoints} is more than "
+                f"train.keep_checkpoints={self.train.keep_checkpoints}; keep as many as are averaged"
+            )
         return self
 
     @property

@@ -60,7 +60,9 @@ def run(config: RunConfig) -> int:
     from train.objectives import prepare
     from train.run_folder import SUMMARY, RunFolder, open_run
     from train.stop import Stop
+    from train.trackers import check_trackers
 
+    check_trackers(config)
     accelerator, launcher = launch.start(config)
     corpus = prepare(config)
     launch.check_same_text(accelerator, corpus.fingerprint)

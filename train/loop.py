@@ -12,9 +12,10 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from configs import RunConfig, UserError
+from configs import RunConfig
 from train import checkpoints
 from train.batches import Batch, check_divides
+from train.diverged import Watch
 from train.launch import check_wrapped
 from train.memory import keep_freed_memory
 from train.metrics import MetricsLog
@@ -23,6 +24,7 @@ from train.progress import ProgressDisplay
 from train.run_folder import RunFolder
 from train.schedule import learning_rate
 from train.stop import Stop
+from train.trackers import Trackers
 from transformer_torch import Transformer, cross_entropy
 from transformer_torch.optimizer import build_optimizer, make_moments
 
@@ -62,16 +64,16 @@ class Trainer:
         settings, progress = self.config.train, self.progress
         is_main = self.accelerator.is_main_process
         log = MetricsLog(self.run.path, progress.step) if is_main else None
-        board = tensorboard(self.run, progress.step) if is_main and settings.tensorboard else None
+        trackers = Trackers(self.config, self.run, progress.step) if is_main else None
+        watch = Watch(self.run, self.corpus.train)
         before, began, paused, logged = progress.seconds, time.monotonic(), 0.0, progress.tokens
-        interval = began
+        interval, signalled = began, 0
 
         def record(row: dict[str, Any]) -> None:
             if log:
                 log.write(row)
-            if board:
-                for name, value in row.items():
-                    board.add_scalar(name, value, row["step"])
+            if trackers:
+                trackers.write(row)
 
         with ProgressDisplay(is_main, progress.step, settings.max_steps) as display:
             if self.run.resumed and progress.step:
@@ -81,6 +83,7 @@ class Trainer:
                 loss, norm, tokens = self.train_step(progress.step, rate)
                 progress.step += 1
                 progress.tokens += tokens
+                watch.add(progress.step, norm)
                 is_last = progress.step == settings.max_steps
                 display.advance(progress.step)
 
@@ -91,9 +94,8 @@ class Trainer:
                     speed = (progress.tokens - logged) / max(now - interval - paused, 1e-9)
                     row |= {"tokens_per_second": speed, "elapsed_seconds": before + now - began}
                     interval, paused, logged = now, 0.0, progress.tokens
-                    if not math.isfinite(row["loss"]):
-                        advice = "lower optimizer.learning_rate or lengthen schedule.warmup_steps"
-                        raise UserError(f"the loss is {row['loss']} at step {progress.step}; {advice}")
+                    watch.look(is_main)
+                    watch.look_at(progress.step, row["loss"], is_main)
                     record(row)
                     display.training(row)
 
@@ -105,15 +107,16 @@ class Trainer:
                 signalled = stop.agreed()
                 if progress.step % settings.save_every == 0 or is_last or signalled:
                     progress.seconds = before + time.monotonic() - began
-                    if not math.isfinite(float(norm)):
-                        raise UserError(f"the gradient is {float(norm)} at step {progress.step}; the last good checkpoint is kept")
+                    watch.look(is_main)
                     keep = settings.keep_checkpoints
                     checkpoints.save(self.run.checkpoints, self.accelerator, self.model, self.optimizer, progress, keep)
                 paused += time.monotonic() - pause
                 if signalled and not is_last:
                     display.say(f"stopped by a signal after step {progress.step}; it is saved: go on with train.existing=resume")
-                    return signalled
-        return 0
+                    break
+        if trackers:
+            trackers.finish()
+        return signalled if progress.step < settings.max_steps else 0
 
     def train_step(self, step: int, rate: float) -> tuple[torch.Tensor, torch.Tensor, int]:
         """One optimizer step on one global batch. This process's share of the mean loss, the norm of the whole gradient, and the
@@ -174,10 +177,3 @@ class Trainer:
         if self.accelerator.device.type == "cuda":
             tensor = tensor.pin_memory()
         return tensor.to(self.accelerator.device, non_blocking=True)
-
-
-def tensorboard(run: RunFolder, step: int) -> Any:
-    """A writer whose points after the step of resumption are dropped."""
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(run.path / "tensorboard"), purge_step=step + 1 if step else None)

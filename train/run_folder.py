@@ -18,6 +18,7 @@ SUMMARY = "summary.json"
 CHECKPOINTS = "checkpoints"
 # What may change between a run and its continuation, because nothing that was computed depends on it.
 FREE = {
+    "evaluation",
     "expected",
     "train.cross_check",
     "train.existing",
@@ -25,7 +26,7 @@ FREE = {
     "train.output",
     "train.sample_prompt",
     "train.save_every",
-    "train.tensorboard",
+    "train.trackers",
 }
 
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from configs import RunConfig
 from train.checkpoints import whole_weights
+from train.evaluate import test
 from train.figures import figures
 from train.objectives.corpus import Corpus
 from train.plot import plot
@@ -34,8 +35,9 @@ def finish(config: RunConfig, accelerator: Accelerator, corpus: Corpus, run: Run
         write_all_whole(run.path, lambda folder: write_run(folder, config.model, lambda name: weights[name].numpy()))
         if corpus.tokenizer is not None:
             write_all_whole(run.path, corpus.tokenizer.save)
+        tested = test(config, run.path, corpus) if corpus.test else {}
         write_whole(run.path, "loss.png", lambda path: plot([run.path], path))
-        summary = summarize(config, accelerator, run.path, seconds)
+        summary = summarize(config, accelerator, run.path, seconds) | tested
         write_whole(run.path, SUMMARY, lambda path: write_json(path, summary))
     accelerator.wait_for_everyone()
 
@@ -96,10 +98,20 @@ def tell(summary: dict[str, Any], text: str, folder: Path) -> None:
     """Print the summary."""
     minutes, seconds = divmod(summary["seconds"], 60)
     print()
-    print(f"validation loss  {summary['validation_loss']:.4f} nats per token, perplexity {summary['perplexity']:.2f}")
-    if expected := summary.get("expected"):
-        note = f" ({expected['note']})" if expected["note"] else ""
-        print(f"expected         {expected['validation_loss']:.4f}, difference {expected['difference']:+.4f}{note}")
+    if summary["objective"] in ("causal_lm", "masked_lm", "span_corruption"):
+        print(f"validation loss  {summary['validation_loss']:.4f} nats per token, perplexity {summary['perplexity']:.2f}")
+    else:
+        print(f"validation loss  {summary['validation_loss']:.4f} nats, accuracy {summary['validation_accuracy']:.4f}")
+    if "bleu" in summary:
+        beams = f"{summary['num_beams']} beams, {summary['averaged_checkpoints']} checkpoints averaged"
+        print(f"test             BLEU {summary['bleu']:.2f} ({summary['bleu_signature']}), {beams}")
+        if "bleu_detokenized" in summary:
+            print(f"                 BLEU {summary['bleu_detokenized']:.2f} detokenized ({summary['bleu_detokenized_signature']})")
+        print(f"                 {summary['exact_match']:.2%} of {summary['examples']:,} answers match exactly")
+    for name, value in (summary.get("expected") or {}).items():
+        if name != "note":
+            note = f" ({summary['expected']['note']})" if summary["expected"]["note"] else ""
+            print(f"expected         {name} {value:.4f}, difference {summary[name] - value:+.4f}{note}")
     print(f"parameters       {summary['parameters']:,}")
     speed = f"{summary['tokens_per_second']:,.0f} tokens/s"
     print(f"trained          {summary['tokens']:,} tokens in {minutes:.0f} min {seconds:.0f} s, {speed}")

@@ -36,7 +36,7 @@ def run(config: RunConfig) -> int:
     from train.objectives import prepare
     from train.run_folder import open_run
 
-    unbuilt = {"train.precision=bf16": config.train.precision == "bf16", "train.tensorboard": config.train.tensorboard}
+    unbuilt = {"train.precision=bf16": config.train.precision == "bf16", "train.trackers": bool(config.train.trackers)}
     unbuilt |= {"train.existing=resume": config.train.existing == "resume", "train.compile=true": config.train.compile}
     unbuilt |= {f"train.num_processes={config.train.num_processes}": config.train.num_processes not in (None, 1)}
     for name, asked in unbuilt.items():

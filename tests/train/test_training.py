@@ -132,7 +132,7 @@ def test_gradient_checkpointing_changes_nothing(folder, finished):
 
 
 def test_bf16_really_computes_in_bf16(folder, finished):
-    done = train(folder, name="bf16", train__precision="bf16", train__tensorboard="true")
+    done = train(folder, name="bf16", train__precision="bf16", train__trackers="[tensorboard]")
     assert done.returncode == 0, done.stderr
     run = folder / "runs" / "bf16"
     summary = json.loads((run / "summary.json").read_text())

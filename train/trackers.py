@@ -1,0 +1,45 @@
+"""Where the metrics go besides the run's folder: TensorBoard and Weights & Biases, through accelerate's trackers."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+from accelerate.tracking import GeneralTracker, TensorBoardTracker, WandBTracker
+
+from configs import RunConfig, UserError
+from train.run_folder import RunFolder, flat
+
+PROJECT = "transformer-twins"
+
+
+def check_trackers(config: RunConfig) -> None:
+    """Raises UserError where a tracker is asked for whose package is not installed."""
+    for name in config.train.trackers:
+        if find_spec(name) is None:
+            raise UserError(f"train.trackers asks for {name}, and it is not installed: pip install {name}, or leave it out")
+
+
+class Trackers:
+    """All that the config names; only the main process makes them. step: where the run resumes; later points are dropped."""
+
+    def __init__(self, config: RunConfig, run: RunFolder, step: int) -> None:
+        self.trackers: list[GeneralTracker] = []
+        for name in config.train.trackers:
+            if name == "tensorboard":
+                tracker: GeneralTracker = TensorBoardTracker("tensorboard", run.path, purge_step=step + 1 if step else None)
+            else:
+                tracker = WandBTracker(
+                    PROJECT, name=run.path.name, id=run.path.name, dir=str(run.path), resume="allow", config=flat(config)
+                )
+            tracker.start()
+            self.trackers.append(tracker)
+
+    def write(self, row: dict[str, Any]) -> None:
+        """A row of metrics.jsonl."""
+        for tracker in self.trackers:
+            tracker.log({name: value for name, value in row.items() if name != "step"}, step=row["step"])
+
+    def finish(self) -> None:
+        for tracker in self.trackers:
+            tracker.finish()
