@@ -65,5 +65,5 @@ def test_one_run_or_several_become_a_picture(tmp_path):
 def test_data_order_schedule_and_metrics_need_no_torch():
     """Another framework's trainer stands on them."""
     modules = ["sources.text", "sources.pairs", "tokenization", "objectives", "batches", "schedule", "metrics", "plot", "run_folder"]
-    code = f"import sys; sys.modules['torch'] = None; " + "; ".join(f"import train.{module}" for module in modules)
+    code = "import sys; sys.modules['torch'] = None; " + "; ".join(f"import train.{module}" for module in modules)
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
