@@ -17,6 +17,8 @@ Train a model as a run's YAML says. Any of its values can be changed by key=valu
   accelerate launch -m train configs/runs/gpt2_stdlib.yaml
   accelerate launch -m train configs/runs/gpt2_stdlib.yaml model.num_layers=2 train.max_steps=100 name=short
   accelerate launch -m train configs/runs/gpt2_stdlib.yaml train.existing=resume
+  accelerate launch -m train configs/runs/gpt2_stdlib.yaml --dry-run
+  accelerate launch -m train configs/runs/dates.yaml "train.trackers=[tensorboard]"
   accelerate launch -m train configs/runs/gpt2_shakespeare.yaml data.path=input.txt
   accelerate launch --config_file configs/accelerate/eight_gpus.yaml -m train configs/runs/gpt2_stdlib.yaml train.batch_size=16
   ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2 -m train configs/runs/gpt2_stdlib.yaml
@@ -32,8 +34,10 @@ def main() -> int:
     )
     parser.add_argument("config", metavar="RUN.yaml", help="a run's config, such as configs/runs/gpt2_stdlib.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="values to change, by dotted keys: train.max_steps=100")
+    parser.add_argument("--dry-run", action="store_true", help="print config, size, memory and FLOPs of a step and a batch, and stop")
     arguments = parser.parse_args()
-    return run(load_run_config(arguments.config, arguments.overrides))
+    config = load_run_config(arguments.config, arguments.overrides)
+    return preview(config) if arguments.dry_run else run(config)
 
 
 def once_a_machine() -> int:
@@ -46,6 +50,16 @@ def once_a_machine() -> int:
         # A launcher ends all processes when the first one fails, and the line must be out by then.
         time.sleep(2)
         return 2
+
+
+def preview(config: RunConfig) -> int:
+    """What a run would be, told by the first process."""
+    from train.dry_run import dry_run
+    from train.objectives import prepare
+
+    if os.environ.get("RANK", "0") == "0":
+        dry_run(config, prepare(config), int(os.environ.get("WORLD_SIZE", "1")))
+    return 0
 
 
 def run(config: RunConfig) -> int:

@@ -1,0 +1,82 @@
+"""A sequence-to-sequence run from its config to its figures, and the same figures again from its folder."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from configs import UserError, load_run_config
+from tests.train.runs import environment
+from train.evaluate import average, count, evaluate
+from weight_mapping import Checkpoint
+
+CHANGES = [
+    "data.train=600",
+    "data.validation=40",
+    "data.test=30",
+    "model.width=32",
+    "model.attention.num_heads=2",
+    "model.feed_forward.width=48",
+    "model.num_layers=1",
+    "train.batch_tokens=600",
+    "train.max_steps=12",
+    "train.evaluate_every=6",
+    "train.save_every=4",
+    "train.cpu_threads=1",
+    "train.keep_checkpoints=3",
+    "schedule.warmup_steps=4",
+    "evaluation={average_checkpoints: 3, num_beams: 2}",
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    import subprocess
+    import sys
+
+    folder = tmp_path_factory.mktemp("evaluate")
+    command = [sys.executable, "-m", "train", "configs/runs/dates.yaml", *CHANGES, f"train.output={folder}"]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "600 pairs in" in done.stdout
+    assert "answers match exactly" in done.stdout
+    return folder / "dates"
+
+
+def test_the_folder_gives_the_figures_of_the_summary(run):
+    summary, figures = json.loads((run / "summary.json").read_text()), evaluate(run)
+    for name in ("validation_loss", "validation_accuracy", "bleu", "exact_match"):
+        assert figures[name] == pytest.approx(summary[name], rel=1e-5, abs=1e-9), name
+    assert (figures["examples"], figures["num_beams"], figures["averaged_checkpoints"]) == (30, 2, 3)
+    assert len((run / "answers.txt").read_text().splitlines()) == 30
+    assert json.loads((run / "evaluation.json").read_text()) == figures
+
+
+def test_the_average_is_the_mean_of_the_checkpoints(run):
+    from safetensors.numpy import load_file
+
+    folder = average(load_run_config(run / "run.yaml"), run)
+    name = "encoder.layers.0.feed_forward.up.weight"
+    files = [load_file(run / "checkpoints" / f"step_{step}" / "model.safetensors") for step in (4, 8, 12)]
+    with Checkpoint(folder) as checkpoint:
+        tensors = dict(checkpoint.tensors())
+    np.testing.assert_allclose(tensors[name], np.mean([file[name] for file in files], axis=0), rtol=1e-5, atol=1e-8)
+    with pytest.raises(UserError, match=r"has 3 checkpoints, and evaluation.average_checkpoints=5"):
+        average(load_run_config(run / "run.yaml", ["evaluation.average_checkpoints=5", "train.keep_checkpoints=5"]), run)
+
+
+def test_exact_matches_and_bleu_are_counted_on_the_tokens_as_they_are():
+    config = load_run_config("configs/runs/dates.yaml", CHANGES)
+    figures = count(["a b c d e", "x"], ["a b c d e", "a longer one ."], config)
+    assert figures["exact_match"] == 0.5
+    assert figures["reference_tokens"] == 9
+    assert 0 < figures["bleu"] < 100
+    assert count(["a b c d"], ["a b c d"], config)["bleu"] == pytest.approx(100)
+    assert "tok:none" in figures["bleu_signature"]
+
+
+def test_what_is_no_finished_run_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"holds no run.yaml; name the folder of a run"):
+        evaluate(tmp_path)
