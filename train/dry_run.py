@@ -25,21 +25,18 @@ def dry_run(config: RunConfig, corpus: Corpus, processes: int) -> None:
     parameters, flops, activations = count_step(config, share)
     flops *= config.train.accumulation_steps * processes
     fixed = 16 * parameters
+    size = f"{len(batch):,} sequences, {batch.tokens:,} tokens, {batch.targets:,} targets"
+    steps, epochs = 1 / max(corpus.train.epoch(1), 1e-9), corpus.train.epoch(config.train.max_steps)
     print(f"parameters       {parameters:,}")
-    print(
-        f"a step           {len(batch):,} sequences, {batch.tokens:,} tokens, {batch.targets:,} targets; {flops / 1e9:,.1f} GFLOP in matrix products"
-    )
-    print(
-        f"an epoch         {1 / max(corpus.train.epoch(1), 1e-9):,.1f} steps; the run is {corpus.train.epoch(config.train.max_steps):.2f} epochs"
-    )
+    print(f"a step           {size}; {flops / 1e9:,.1f} GFLOP in matrix products")
+    print(f"an epoch         {steps:,.1f} steps; the run is {epochs:.2f} epochs")
     print(
         f"memory           {(fixed + activations) / 2**20:,.0f} MiB a process at least: {fixed / 2**20:,.0f} of weights, gradients and "
         f"AdamW's moments in float32, {activations / 2**20:,.0f} of what the backward pass needs"
     )
     print("".join(f"data             {note}\n" for note in corpus.notes), end="")
-    print(
-        f"first example of the first batch, of inputs {', '.join(f'{name} {list(values.shape)}' for name, values in batch.inputs.items())}"
-    )
+    shapes = ", ".join(f"{name} {list(values.shape)}" for name, values in batch.inputs.items())
+    print(f"first example of the first batch, whose inputs are {shapes}")
     for name, text in in_words(batch, corpus).items():
         print(f"  {name:18}{text[:SHOWN]!r}")
 

@@ -36,7 +36,8 @@ class Trainer:
         self.config, self.accelerator, self.corpus, self.run = config, accelerator, corpus, run
         if config.train.batch_size:
             check_divides(config.train.batch_size, accelerator.num_processes, config.train.accumulation_steps)
-        if accelerator.device.type == "cpu":
+        # Arrays of ever new sizes do not fit where the last ones were, and what is kept would only grow.
+        if accelerator.device.type == "cpu" and corpus.train.fixed:
             keep_freed_memory()
         # Every process drops out other values; the weights come from the config's seed alone.
         torch.manual_seed(config.seed * 1000 + accelerator.process_index)
