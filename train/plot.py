@@ -35,7 +35,7 @@ def plot(runs: Sequence[Path], destination: Path) -> None:
             points = [row["step"] for row in validated], [row["validation_loss"] for row in validated]
             losses.plot(*points, **style, label=f"{prefix}validation, {final:.3f} at the end")
         rates.plot(steps, [row["learning_rate"] for row in trained], color=color, linewidth=1.2)
-    losses.set_ylabel("loss (nats per token)")
+    losses.set_ylabel("loss (nats per target)")
     names = [run.resolve().name for run in runs]
     losses.set_title(", ".join(names) if len(names) <= 3 else f"{len(names)} runs", loc="left", fontweight="bold")
     losses.legend(frameon=False)

@@ -10,6 +10,7 @@ import pytest
 from configs import UserError, load_run_config
 from tests.train.runs import environment
 from train.evaluate import average, count, evaluate
+from train.table import table
 from weight_mapping import Checkpoint
 
 CHANGES = [
@@ -80,3 +81,14 @@ def test_exact_matches_and_bleu_are_counted_on_the_tokens_as_they_are():
 def test_what_is_no_finished_run_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"holds no run.yaml; name the folder of a run"):
         evaluate(tmp_path)
+
+
+def test_the_table_is_made_from_the_runs_own_files(run, tmp_path):
+    summary = json.loads((run / "summary.json").read_text())
+    head, _, line = table([run]).splitlines()
+    cells = dict(zip(head.split(" | "), line.split(" | "), strict=True))
+    assert cells["loss"] == f"{summary['validation_loss']:.4f}"
+    assert cells["test"] == f"exact match {summary['exact_match']:.2%}"
+    assert summary["hardware"] in line
+    with pytest.raises(UserError, match=r"holds no summary.json; name the folder of a finished run"):
+        table([tmp_path])

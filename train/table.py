@@ -1,0 +1,60 @@
+"""The figures of finished runs as a table, from their own files: `python -m train.table RUN [RUN ...]`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from configs import UserError, run_command
+from train.evaluate import FILE
+from train.run_folder import SUMMARY
+from weight_mapping.checkpoint import read_json
+
+COLUMNS = ("run", "objective", "parameters", "steps", "loss", "accuracy", "test", "seed", "precision", "time", "on")
+
+
+def row(run: Path) -> dict[str, str]:
+    """The cells of one run. What `train.evaluate` found is added to the summary. Raises UserError where the run is not finished."""
+    if not (run / SUMMARY).is_file():
+        raise UserError(f"{run} holds no {SUMMARY}; name the folder of a finished run")
+    found: dict[str, Any] = dict(read_json(run / SUMMARY))
+    if (run / FILE).is_file():
+        found |= read_json(run / FILE)
+    minutes, seconds = divmod(round(found["seconds"]), 60)
+    test = ""
+    if "bleu_detokenized" in found:
+        test = f"BLEU {found['bleu']:.2f}, detokenized {found['bleu_detokenized']:.2f}"
+    elif "exact_match" in found:
+        test = f"exact match {found['exact_match']:.2%}"
+    return {
+        "run": found["name"],
+        "objective": found["objective"],
+        "parameters": f"{found['parameters']:,}",
+        "steps": f"{found['steps']:,}",
+        "loss": f"{found['validation_loss']:.4f}",
+        "accuracy": f"{found['validation_accuracy']:.2%}",
+        "test": test,
+        "seed": str(found["seed"]),
+        "precision": found["precision"],
+        "time": f"{minutes} min {seconds:02} s",
+        "on": found.get("hardware") or f"TensorFlow, {', '.join(found['devices'])}",
+    }
+
+
+def table(runs: list[Path]) -> str:
+    """Markdown, a line for each run."""
+    rows = [row(run) for run in runs]
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+    return "\n".join([*lines, *("| " + " | ".join(cells[column] for column in COLUMNS) + " |" for cells in rows)])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m train.table", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished run")
+    print(table(parser.parse_args().runs))
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)
