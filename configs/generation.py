@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from configs.base import Config
 from configs.errors import UserError
+from configs.generation_files import hugging_face_settings, read_generation_config
 from configs.model import ModelConfig
+
+DEFAULT_NEW_TOKENS = 20
+# Settings that act in sampling alone, and in beam search alone.
+SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p")
+BEAMS = ("length_penalty", "early_stopping")
+# Two ways to say the same thing: what a user says replaces the other one in a file.
+TWINS = {"max_new_tokens": "max_length", "max_length": "max_new_tokens", "min_new_tokens": "min_length", "min_length": "min_new_tokens"}
+
+Ids = Annotated[tuple[int, ...], Field(strict=False)]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 def as_ids(ids: Any, name: str) -> np.ndarray:
@@ -21,31 +34,114 @@ def as_ids(ids: Any, name: str) -> np.ndarray:
 
 
 class GenerationConfig(Config):
-    """Settings of `generate`.
+    """Settings of `generate`, under Hugging Face's names and with their meaning. Lengths count tokens.
 
-    do_sample: draw from the softmax of logits / temperature over the `top_k` best tokens, instead of taking the best; one `seed`
-    gives the same tokens in both frameworks. eos_token_id: ids at which a sequence ends; default the model's, () for none.
-    pad_token_id: what fills up a sequence that has ended; default (-1) the model's, else its first end, else 0.
+    max_new_tokens: default 20. max_length: in its place, with the prompt (of an encoder-decoder: with decoder_start).
+    min_new_tokens, min_length: no end before so many.
+    num_beams: more than 1 for beam search (Sutskever et al. 2014, 3.2). length_penalty: exponent of the length by which the sum of a
+    beam's log-probabilities is divided. early_stopping: True ends a search when there are num_beams ended texts, False when a better one
+    is unlikely, "never" when none can come. num_return_sequences: texts for each prompt, best first.
+    do_sample: draw each token from softmax(logits / temperature) in place of taking the best; one `seed` gives both frameworks the same
+    tokens. Drawn are only the `top_k` best, the best that hold the share `top_p` (Holtzman et al. 2020, 3.1), those with at least `min_p`
+    of the best one's probability (Nguyen et al. 2024, 3), and the most typical ones that hold the share `typical_p` (Meister et al. 2023,
+    4.1), in this order.
+    repetition_penalty: divides positive logits of tokens that are there already, and multiplies negative ones (Keskar et al. 2019, 4.1).
+    no_repeat_ngram_size: no run of so many tokens comes twice; 0 for none. bad_words_ids: runs of tokens that do not come.
+    forced_bos_token_id: the first token where the prompt is one token long. forced_eos_token_id: the last token of a text that has
+    become as long as it may, one or several to choose from.
+    renormalize_logits: probabilities add up to 1 again after all of this, which matters to the scores of beams.
+    eos_token_id: ids at which a text ends; default the model's, () for none.
+    pad_token_id: what fills up a text that has ended; default (-1) the model's, else its first end, else 0.
     """
 
-    max_new_tokens: PositiveInt = 20
+    max_new_tokens: PositiveInt | None = None
+    max_length: PositiveInt | None = None
+    min_new_tokens: NonNegativeInt = 0
+    min_length: NonNegativeInt = 0
+    num_beams: PositiveInt = 1
+    length_penalty: float = 1.0
+    early_stopping: bool | Literal["never"] = False
+    num_return_sequences: PositiveInt = 1
     do_sample: bool = False
     temperature: PositiveFloat = 1.0
     top_k: PositiveInt | None = None
+    top_p: Share = 1.0
+    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
+    typical_p: Share = 1.0
     seed: NonNegativeInt = 0
-    eos_token_id: Annotated[tuple[int, ...] | None, Field(strict=False)] = None
+    repetition_penalty: PositiveFloat = 1.0
+    no_repeat_ngram_size: NonNegativeInt = 0
+    bad_words_ids: Annotated[tuple[Ids, ...], Field(strict=False)] = ()
+    forced_bos_token_id: int | None = None
+    forced_eos_token_id: Ids | None = None
+    renormalize_logits: bool = False
+    eos_token_id: Ids | None = None
     pad_token_id: int = -1
 
-    @field_validator("eos_token_id", mode="before")
+    @field_validator("eos_token_id", "forced_eos_token_id", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
         return (value,) if isinstance(value, int) else value
+
+    @model_validator(mode="after")
+    def _settings_fit(self) -> GenerationConfig:
+        if not self.do_sample and (lost := self._changed(SAMPLING)):
+            raise ValueError(f"{lost} acts in sampling alone, and do_sample is False; set do_sample=True or leave it out")
+        if self.num_beams == 1 and (lost := self._changed(BEAMS)):
+            raise ValueError(f"{lost} acts in beam search alone, and num_beams is 1; set num_beams or leave it out")
+        if self.do_sample and self.num_beams > 1:
+            raise ValueError(f"do_sample=True with num_beams={self.num_beams}: beams are not sampled here; choose one of them")
+        if not self.do_sample and self.num_return_sequences > self.num_beams:
+            raise ValueError(
+                f"num_return_sequences={self.num_return_sequences} is more than num_beams={self.num_beams}; "
+                f"raise num_beams, or set do_sample=True with one beam"
+            )
+        if self.max_new_tokens is not None and self.max_length is not None:
+            raise ValueError(f"max_new_tokens={self.max_new_tokens} and max_length={self.max_length} say the same; set one of them")
+        if self.min_new_tokens and self.min_length:
+            raise ValueError(f"min_new_tokens={self.min_new_tokens} and min_length={self.min_length} say the same; set one of them")
+        if any(not word for word in self.bad_words_ids):
+            raise ValueError("bad_words_ids has a word of no tokens; each must have at least one")
+        return self
+
+    def _changed(self, names: tuple[str, ...]) -> str:
+        """The first of these settings that is not the default, with its value."""
+        fields = type(self).model_fields
+        found = [f"{name}={getattr(self, name)!r}" for name in names if getattr(self, name) != fields[name].default]
+        return found[0] if found else ""
+
+    @classmethod
+    def from_hugging_face(cls, source: str | os.PathLike[str] | Mapping[str, Any], **changes: Any) -> GenerationConfig:
+        """The settings of a `generation_config.json`: its folder, its path or its content, with `changes` of your own.
+
+        What acts in sampling or in beam search alone is left out where there is none, as Hugging Face does.
+        Raises UserError for settings that would change tokens and are not built here.
+        """
+        values = hugging_face_settings(read_generation_config(source))
+        values = {name: value for name, value in values.items() if TWINS.get(name) not in changes} | changes
+        dropped = (() if values.get("do_sample") else SAMPLING) + (() if values.get("num_beams", 1) > 1 else BEAMS)
+        return cls.model_validate({name: value for name, value in values.items() if name not in dropped or name in changes})
+
+    def to_hugging_face(self) -> dict[str, Any]:
+        """What a `generation_config.json` says of these settings; `seed` has no place there, and no top_k means 50 to Hugging Face."""
+        values = self.model_dump(mode="json", exclude_defaults=True, exclude={"seed"})
+        return values | ({"top_k": 0} if self.do_sample and self.top_k is None else {})
 
     def complete(self, model: ModelConfig) -> GenerationConfig:
         """The same settings with the model's own special tokens in place of None."""
         eos = model.special_tokens.eos if self.eos_token_id is None else self.eos_token_id
         pads = (self.pad_token_id, model.special_tokens.pad, *eos, 0)
         return self.model_copy(update={"eos_token_id": eos, "pad_token_id": next(pad for pad in pads if pad is not None and pad >= 0)})
+
+    def limit(self, length: int) -> int:
+        """The longest text, for a prompt (of an encoder-decoder: a decoder's) of `length` tokens."""
+        if self.max_length is None:
+            return length + (self.max_new_tokens or DEFAULT_NEW_TOKENS)
+        return self.max_length
+
+    def least(self, length: int) -> int:
+        """The shortest text that may end."""
+        return length + self.min_new_tokens if self.min_new_tokens else self.min_length
 
     def check(self, model: ModelConfig, input_ids: np.ndarray, attention_mask: np.ndarray | None) -> None:
         """Refuse prompts and settings that the model cannot serve."""
@@ -60,18 +156,22 @@ class GenerationConfig(Config):
             raise UserError(
                 f"input_ids has id {low if low < 0 else high}, outside the vocabulary of {model.vocab_size}; was the right tokenizer used?"
             )
+        length = 1 if model.architecture == "encoder_decoder" else input_ids.shape[1]
+        if self.limit(length) <= length:
+            raise UserError(
+                f"max_length={self.max_length} leaves no room behind a prompt of {length} tokens; raise it or use max_new_tokens"
+            )
+        if self.least(length) > self.limit(length):
+            least = f"min_new_tokens={self.min_new_tokens}" if self.min_new_tokens else f"min_length={self.min_length}"
+            raise UserError(f"{least} asks for more than the {self.limit(length) - length} new tokens that may come; change one of them")
         if model.architecture == "encoder_decoder":
             self._check_source(model, input_ids)
-        elif model.longest is not None and input_ids.shape[1] + self.max_new_tokens > model.longest:
+        elif model.longest is not None and self.limit(length) > model.longest:
+            asked = f"max_length={self.max_length}" if self.max_length else f"max_new_tokens={self.limit(length) - length}"
             raise UserError(
-                f"a prompt of {input_ids.shape[1]} tokens and max_new_tokens={self.max_new_tokens} exceed the model's "
-                f"max_length of {model.longest}; shorten one of them"
+                f"a prompt of {length} tokens and {asked} exceed the model's max_length of {model.longest}; shorten one of them"
             )
-        pads = [self.pad_token_id] if self.pad_token_id >= 0 else []
-        if outside := [token for token in (*(self.eos_token_id or ()), *pads) if not 0 <= token < model.vocab_size]:
-            raise UserError(f"eos_token_id or pad_token_id is {outside[0]}, outside the vocabulary of {model.vocab_size}")
-        if self.top_k is not None and self.top_k > model.vocab_size:
-            raise UserError(f"top_k={self.top_k} is more than the vocabulary of {model.vocab_size}")
+        self._check_ids(model)
         if attention_mask is not None:
             if attention_mask.shape != input_ids.shape:
                 raise UserError(
@@ -83,6 +183,25 @@ class GenerationConfig(Config):
     def _check_source(self, model: ModelConfig, input_ids: np.ndarray) -> None:
         if model.special_tokens.decoder_start is None:
             raise UserError("this model has no special_tokens.decoder_start, and the decoder cannot begin; set it in the model's config")
-        for name, length in (("the input's length", input_ids.shape[1]), ("1 + max_new_tokens", 1 + self.max_new_tokens)):
+        asked = "max_length" if self.max_length else "1 + max_new_tokens"
+        for name, length in (("the input's length", input_ids.shape[1]), (asked, self.limit(1))):
             if model.longest is not None and length > model.longest:
                 raise UserError(f"{name} of {length} exceeds the model's max_length of {model.longest}; shorten it")
+
+    def _check_ids(self, model: ModelConfig) -> None:
+        """Every id of a setting is one of the vocabulary."""
+        ends, pads = self.eos_token_id or (), (self.pad_token_id,) if self.pad_token_id >= 0 else ()
+        first = () if self.forced_bos_token_id is None else (self.forced_bos_token_id,)
+        groups = {
+            "eos_token_id or pad_token_id": (*ends, *pads),
+            "forced_bos_token_id": first,
+            "forced_eos_token_id": self.forced_eos_token_id or (),
+            "bad_words_ids": tuple(token for word in self.bad_words_ids for token in word),
+        }
+        for name, ids in groups.items():
+            if outside := [token for token in ids if not 0 <= token < model.vocab_size]:
+                raise UserError(f"{name} is {outside[0]}, outside the vocabulary of {model.vocab_size}")
+        if self.top_k is not None and self.top_k > model.vocab_size:
+            raise UserError(f"top_k={self.top_k} is more than the vocabulary of {model.vocab_size}")
+        if self.num_beams > model.vocab_size // (1 + max(1, len(ends))):
+            raise UserError(f"num_beams={self.num_beams} is too much for a vocabulary of {model.vocab_size} and {len(ends)} ends; lower it")

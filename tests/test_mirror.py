@@ -28,9 +28,12 @@ ALLOWED_DEFINITIONS = {
     },
     "feed_forward.py": {"silu": "PyTorch has it as F.silu"},
     "generation.py": {
-        "_compiled_step": "XLA compiles a step, PyTorch runs it as it is",
+        "_compiled_decode": "XLA compiles the whole loop, PyTorch runs it as it is",
         "on_host": "NumPy reads TensorFlow's tensors from any device",
     },
+    "generation_beams.py": {"raised": "a length is a number in PyTorch and a tensor in a graph"},
+    "generation_processors.py": {"last": "a graph's tensors have a fixed length, of which a part is filled"},
+    "generation_search.py": {"is_among": "PyTorch has it as torch.isin"},
     "layers.py": {
         "checkpoint": "PyTorch has it as torch.utils.checkpoint",
         "to_length": "TensorFlow reads a cache whole",
@@ -62,8 +65,18 @@ ALLOWED_DEFINITIONS = {
 # Definitions whose arguments or local names differ.
 ALLOWED_NAMES = {
     "weights.py": {"assign": "a PyTorch weight may lie in the mapped file, a TensorFlow variable has memory of its own"},
+    "cache.py": {"Cache.reorder": "PyTorch moves what is filled and not shared, a graph makes new arrays"},
     "generation.py": {
-        "generate": "PyTorch keeps its tokens in tensors, TensorFlow outside of the graph",
+        "_generate": "TensorFlow's search is inside of the compiled program",
+    },
+    "generation_processors.py": {
+        "Processors.__call__": "PyTorch cuts the tokens where they end, a graph's tensors keep their length",
+        "penalize_repetition": "the same",
+        "repeating": "the same",
+        "completing": "the same",
+    },
+    "generation_search.py": {
+        "Search.advance": "PyTorch writes its tokens in place",
         "sample": "PyTorch sorts values and order in one",
     },
     "linear.py": {

@@ -1,6 +1,6 @@
 """Keys and values of past tokens, in arrays of fixed size that XLA writes in place.
 
-B batch, G key/value heads, T new tokens, E encoder length, N longest length, K head size.
+B batch, G key/value heads, T new tokens, E encoder length, N longest length, K head size, R rows (some for each of the batch).
 """
 
 from __future__ import annotations
@@ -39,6 +39,20 @@ class Cache:
         self.length: int | tf.Tensor = 0
         self.layers = [LayerCache(tf.zeros(shape, dtype), tf.zeros(shape, dtype)) for _ in range(config.layers_of("decoder"))]
         self.cross: list[KeyValue] = []
+
+    def repeat(self, times: int) -> None:
+        """Several rows for each one, one behind the other."""
+        for layer in self.layers:
+            layer.key_BGNK = tf.repeat(layer.key_BGNK, times, 0)
+            layer.value_BGNK = tf.repeat(layer.value_BGNK, times, 0)
+        self.cross = [(tf.repeat(key_BGEK, times, 0), tf.repeat(value_BGEK, times, 0)) for key_BGEK, value_BGEK in self.cross]
+
+    def reorder(self, order_R: tf.Tensor, shared: int | tf.Tensor) -> None:
+        """Row `order_R[r]` in the place of row r. Rows change places only with those that have the same first `shared` tokens and the
+        same encoder's keys and values: the latter are not moved."""
+        for layer in self.layers:
+            layer.key_BGNK = tf.gather(layer.key_BGNK, order_R)
+            layer.value_BGNK = tf.gather(layer.value_BGNK, order_R)
 
     def tensors(self) -> list[tf.Tensor]:
         """All keys and values in a flat list, as a graph takes and gives them."""

@@ -1,108 +1,136 @@
 """Continue prompts token by token.
 
-B batch, T prompt length, S encoder length, N longest length, M new tokens, D model width, V vocabulary, C candidates.
+B batch, R rows (a row for each text of each prompt), T prompt length, S encoder length, N longest length, M new tokens, D model width,
+V vocabulary.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from configs import GenerationConfig, as_ids, build
 from transformer_tf.cache import Cache
+from transformer_tf.generation_beams import BeamSearch
+from transformer_tf.generation_processors import Processors
+from transformer_tf.generation_rows import Rows, decode
+from transformer_tf.generation_search import Search
 
 if TYPE_CHECKING:
     from transformer_tf.model import Transformer
 
+# Every new length would be compiled anew: room for texts grows in steps.
 BUCKET = 64
 
 
-def generate(model: Transformer, input_ids: Any, attention_mask: Any = None, **settings: Any) -> tf.Tensor:
+class Generated(NamedTuple):
+    """Texts and how probable they are.
+
+    tokens: integers (R, T + M), where R is batch * num_return_sequences. scores: float32 (R), the sum of a text's log-probabilities, for
+    beams divided by length ** length_penalty. log_probs: float32 (R, M), of each new token in nats, 0 after a text's end.
+    """
+
+    tokens: tf.Tensor
+    scores: tf.Tensor
+    log_probs: tf.Tensor
+
+
+def generate(
+    model: Transformer,
+    input_ids: Any,
+    attention_mask: Any = None,
+    config: GenerationConfig | None = None,
+    return_scores: bool = False,
+    **settings: Any,
+) -> Any:
     """Prompts and what follows them; from an encoder-decoder, what it says to its input, decoder_start first.
 
     input_ids: integers (B, T), padded on the left. attention_mask: (B, T), 1 for tokens and 0 for padding.
-    settings: those of `configs.GenerationConfig`; greedy without any.
-    Result: integers (B, T + at most max_new_tokens). Raises UserError before anything is computed.
+    settings: those of `configs.GenerationConfig`, greedy without any; they change those of `config`, if it is given.
+    Result: integers (B * num_return_sequences, T + at most max_new_tokens), with `return_scores` inside of a `Generated`.
+    Raises UserError before anything is computed.
     """
-    config = model.config
     prompt_BT = as_ids(input_ids, "input_ids")
     attended_BT = None if attention_mask is None else as_ids(attention_mask, "attention_mask")
-    generation = build(GenerationConfig, settings, "generate").complete(config)
-    generation.check(config, prompt_BT, attended_BT)
-    source: dict[str, Any] = {}
+    given = {} if config is None else config.model_dump(exclude_unset=True)
+    generation = build(GenerationConfig, given | settings, "generate").complete(model.config)
+    generation.check(model.config, prompt_BT, attended_BT)
+    generated = _generate(model, prompt_BT, attended_BT, generation)
+    return generated if return_scores else generated.tokens
+
+
+def _generate(model: Transformer, prompt_BT: np.ndarray, attended_BT: np.ndarray | None, generation: GenerationConfig) -> Generated:
+    config = model.config
+    encoded_BSD = encoder_mask_BS = None
     if model.encoder is not None:
-        seen_BS = None if attended_BT is None else tf.constant(attended_BT)
-        encoded_BSD = model.encoder(tf.constant(prompt_BT), seen_BS)
-        source = {"encoded_BSD": encoded_BSD, "encoder_mask_BS": seen_BS}
+        encoder_mask_BS = None if attended_BT is None else tf.constant(attended_BT)
+        encoded_BSD = model.encoder(tf.constant(prompt_BT), encoder_mask_BS)
         prompt_BT, attended_BT = np.full((len(prompt_BT), 1), config.special_tokens.decoder_start), None
-    batch, length = prompt_BT.shape
-    total = length + generation.max_new_tokens
-    pad, eos = generation.pad_token_id, generation.eos_token_id or ()
-    uniforms_MB = np.random.default_rng(generation.seed).random((generation.max_new_tokens, batch))
-
-    # Every new length would be compiled anew: caches grow in steps.
-    room = -(-total // BUCKET) * BUCKET
-    mask_BN = position_ids_BT = None
+    batch, start = prompt_BT.shape
+    limit = generation.limit(start)
+    room = -(-limit // BUCKET) * BUCKET
+    mask_BN = None
     if attended_BT is not None and not attended_BT.all():
-        mask_BN = tf.concat([tf.constant(attended_BT, tf.int64), tf.ones((batch, room - length), tf.int64)], 1)
-        position_ids_BT = tf.maximum(tf.cumsum(mask_BN[:, :length], -1) - 1, 0)
-    cache = Cache(config, batch, room, tf.as_dtype(model.compute_dtype))
-    tokens_BN = np.full((batch, room), pad, dtype=np.int64)
-    tokens_BN[:, :length] = prompt_BT
-    finished_B = np.zeros(batch, dtype=bool)
+        mask_BN = tf.pad(tf.constant(attended_BT, tf.int64), ((0, 0), (0, room - start)), constant_values=1)
+    tokens_BN = tf.pad(tf.constant(prompt_BT, tf.int64), ((0, 0), (0, room - start)), constant_values=filler(generation))
 
-    decode = _compiled_step(model)
-    hidden_BTD = model.decoder(tf.constant(tokens_BN[:, :length]), mask_BN, position_ids_BT, cache=cache, **source)
-    logits_BV = model.head(hidden_BTD[:, -1:], model.token_table())[:, 0]
-    for step in range(generation.max_new_tokens):
-        if generation.do_sample:
-            next_B = sample(logits_BV, generation, tf.constant(uniforms_MB[step])).numpy()
-        else:
-            next_B = tf.argmax(logits_BV, -1).numpy()
-        next_B = np.where(finished_B, pad, next_B)
-        tokens_BN[:, length + step] = next_B
-        finished_B = finished_B | np.isin(next_B, eos)
-        if finished_B.all() or step + 1 == generation.max_new_tokens:
-            break
-        if position_ids_BT is not None:
-            position_ids_BT = position_ids_BT[:, -1:] + 1
-        start = tf.constant(length + step)
-        logits_BV, tensors = decode(
-            tf.constant(next_B[:, None]), mask_BN, position_ids_BT, cache.tensors(), start, source.get("encoder_mask_BS")
-        )
+    rows = Rows(model, Cache(config, batch, room, tf.as_dtype(model.compute_dtype)), mask_BN, encoder_mask_BS)
+    times = generation.num_beams if generation.num_beams > 1 else generation.num_return_sequences
+    logits_RV = tf.repeat(rows.first(tokens_BN[:, :start], encoded_BSD), times, 0)
+    if times > 1:
+        rows.repeat(times)
+    uniforms_MR = None
+    if generation.do_sample:
+        uniforms_MR = np.zeros((room, batch * times))
+        uniforms_MR[: limit - start] = np.random.default_rng(generation.seed).random((limit - start, batch * times))
+    # Numbers that change from call to call go in as tensors.
+    numbers = [tf.constant(number) for number in (start, generation.least(start), limit)]
+    inputs = (tokens_BN, logits_RV, rows.cache.tensors(), rows.mask_RN, rows.encoder_mask_RS, *numbers)
+    tokens_RN, scores_R, log_probs_RN, end = _compiled_decode(model, generation)(*inputs, uniforms_MR)
+    return Generated(tokens_RN[:, :end], scores_R, log_probs_RN[:, start:end])
+
+
+def _compiled_decode(model: Transformer, generation: GenerationConfig) -> Any:
+    """All tokens after the first logits as one XLA program, compiled once for each shape and kind of search, and kept with the model."""
+    programs = model.__dict__.setdefault("_programs", {})
+    key = generation.model_copy(update=dict.fromkeys(("max_new_tokens", "max_length", "min_new_tokens", "min_length", "seed"), 0))
+    if key in programs:
+        return programs[key]
+
+    def run(
+        tokens_BN: tf.Tensor,
+        logits_RV: tf.Tensor,
+        tensors: list[tf.Tensor],
+        mask_RN: tf.Tensor | None,
+        encoder_mask_RS: tf.Tensor | None,
+        start: tf.Tensor,
+        least: tf.Tensor,
+        limit: tf.Tensor,
+        uniforms_MR: tf.Tensor | None,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        cache = Cache(model.config, logits_RV.shape[0], tokens_BN.shape[1], tensors[0].dtype)
+        cache.length = start
         cache.set_tensors(tensors)
-    return tf.constant(tokens_BN[:, : length + step + 1])
+        rows = Rows(model, cache, mask_RN, encoder_mask_RS)
+        processors = Processors(generation, model.config.vocab_size, least, limit, rows.pads_R1)
+        if generation.num_beams > 1:
+            beams, _ = decode(BeamSearch(generation, processors, tokens_BN, start), rows, logits_RV)
+            count, room = generation.num_return_sequences, tokens_BN.shape[1]
+            end = start + tf.reduce_max(beams.ended_lengths_BW[:, :count])
+            tokens, log_probs = (tf.reshape(texts[:, :count], (-1, room)) for texts in (beams.ended_tokens_BWN, beams.ended_log_probs_BWN))
+            return tokens, tf.reshape(beams.ended_scores_BW[:, :count], (-1,)), log_probs, end
+        tokens_RN = tf.repeat(tokens_BN, logits_RV.shape[0] // tokens_BN.shape[0], 0)
+        texts, end = decode(Search(generation, processors, tokens_RN, start, uniforms_MR), rows, logits_RV)
+        return texts.tokens_RN, tf.reduce_sum(texts.log_probs_RN, -1), texts.log_probs_RN, end
+
+    programs[key] = tf.function(run, jit_compile=True, autograph=False)
+    return programs[key]
 
 
-def sample(logits_BV: tf.Tensor, generation: GenerationConfig, uniforms_B: tf.Tensor) -> tf.Tensor:
-    """The token at which the sum of probabilities, from the most probable down, first reaches a uniform random number."""
-    order_BV = tf.argsort(logits_BV, -1, direction="DESCENDING", stable=True)
-    sorted_BV = tf.gather(tf.cast(logits_BV, tf.float64), order_BV, batch_dims=1)
-    probabilities_BC = tf.nn.softmax(sorted_BV[:, : generation.top_k] / generation.temperature)
-    cumulative_BC = tf.cumsum(probabilities_BC, -1)
-    index_B1 = tf.reduce_sum(tf.cast(cumulative_BC < uniforms_B[:, None] * cumulative_BC[:, -1:], tf.int32), -1, keepdims=True)
-    return tf.gather(order_BV, index_B1, batch_dims=1)[:, 0]
-
-
-def _compiled_step(model: Transformer) -> Any:
-    """One token through the model as one XLA program, compiled once for each shape and kept with the model."""
-    if not hasattr(model, "_decode"):
-
-        def decode(
-            ids_B1: tf.Tensor,
-            mask_BN: tf.Tensor | None,
-            positions_B1: tf.Tensor | None,
-            tensors: list[tf.Tensor],
-            start: tf.Tensor,
-            encoder_mask_BS: tf.Tensor | None,
-        ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-            cache = Cache(model.config, ids_B1.shape[0], tensors[0].shape[2], tensors[0].dtype)
-            cache.length = start
-            cache.set_tensors(tensors)
-            hidden_B1D = model.decoder(ids_B1, mask_BN, positions_B1, cache=cache, encoder_mask_BS=encoder_mask_BS)
-            return model.head(hidden_B1D, model.token_table())[:, 0], cache.tensors()
-
-        model._decode = tf.function(decode, jit_compile=True)
-    return model._decode
+def filler(generation: GenerationConfig) -> int:
+    """What stands behind the end of a text. Behind a beam's end, Hugging Face takes pad_token_id=0 for none, and so its tokens differ."""
+    if generation.num_beams > 1 and generation.eos_token_id:
+        return generation.pad_token_id or generation.eos_token_id[0]
+    return generation.pad_token_id

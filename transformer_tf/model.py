@@ -121,7 +121,7 @@ class Transformer(keras.Model):
         stack = self.decoder if self.encoder is None else self.encoder
         return stack.embeddings.token.weight if self.config.inputs.kind == "tokens" else None
 
-    def generate(self, input_ids: Any, **settings: Any) -> tf.Tensor:
+    def generate(self, input_ids: Any, **settings: Any) -> Any:
         """Continue prompts; see `transformer_tf.generation.generate`."""
         return generate(self, input_ids, **settings)
 

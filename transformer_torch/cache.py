@@ -1,6 +1,6 @@
 """Keys and values of past tokens, in arrays of fixed size that are written in place.
 
-B batch, G key/value heads, T new tokens, E encoder length, N longest length, K head size.
+B batch, G key/value heads, T new tokens, E encoder length, N longest length, K head size, R rows (some for each of the batch).
 """
 
 from __future__ import annotations
@@ -42,3 +42,18 @@ class Cache:
             for _ in range(config.layers_of("decoder"))
         ]
         self.cross: list[KeyValue] = []
+
+    def repeat(self, times: int) -> None:
+        """Several rows for each one, one behind the other."""
+        for layer in self.layers:
+            layer.key_BGNK = layer.key_BGNK.repeat_interleave(times, 0)
+            layer.value_BGNK = layer.value_BGNK.repeat_interleave(times, 0)
+        self.cross = [(key_BGEK.repeat_interleave(times, 0), value_BGEK.repeat_interleave(times, 0)) for key_BGEK, value_BGEK in self.cross]
+
+    def reorder(self, order_R: torch.Tensor, shared: int) -> None:
+        """Row `order_R[r]` in the place of row r. Rows change places only with those that have the same first `shared` tokens and the
+        same encoder's keys and values: neither is moved."""
+        for layer in self.layers:
+            for tensor_RGNK in (layer.key_BGNK, layer.value_BGNK):
+                new_RGTK = tensor_RGNK[:, :, shared : self.length]
+                new_RGTK.copy_(new_RGTK[order_R])

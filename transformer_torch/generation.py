@@ -1,86 +1,108 @@
 """Continue prompts token by token.
 
-B batch, T prompt length, S encoder length, N longest length, M new tokens, D model width, E end tokens, V vocabulary, C candidates.
+B batch, R rows (a row for each text of each prompt), T prompt length, S encoder length, N longest length, M new tokens, D model width,
+V vocabulary.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
 from configs import GenerationConfig, as_ids, build
 from transformer_torch.cache import Cache
+from transformer_torch.generation_beams import BeamSearch
+from transformer_torch.generation_processors import Processors
+from transformer_torch.generation_rows import Rows, decode
+from transformer_torch.generation_search import Search
 
 if TYPE_CHECKING:
     from transformer_torch.model import Transformer
 
 
-@torch.no_grad()
-def generate(model: Transformer, input_ids: Any, attention_mask: Any = None, **settings: Any) -> torch.Tensor:
+class Generated(NamedTuple):
+    """Texts and how probable they are.
+
+    tokens: integers (R, T + M), where R is batch * num_return_sequences. scores: float32 (R), the sum of a text's log-probabilities, for
+    beams divided by length ** length_penalty. log_probs: float32 (R, M), of each new token in nats, 0 after a text's end.
+    """
+
+    tokens: torch.Tensor
+    scores: torch.Tensor
+    log_probs: torch.Tensor
+
+
+def generate(
+    model: Transformer,
+    input_ids: Any,
+    attention_mask: Any = None,
+    config: GenerationConfig | None = None,
+    return_scores: bool = False,
+    **settings: Any,
+) -> Any:
     """Prompts and what follows them; from an encoder-decoder, what it says to its input, decoder_start first.
 
     input_ids: integers (B, T), padded on the left. attention_mask: (B, T), 1 for tokens and 0 for padding.
-    settings: those of `configs.GenerationConfig`; greedy without any.
-    Result: integers (B, T + at most max_new_tokens). Raises UserError before anything is computed.
+    settings: those of `configs.GenerationConfig`, greedy without any; they change those of `config`, if it is given.
+    Result: integers (B * num_return_sequences, T + at most max_new_tokens), with `return_scores` inside of a `Generated`.
+    Raises UserError before anything is computed.
     """
-    config, weight = model.config, next(model.parameters())
-    device = weight.device
     prompt_BT = as_ids(on_host(input_ids), "input_ids")
     attended_BT = None if attention_mask is None else as_ids(on_host(attention_mask), "attention_mask")
-    generation = build(GenerationConfig, settings, "generate").complete(config)
-    generation.check(config, prompt_BT, attended_BT)
+    given = {} if config is None else config.model_dump(exclude_unset=True)
+    generation = build(GenerationConfig, given | settings, "generate").complete(model.config)
+    generation.check(model.config, prompt_BT, attended_BT)
     was_training = model.training
     model.eval()
-    source: dict[str, Any] = {}
+    try:
+        with torch.no_grad():
+            generated = _generate(model, prompt_BT, attended_BT, generation)
+    finally:
+        model.train(was_training)
+    return generated if return_scores else generated.tokens
+
+
+def _generate(model: Transformer, prompt_BT: np.ndarray, attended_BT: np.ndarray | None, generation: GenerationConfig) -> Generated:
+    config, weight = model.config, next(model.parameters())
+    device = weight.device
+    encoded_BSD = encoder_mask_BS = None
     if model.encoder is not None:
-        seen_BS = None if attended_BT is None else torch.from_numpy(attended_BT).to(device)
-        encoded_BSD = model.encoder(torch.from_numpy(prompt_BT).to(device), seen_BS)
-        source = {"encoded_BSD": encoded_BSD, "encoder_mask_BS": seen_BS}
+        encoder_mask_BS = None if attended_BT is None else torch.from_numpy(attended_BT).to(device)
+        encoded_BSD = model.encoder(torch.from_numpy(prompt_BT).to(device), encoder_mask_BS)
         prompt_BT, attended_BT = np.full((len(prompt_BT), 1), config.special_tokens.decoder_start), None
-    batch, length = prompt_BT.shape
-    total = length + generation.max_new_tokens
-    pad, eos = generation.pad_token_id, generation.eos_token_id or ()
-    uniforms_MB = np.random.default_rng(generation.seed).random((generation.max_new_tokens, batch))
-
-    mask_BN = position_ids_BT = None
+    batch, start = prompt_BT.shape
+    limit = generation.limit(start)
+    mask_BN = None
     if attended_BT is not None and not attended_BT.all():
-        mask_BN = torch.ones(batch, total, dtype=torch.long, device=device)
-        mask_BN[:, :length] = torch.from_numpy(attended_BT)
-        position_ids_BT = (mask_BN[:, :length].cumsum(-1) - 1).clamp(min=0)
-    cache = Cache(config, batch, total, weight.dtype, device)
-    tokens_BN = torch.full((batch, total), pad, dtype=torch.long, device=device)
-    tokens_BN[:, :length] = torch.from_numpy(prompt_BT)
-    finished_B = torch.zeros(batch, dtype=torch.bool, device=device)
-    eos_E = torch.tensor(eos, dtype=torch.long, device=device)
+        mask_BN = torch.ones(batch, limit, dtype=torch.long, device=device)
+        mask_BN[:, :start] = torch.from_numpy(attended_BT)
+    tokens_BN = torch.full((batch, limit), filler(generation), dtype=torch.long, device=device)
+    tokens_BN[:, :start] = torch.from_numpy(prompt_BT)
 
-    hidden_BTD = model.decoder(tokens_BN[:, :length], mask_BN, position_ids_BT, cache=cache, **source)
-    for step in range(generation.max_new_tokens):
-        logits_BV = model.head(hidden_BTD[:, -1:], model.token_table())[:, 0]
-        if generation.do_sample:
-            next_B = sample(logits_BV, generation, torch.from_numpy(uniforms_MB[step]).to(device))
-        else:
-            next_B = logits_BV.argmax(-1)
-        next_B = torch.where(finished_B, pad, next_B)
-        tokens_BN[:, length + step] = next_B
-        finished_B = finished_B | torch.isin(next_B, eos_E)
-        if finished_B.all() or step + 1 == generation.max_new_tokens:
-            break
-        if position_ids_BT is not None:
-            position_ids_BT = position_ids_BT[:, -1:] + 1
-        hidden_BTD = model.decoder(next_B[:, None], mask_BN, position_ids_BT, cache=cache, **source)
-    model.train(was_training)
-    return tokens_BN[:, : length + step + 1]
+    rows = Rows(model, Cache(config, batch, limit, weight.dtype, device), mask_BN, encoder_mask_BS)
+    times = generation.num_beams if generation.num_beams > 1 else generation.num_return_sequences
+    logits_RV = rows.first(tokens_BN[:, :start], encoded_BSD).repeat_interleave(times, 0)
+    if times > 1:
+        rows.repeat(times)
+    processors = Processors(generation, config.vocab_size, generation.least(start), limit, rows.pads_R1, device)
+    if generation.num_beams > 1:
+        beams, _ = decode(BeamSearch(generation, processors, tokens_BN, start), rows, logits_RV)
+        count = generation.num_return_sequences
+        end = start + int(beams.ended_lengths_BW[:, :count].max())
+        tokens, log_probs = (texts[:, :count].flatten(0, 1) for texts in (beams.ended_tokens_BWN, beams.ended_log_probs_BWN))
+        return Generated(tokens[:, :end], beams.ended_scores_BW[:, :count].flatten(), log_probs[:, start:end])
+    uniforms_MR = torch.from_numpy(np.random.default_rng(generation.seed).random((limit - start, batch * times))).to(device)
+    texts, end = decode(Search(generation, processors, tokens_BN.repeat_interleave(times, 0), start, uniforms_MR), rows, logits_RV)
+    return Generated(texts.tokens_RN[:, :end], texts.log_probs_RN.sum(-1), texts.log_probs_RN[:, start:end])
 
 
-def sample(logits_BV: torch.Tensor, generation: GenerationConfig, uniforms_B: torch.Tensor) -> torch.Tensor:
-    """The token at which the sum of probabilities, from the most probable down, first reaches a uniform random number."""
-    sorted_BV, order_BV = torch.sort(logits_BV.double(), dim=-1, descending=True, stable=True)
-    probabilities_BC = torch.softmax(sorted_BV[:, : generation.top_k] / generation.temperature, -1)
-    cumulative_BC = probabilities_BC.cumsum(-1)
-    index_B1 = (cumulative_BC < uniforms_B[:, None] * cumulative_BC[:, -1:]).sum(-1, keepdim=True)
-    return order_BV.gather(-1, index_B1)[:, 0]
+def filler(generation: GenerationConfig) -> int:
+    """What stands behind the end of a text. Behind a beam's end, Hugging Face takes pad_token_id=0 for none, and so its tokens differ."""
+    if generation.num_beams > 1 and generation.eos_token_id:
+        return generation.pad_token_id or generation.eos_token_id[0]
+    return generation.pad_token_id
 
 
 def on_host(ids: Any) -> Any:

@@ -111,7 +111,7 @@ class Transformer(nn.Module):
         stack = self.decoder if self.encoder is None else self.encoder
         return stack.embeddings.token.weight if self.config.inputs.kind == "tokens" else None
 
-    def generate(self, input_ids: Any, **settings: Any) -> torch.Tensor:
+    def generate(self, input_ids: Any, **settings: Any) -> Any:
         """Continue prompts; see `transformer_torch.generation.generate`."""
         return generate(self, input_ids, **settings)
 

@@ -1,0 +1,151 @@
+"""Beam search (Sutskever et al. 2014, 3.2), with Hugging Face's rules for when it is over.
+
+B batch, W beams, C candidates for the next beams, M beams and candidates, N longest length, V vocabulary, I beams times vocabulary,
+E end tokens, R rows (batch times beams).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from configs import GenerationConfig
+from transformer_tf.generation_processors import Processors
+from transformer_tf.generation_search import is_among
+
+# The score of what is not there, as Hugging Face has it: -infinity would make NaN of a length.
+NOTHING = -1.0e9
+
+
+class Beams(NamedTuple):
+    """Texts that go on, and texts that have ended.
+
+    tokens_BWN, log_probs_BWN: what goes on, and of each new token its log-probability. scores_BW: their sum.
+    ended_tokens_BWN, ended_log_probs_BWN: the best texts that have ended. ended_scores_BW: the sum, divided by length ** length_penalty.
+    ended_lengths_BW: their new tokens. has_ended_BW: False where there is none yet. can_improve_B1: whether what goes on may still become
+    better than what has ended. is_over: whether the search is.
+    """
+
+    tokens_BWN: tf.Tensor
+    log_probs_BWN: tf.Tensor
+    scores_BW: tf.Tensor
+    ended_tokens_BWN: tf.Tensor
+    ended_log_probs_BWN: tf.Tensor
+    ended_scores_BW: tf.Tensor
+    ended_lengths_BW: tf.Tensor
+    has_ended_BW: tf.Tensor
+    can_improve_B1: tf.Tensor
+    is_over: tf.Tensor
+
+
+class BeamSearch:
+    """The `num_beams` best texts of each prompt, all grown together.
+
+    tokens_BN: the prompts, and room. start: tokens of a prompt.
+    """
+
+    def __init__(self, generation: GenerationConfig, processors: Processors, tokens_BN: tf.Tensor, start: int | tf.Tensor) -> None:
+        self.generation = generation
+        self.processors = processors
+        self.tokens_BN = tokens_BN
+        self.start = start
+        self.stops_early = generation.early_stopping is True
+        self.ends_E = tf.constant(generation.eos_token_id or (), tokens_BN.dtype)
+
+    def begin(self) -> Beams:
+        batch, width = self.tokens_BN.shape[0], self.generation.num_beams
+        tokens_BWN = tf.repeat(self.tokens_BN[:, None], width, 1)
+        log_probs_BWN = tf.zeros(tokens_BWN.shape, tf.float32)
+        # All beams are the same text still: one counts.
+        scores_BW = tf.repeat(tf.constant([[0.0] + [NOTHING] * (width - 1)]), batch, 0)
+        return Beams(
+            tokens_BWN,
+            log_probs_BWN,
+            scores_BW,
+            ended_tokens_BWN=tokens_BWN,
+            ended_log_probs_BWN=log_probs_BWN,
+            ended_scores_BW=tf.fill((batch, width), NOTHING),
+            ended_lengths_BW=tf.zeros((batch, width), tf.int32),
+            has_ended_BW=tf.zeros((batch, width), tf.bool),
+            can_improve_B1=tf.ones((batch, 1), tf.bool),
+            is_over=tf.constant(False),
+        )
+
+    def advance(self, beams: Beams, logits_RV: tf.Tensor, length: tf.Tensor) -> tuple[Beams, tuple[tf.Tensor, tf.Tensor]]:
+        batch, width, room = beams.tokens_BWN.shape
+        vocab_size = logits_RV.shape[1]
+        log_probs_RV = tf.nn.log_softmax(tf.cast(logits_RV, tf.float32))
+        scores_RV = self.processors(log_probs_RV, tf.reshape(beams.tokens_BWN, (batch * width, room)), length)
+        scores_BI = tf.reshape(scores_RV, (batch, width * vocab_size))
+        totals_BI = scores_BI + tf.repeat(beams.scores_BW, vocab_size, 1)
+        # Enough for `width` that go on, even if every end of every beam is among the best.
+        totals_BC, index_BC = tf.math.top_k(totals_BI, width * (1 + max(1, self.ends_E.shape[0])))
+        parent_BC, token_BC = index_BC // vocab_size, tf.cast(index_BC % vocab_size, beams.tokens_BWN.dtype)
+        ends_BC = is_among(token_BC, self.ends_E) | (length + 1 == self.processors.limit)
+        tokens_BCN = keras.ops.slice_update(pick(beams.tokens_BWN, parent_BC), (0, 0, length), token_BC[:, :, None])
+        chosen_BC = pick(scores_BI, index_BC)
+        log_probs_BCN = keras.ops.slice_update(pick(beams.log_probs_BWN, parent_BC), (0, 0, length), chosen_BC[:, :, None])
+
+        scores_BW, going_BW = tf.math.top_k(totals_BC + tf.cast(ends_BC, tf.float32) * NOTHING, width)
+        tokens_BWN = pick(tokens_BCN, going_BW)
+        ended = self.end(beams, tokens_BCN, log_probs_BCN, totals_BC, ends_BC, length + 1 - self.start)
+        beams = Beams(tokens_BWN, pick(log_probs_BCN, going_BW), scores_BW, **ended)
+        beams = self.judge(beams, ends_BC, length + 1)
+        first_B1 = tf.range(batch)[:, None] * width
+        order_R = tf.reshape(first_B1 + pick(parent_BC, going_BW), (-1,))
+        next_R = tf.reshape(pick(token_BC, going_BW), (-1,))
+        return beams, (next_R, order_R)
+
+    def end(
+        self,
+        beams: Beams,
+        tokens_BCN: tf.Tensor,
+        log_probs_BCN: tf.Tensor,
+        totals_BC: tf.Tensor,
+        ends_BC: tf.Tensor,
+        new: tf.Tensor,
+    ) -> dict[str, Any]:
+        """The best texts that have ended, `new` tokens after their prompts or before. Only the best candidates, as many as beams, count."""
+        width = beams.scores_BW.shape[1]
+        has_ended_BC = ends_BC & (tf.range(ends_BC.shape[1]) < width)
+        is_full_B1 = tf.reduce_all(beams.has_ended_BW, 1, keepdims=True) & self.stops_early
+        scores_BC = totals_BC / raised(new, self.generation.length_penalty)
+        for is_out in (is_full_B1, ~beams.can_improve_B1, ~has_ended_BC):
+            scores_BC = scores_BC + tf.cast(is_out, tf.float32) * NOTHING
+        scores_BM = tf.concat([beams.ended_scores_BW, scores_BC], 1)
+        scores_BW, best_BW = tf.math.top_k(scores_BM, width)
+        return {
+            "ended_tokens_BWN": pick(tf.concat([beams.ended_tokens_BWN, tokens_BCN], 1), best_BW),
+            "ended_log_probs_BWN": pick(tf.concat([beams.ended_log_probs_BWN, log_probs_BCN], 1), best_BW),
+            "ended_scores_BW": scores_BW,
+            "ended_lengths_BW": pick(tf.concat([beams.ended_lengths_BW, tf.fill(ends_BC.shape, new)], 1), best_BW),
+            "has_ended_BW": pick(tf.concat([beams.has_ended_BW, has_ended_BC], 1), best_BW),
+            "can_improve_B1": beams.can_improve_B1,
+            "is_over": beams.is_over,
+        }
+
+    def judge(self, beams: Beams, ends_BC: tf.Tensor, length: tf.Tensor) -> Beams:
+        """Whether anything better may come, now that the texts are `length` long, and whether the search is over."""
+        penalty = self.generation.length_penalty
+        # With "never" a text may become as long as is best for its score; otherwise it is guessed to end here.
+        longest = self.processors.limit if self.generation.early_stopping == "never" and penalty > 0.0 else length
+        best_B1 = beams.scores_BW[:, :1] / raised(longest - self.start, penalty)
+        worst_BW = tf.where(beams.has_ended_BW, tf.reduce_min(beams.ended_scores_BW, 1, keepdims=True), NOTHING)
+        can_improve_B1 = beams.can_improve_B1 & tf.reduce_any(best_B1 > worst_BW, 1, keepdims=True)
+        is_full = tf.reduce_all(beams.has_ended_BW) & self.stops_early
+        return beams._replace(can_improve_B1=can_improve_B1, is_over=~tf.reduce_any(can_improve_B1) | is_full | tf.reduce_all(ends_BC))
+
+    def goes_on(self, beams: Beams, length: tf.Tensor) -> tf.Tensor:
+        return ~beams.is_over
+
+
+def pick(values_BM: tf.Tensor, index_BC: tf.Tensor) -> tf.Tensor:
+    """Those of the second axis that `index_BC` names; a third axis comes along."""
+    return tf.gather(values_BM, index_BC, batch_dims=1)
+
+
+def raised(length: tf.Tensor, power: float) -> tf.Tensor:
+    """length ** power, rounded once."""
+    return tf.cast(tf.cast(length, tf.float64) ** power, tf.float32)

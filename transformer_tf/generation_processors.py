@@ -1,0 +1,109 @@
+"""What may follow, before one token is chosen: settings that change the scores, in Hugging Face's order.
+
+R rows, N longest length, V vocabulary, W windows of some tokens each, E end tokens, P length of a prefix.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from configs import GenerationConfig
+
+
+class Processors:
+    """All that `generation` asks for.
+
+    least: the shortest text that may end. limit: the longest. pads_R1: padding on the left of each row, None without any.
+    """
+
+    def __init__(
+        self, generation: GenerationConfig, vocab_size: int, least: int | tf.Tensor, limit: int | tf.Tensor, pads_R1: tf.Tensor | None
+    ) -> None:
+        self.generation = generation
+        self.least = least
+        self.limit = limit
+        self.pads_R1 = pads_R1
+        self.ends_V = marked(generation.eos_token_id or (), vocab_size)
+        self.first_V = marked(() if generation.forced_bos_token_id is None else (generation.forced_bos_token_id,), vocab_size)
+        self.last_V = marked(generation.forced_eos_token_id or (), vocab_size)
+        # An end that is a bad word too stays allowed.
+        self.bad_words = [word for word in generation.bad_words_ids if not (len(word) == 1 and word[0] in (generation.eos_token_id or ()))]
+
+    def __call__(self, scores_RV: tf.Tensor, tokens_RN: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+        """Scores (R, V) of what may follow the first `length` tokens of each row, in float32; minus infinity for what may not."""
+        generation = self.generation
+        scores_RV = tf.cast(scores_RV, tf.float32)
+        if generation.repetition_penalty != 1.0:
+            scores_RV = penalize_repetition(scores_RV, tokens_RN, length, self.pads_R1, generation.repetition_penalty)
+        if generation.no_repeat_ngram_size:
+            scores_RV = forbid(scores_RV, repeating(tokens_RN, length, generation.no_repeat_ngram_size, scores_RV.shape[1]))
+        for word in self.bad_words:
+            scores_RV = forbid(scores_RV, completing(tokens_RN, length, word, scores_RV.shape[1]))
+        scores_RV = forbid(scores_RV, self.ends_V & (length < self.least))
+        if generation.forced_bos_token_id is not None:
+            scores_RV = tf.where(length == 1, force(scores_RV, self.first_V), scores_RV)
+        if generation.forced_eos_token_id is not None:
+            scores_RV = tf.where(length == self.limit - 1, force(scores_RV, self.last_V), scores_RV)
+        return tf.nn.log_softmax(scores_RV) if generation.renormalize_logits else scores_RV
+
+
+def marked(tokens: tuple[int, ...], vocab_size: int) -> tf.Tensor:
+    """True for these tokens (V)."""
+    marked_V = np.zeros(vocab_size, bool)
+    marked_V[list(tokens)] = True
+    return tf.constant(marked_V)
+
+
+def forbid(scores_RV: tf.Tensor, forbidden_RV: tf.Tensor) -> tf.Tensor:
+    return tf.where(forbidden_RV, -math.inf, scores_RV)
+
+
+def force(scores_RV: tf.Tensor, forced_V: tf.Tensor) -> tf.Tensor:
+    """Nothing but these tokens, and these with certainty."""
+    return tf.where(forced_V, tf.zeros_like(scores_RV), -math.inf)
+
+
+def penalize_repetition(
+    scores_RV: tf.Tensor, tokens_RN: tf.Tensor, length: tf.Tensor, pads_R1: tf.Tensor | None, penalty: float
+) -> tf.Tensor:
+    """Tokens that are there already become less likely (CTRL, Keskar et al. 2019, 4.1). Padding does not count."""
+    place_N = tf.range(tokens_RN.shape[1])
+    is_there_RN = tf.broadcast_to(place_N < length, tokens_RN.shape)
+    if pads_R1 is not None:
+        is_there_RN = is_there_RN & (place_N >= tf.cast(pads_R1, tf.int32))
+    seen_RV = found(tokens_RN, is_there_RN, scores_RV.shape[1])
+    return tf.where(seen_RV, tf.where(scores_RV < 0, scores_RV * penalty, scores_RV / penalty), scores_RV)
+
+
+def repeating(tokens_RN: tf.Tensor, length: tf.Tensor, size: int, vocab_size: int) -> tf.Tensor:
+    """True for tokens (R, V) with which the last `size` would come for a second time."""
+    windows = tokens_RN.shape[1] - size + 1
+    matches_RW = tf.broadcast_to(tf.range(windows) + size <= length, (tokens_RN.shape[0], windows))
+    for place in range(size - 1):
+        matches_RW = matches_RW & (tokens_RN[:, place : place + windows] == last(tokens_RN, length, size - 1)[:, place, None])
+    return found(tokens_RN[:, size - 1 :], matches_RW, vocab_size)
+
+
+def completing(tokens_RN: tf.Tensor, length: tf.Tensor, word: tuple[int, ...], vocab_size: int) -> tf.Tensor:
+    """True for the last token of the word (R, V), where all those before it have just come."""
+    *prefix, end = word
+    if len(prefix) > tokens_RN.shape[1]:
+        return tf.zeros(vocab_size, tf.bool)
+    prefix_P = tf.constant(prefix, tokens_RN.dtype)
+    matches_R1 = tf.reduce_all(last(tokens_RN, length, len(prefix)) == prefix_P, -1, keepdims=True) & (length >= len(prefix))
+    return matches_R1 & marked((end,), vocab_size)
+
+
+def last(tokens_RN: tf.Tensor, length: tf.Tensor, size: int) -> tf.Tensor:
+    """The `size` tokens before `length` (R, P); whoever asks for more than there are gets others."""
+    return tf.slice(tokens_RN, (0, tf.maximum(length - size, 0)), (tokens_RN.shape[0], size))
+
+
+def found(tokens_RN: tf.Tensor, counts_RN: tf.Tensor, vocab_size: int) -> tf.Tensor:
+    """True for tokens (R, V) that are among those of their row that count."""
+    rows = tf.broadcast_to(tf.range(tokens_RN.shape[0])[:, None], tokens_RN.shape)
+    place = tf.stack([rows, tf.cast(tokens_RN, tf.int32)], -1)
+    return tf.scatter_nd(place, tf.cast(counts_RN, tf.int32), (tokens_RN.shape[0], vocab_size)) > 0

@@ -1,0 +1,147 @@
+"""Beam search (Sutskever et al. 2014, 3.2), with Hugging Face's rules for when it is over.
+
+B batch, W beams, C candidates for the next beams, M beams and candidates, N longest length, V vocabulary, I beams times vocabulary,
+E end tokens, R rows (batch times beams).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+
+from configs import GenerationConfig
+from transformer_torch.generation_processors import Processors
+
+# The score of what is not there, as Hugging Face has it: -infinity would make NaN of a length.
+NOTHING = -1.0e9
+
+
+class Beams(NamedTuple):
+    """Texts that go on, and texts that have ended.
+
+    tokens_BWN, log_probs_BWN: what goes on, and of each new token its log-probability. scores_BW: their sum.
+    ended_tokens_BWN, ended_log_probs_BWN: the best texts that have ended. ended_scores_BW: the sum, divided by length ** length_penalty.
+    ended_lengths_BW: their new tokens. has_ended_BW: False where there is none yet. can_improve_B1: whether what goes on may still become
+    better than what has ended. is_over: whether the search is.
+    """
+
+    tokens_BWN: torch.Tensor
+    log_probs_BWN: torch.Tensor
+    scores_BW: torch.Tensor
+    ended_tokens_BWN: torch.Tensor
+    ended_log_probs_BWN: torch.Tensor
+    ended_scores_BW: torch.Tensor
+    ended_lengths_BW: torch.Tensor
+    has_ended_BW: torch.Tensor
+    can_improve_B1: torch.Tensor
+    is_over: torch.Tensor
+
+
+class BeamSearch:
+    """The `num_beams` best texts of each prompt, all grown together.
+
+    tokens_BN: the prompts, and room. start: tokens of a prompt.
+    """
+
+    def __init__(self, generation: GenerationConfig, processors: Processors, tokens_BN: torch.Tensor, start: int) -> None:
+        self.generation = generation
+        self.processors = processors
+        self.tokens_BN = tokens_BN
+        self.start = start
+        self.stops_early = generation.early_stopping is True
+        self.ends_E = torch.tensor(generation.eos_token_id or (), dtype=torch.long, device=tokens_BN.device)
+
+    def begin(self) -> Beams:
+        batch, width, device = len(self.tokens_BN), self.generation.num_beams, self.tokens_BN.device
+        tokens_BWN = self.tokens_BN[:, None].repeat(1, width, 1)
+        log_probs_BWN = torch.zeros_like(tokens_BWN, dtype=torch.float32)
+        # All beams are the same text still: one counts.
+        scores_BW = torch.full((batch, width), NOTHING, device=device)
+        scores_BW[:, 0] = 0.0
+        return Beams(
+            tokens_BWN,
+            log_probs_BWN,
+            scores_BW,
+            ended_tokens_BWN=tokens_BWN,
+            ended_log_probs_BWN=log_probs_BWN,
+            ended_scores_BW=torch.full((batch, width), NOTHING, device=device),
+            ended_lengths_BW=torch.zeros(batch, width, dtype=torch.long, device=device),
+            has_ended_BW=torch.zeros(batch, width, dtype=torch.bool, device=device),
+            can_improve_B1=torch.ones(batch, 1, dtype=torch.bool, device=device),
+            is_over=torch.zeros((), dtype=torch.bool, device=device),
+        )
+
+    def advance(self, beams: Beams, logits_RV: torch.Tensor, length: int) -> tuple[Beams, tuple[torch.Tensor, torch.Tensor]]:
+        batch, width, room = beams.tokens_BWN.shape
+        vocab_size = logits_RV.shape[1]
+        log_probs_RV = logits_RV.float().log_softmax(-1)
+        scores_RV = self.processors(log_probs_RV, beams.tokens_BWN.reshape(batch * width, room), length)
+        scores_BI = scores_RV.reshape(batch, width * vocab_size)
+        totals_BI = scores_BI + beams.scores_BW.repeat_interleave(vocab_size, 1)
+        # Enough for `width` that go on, even if every end of every beam is among the best.
+        totals_BC, index_BC = totals_BI.topk(width * (1 + max(1, len(self.ends_E))))
+        parent_BC, token_BC = index_BC // vocab_size, index_BC % vocab_size
+        ends_BC = torch.isin(token_BC, self.ends_E) | (length + 1 == self.processors.limit)
+        tokens_BCN = pick(beams.tokens_BWN, parent_BC)
+        tokens_BCN[:, :, length] = token_BC
+        chosen_BC = pick(scores_BI, index_BC)
+        log_probs_BCN = pick(beams.log_probs_BWN, parent_BC)
+        log_probs_BCN[:, :, length] = chosen_BC
+
+        scores_BW, going_BW = (totals_BC + ends_BC * NOTHING).topk(width)
+        tokens_BWN = pick(tokens_BCN, going_BW)
+        ended = self.end(beams, tokens_BCN, log_probs_BCN, totals_BC, ends_BC, length + 1 - self.start)
+        beams = Beams(tokens_BWN, pick(log_probs_BCN, going_BW), scores_BW, **ended)
+        beams = self.judge(beams, ends_BC, length + 1)
+        first_B1 = torch.arange(batch, device=logits_RV.device)[:, None] * width
+        order_R = (first_B1 + pick(parent_BC, going_BW)).reshape(-1)
+        next_R = pick(token_BC, going_BW).reshape(-1)
+        return beams, (next_R, order_R)
+
+    def end(
+        self,
+        beams: Beams,
+        tokens_BCN: torch.Tensor,
+        log_probs_BCN: torch.Tensor,
+        totals_BC: torch.Tensor,
+        ends_BC: torch.Tensor,
+        new: int,
+    ) -> dict[str, Any]:
+        """The best texts that have ended, `new` tokens after their prompts or before. Only the best candidates, as many as beams, count."""
+        width = beams.scores_BW.shape[1]
+        has_ended_BC = ends_BC & (torch.arange(ends_BC.shape[1], device=ends_BC.device) < width)
+        is_full_B1 = beams.has_ended_BW.all(1, keepdim=True) & self.stops_early
+        scores_BC = totals_BC / new**self.generation.length_penalty
+        scores_BC = scores_BC + is_full_B1 * NOTHING + ~beams.can_improve_B1 * NOTHING + ~has_ended_BC * NOTHING
+        scores_BM = torch.cat([beams.ended_scores_BW, scores_BC], 1)
+        scores_BW, best_BW = scores_BM.topk(width)
+        return {
+            "ended_tokens_BWN": pick(torch.cat([beams.ended_tokens_BWN, tokens_BCN], 1), best_BW),
+            "ended_log_probs_BWN": pick(torch.cat([beams.ended_log_probs_BWN, log_probs_BCN], 1), best_BW),
+            "ended_scores_BW": scores_BW,
+            "ended_lengths_BW": pick(torch.cat([beams.ended_lengths_BW, torch.full_like(ends_BC, new, dtype=torch.long)], 1), best_BW),
+            "has_ended_BW": pick(torch.cat([beams.has_ended_BW, has_ended_BC], 1), best_BW),
+            "can_improve_B1": beams.can_improve_B1,
+            "is_over": beams.is_over,
+        }
+
+    def judge(self, beams: Beams, ends_BC: torch.Tensor, length: int) -> Beams:
+        """Whether anything better may come, now that the texts are `length` long, and whether the search is over."""
+        penalty = self.generation.length_penalty
+        # With "never" a text may become as long as is best for its score; otherwise it is guessed to end here.
+        longest = self.processors.limit if self.generation.early_stopping == "never" and penalty > 0.0 else length
+        best_B1 = beams.scores_BW[:, :1] / (longest - self.start) ** penalty
+        worst_BW = torch.where(beams.has_ended_BW, beams.ended_scores_BW.amin(1, keepdim=True), NOTHING)
+        can_improve_B1 = beams.can_improve_B1 & (best_B1 > worst_BW).any(1, keepdim=True)
+        is_full = beams.has_ended_BW.all() & self.stops_early
+        return beams._replace(can_improve_B1=can_improve_B1, is_over=~can_improve_B1.any() | is_full | ends_BC.all())
+
+    def goes_on(self, beams: Beams, length: int) -> bool:
+        return not bool(beams.is_over)
+
+
+def pick(values_BM: torch.Tensor, index_BC: torch.Tensor) -> torch.Tensor:
+    """Those of the second axis that `index_BC` names; a third axis comes along."""
+    index = index_BC if values_BM.ndim == 2 else index_BC[:, :, None].expand(-1, -1, values_BM.shape[2])
+    return values_BM.gather(1, index)

@@ -1,0 +1,101 @@
+"""What may follow, before one token is chosen: settings that change the scores, in Hugging Face's order.
+
+R rows, N longest length, L tokens so far, V vocabulary, W windows of some tokens each, E end tokens, P length of a prefix.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from configs import GenerationConfig
+
+
+class Processors:
+    """All that `generation` asks for.
+
+    least: the shortest text that may end. limit: the longest. pads_R1: padding on the left of each row, None without any.
+    """
+
+    def __init__(
+        self, generation: GenerationConfig, vocab_size: int, least: int, limit: int, pads_R1: torch.Tensor | None, device: torch.device
+    ) -> None:
+        self.generation = generation
+        self.least = least
+        self.limit = limit
+        self.pads_R1 = pads_R1
+        self.ends_V = marked(generation.eos_token_id or (), vocab_size, device)
+        self.first_V = marked(() if generation.forced_bos_token_id is None else (generation.forced_bos_token_id,), vocab_size, device)
+        self.last_V = marked(generation.forced_eos_token_id or (), vocab_size, device)
+        # An end that is a bad word too stays allowed.
+        self.bad_words = [word for word in generation.bad_words_ids if not (len(word) == 1 and word[0] in (generation.eos_token_id or ()))]
+
+    def __call__(self, scores_RV: torch.Tensor, tokens_RN: torch.Tensor, length: int) -> torch.Tensor:
+        """Scores (R, V) of what may follow the first `length` tokens of each row, in float32; minus infinity for what may not."""
+        generation = self.generation
+        scores_RV = scores_RV.float()
+        tokens_RL = tokens_RN[:, :length]
+        if generation.repetition_penalty != 1.0:
+            scores_RV = penalize_repetition(scores_RV, tokens_RL, self.pads_R1, generation.repetition_penalty)
+        if 0 < generation.no_repeat_ngram_size <= length:
+            scores_RV = forbid(scores_RV, repeating(tokens_RL, generation.no_repeat_ngram_size, scores_RV.shape[1]))
+        for word in self.bad_words:
+            scores_RV = forbid(scores_RV, completing(tokens_RL, word, scores_RV.shape[1]))
+        if length < self.least:
+            scores_RV = forbid(scores_RV, self.ends_V)
+        if generation.forced_bos_token_id is not None and length == 1:
+            scores_RV = force(scores_RV, self.first_V)
+        if generation.forced_eos_token_id is not None and length == self.limit - 1:
+            scores_RV = force(scores_RV, self.last_V)
+        return scores_RV.log_softmax(-1) if generation.renormalize_logits else scores_RV
+
+
+def marked(tokens: tuple[int, ...], vocab_size: int, device: torch.device) -> torch.Tensor:
+    """True for these tokens (V)."""
+    marked_V = torch.zeros(vocab_size, dtype=torch.bool, device=device)
+    marked_V[list(tokens)] = True
+    return marked_V
+
+
+def forbid(scores_RV: torch.Tensor, forbidden_RV: torch.Tensor) -> torch.Tensor:
+    return scores_RV.masked_fill(forbidden_RV, -math.inf)
+
+
+def force(scores_RV: torch.Tensor, forced_V: torch.Tensor) -> torch.Tensor:
+    """Nothing but these tokens, and these with certainty."""
+    return torch.zeros_like(scores_RV).masked_fill(~forced_V, -math.inf)
+
+
+def penalize_repetition(scores_RV: torch.Tensor, tokens_RL: torch.Tensor, pads_R1: torch.Tensor | None, penalty: float) -> torch.Tensor:
+    """Tokens that are there already become less likely (CTRL, Keskar et al. 2019, 4.1). Padding does not count."""
+    counts_RL = torch.ones_like(tokens_RL)
+    if pads_R1 is not None:
+        counts_RL = (torch.arange(tokens_RL.shape[1], device=tokens_RL.device) >= pads_R1).long()
+    seen_RV = found(tokens_RL, counts_RL, scores_RV.shape[1])
+    return torch.where(seen_RV, torch.where(scores_RV < 0, scores_RV * penalty, scores_RV / penalty), scores_RV)
+
+
+def repeating(tokens_RL: torch.Tensor, size: int, vocab_size: int) -> torch.Tensor:
+    """True for tokens (R, V) with which the last `size` would come for a second time."""
+    length = tokens_RL.shape[1]
+    matches_RW = torch.ones_like(tokens_RL[:, size - 1 :])
+    for place in range(size - 1):
+        matches_RW = matches_RW * (tokens_RL[:, place : place + length - size + 1] == tokens_RL[:, length - size + 1 + place, None])
+    return found(tokens_RL[:, size - 1 :], matches_RW, vocab_size)
+
+
+def completing(tokens_RL: torch.Tensor, word: tuple[int, ...], vocab_size: int) -> torch.Tensor:
+    """True for the last token of the word (R, V), where all those before it have just come."""
+    *prefix, last = word
+    matches_R1 = torch.full_like(tokens_RL[:, :1], len(prefix) <= tokens_RL.shape[1], dtype=torch.bool)
+    if prefix and len(prefix) <= tokens_RL.shape[1]:
+        prefix_P = torch.tensor(prefix, device=tokens_RL.device)
+        matches_R1 = (tokens_RL[:, -len(prefix) :] == prefix_P).all(-1, keepdim=True)
+    return matches_R1 & marked((last,), vocab_size, tokens_RL.device)
+
+
+def found(tokens_RN: torch.Tensor, counts_RN: torch.Tensor, vocab_size: int) -> torch.Tensor:
+    """True for tokens (R, V) that are among those of their row that count."""
+    nothing = torch.zeros(len(tokens_RN), vocab_size, dtype=counts_RN.dtype, device=tokens_RN.device)
+    return nothing.scatter_add(1, tokens_RN, counts_RN) > 0

@@ -1,0 +1,79 @@
+"""Texts that grow token by token, and the loop that makes them grow.
+
+B batch, R rows (a row for each text of each prompt), N longest length, T prompt length, S encoder length, D model width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from transformer_torch.cache import Cache
+
+if TYPE_CHECKING:
+    from transformer_torch.model import Transformer
+
+
+class Rows:
+    """What the model remembers of each text.
+
+    mask_RN: 1 for tokens and 0 for padding on the left, None without any. encoder_mask_RS: the same of an encoder's input.
+    """
+
+    def __init__(self, model: Transformer, cache: Cache, mask_RN: torch.Tensor | None, encoder_mask_RS: torch.Tensor | None) -> None:
+        self.model = model
+        self.cache = cache
+        self.mask_RN = mask_RN
+        self.pads_R1 = None if mask_RN is None else (mask_RN == 0).sum(-1, keepdim=True)
+        self.encoder_mask_RS = encoder_mask_RS
+        # All texts of a prompt have it in common.
+        self.shared = 0
+
+    def first(self, prompt_BT: torch.Tensor, encoded_BSD: torch.Tensor | None) -> torch.Tensor:
+        """Logits (B, V) of the token that follows each prompt."""
+        positions_BT = None if self.mask_RN is None else (self.mask_RN[:, : prompt_BT.shape[1]].cumsum(-1) - 1).clamp(min=0)
+        self.shared = prompt_BT.shape[1]
+        return self.read(prompt_BT, positions_BT, encoded_BSD)
+
+    def repeat(self, times: int) -> None:
+        """Several texts for each prompt, which is read once."""
+        self.cache.repeat(times)
+        self.mask_RN, self.pads_R1, self.encoder_mask_RS = (
+            None if tensor is None else tensor.repeat_interleave(times, 0) for tensor in (self.mask_RN, self.pads_R1, self.encoder_mask_RS)
+        )
+
+    def next(self, tokens_R: torch.Tensor, order_R: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits (R, V) of the token after `tokens_R`. order_R: which row each one goes on from, default its own."""
+        if order_R is not None:
+            self.cache.reorder(order_R, self.shared)
+        positions_R1 = None if self.pads_R1 is None else self.cache.length - self.pads_R1
+        return self.read(tokens_R[:, None], positions_R1, None)
+
+    def read(self, ids_BT: torch.Tensor, positions_BT: torch.Tensor | None, encoded_BSD: torch.Tensor | None) -> torch.Tensor:
+        hidden_BTD = self.model.decoder(
+            ids_BT, self.mask_RN, positions_BT, cache=self.cache, encoded_BSD=encoded_BSD, encoder_mask_BS=self.encoder_mask_RS
+        )
+        return self.model.head(hidden_BTD[:, -1:], self.model.token_table())[:, 0]
+
+
+class Strategy(Protocol):
+    """A way to choose tokens. What it knows of the texts so far is a state that it makes and changes."""
+
+    def begin(self) -> Any:
+        """The state of the bare prompts."""
+
+    def advance(self, state: Any, logits_RV: torch.Tensor, length: int) -> tuple[Any, tuple[torch.Tensor, ...]]:
+        """The state with one more token behind `length`, and what `Rows.next` is to read."""
+
+    def goes_on(self, state: Any, length: int) -> bool:
+        """Whether a token is to follow those that were added behind `length`."""
+
+
+def decode(strategy: Strategy, rows: Rows, logits_RV: torch.Tensor) -> tuple[Any, int]:
+    """Token after token until the strategy has enough: its last state, and how long the texts are."""
+    state, chosen = strategy.advance(strategy.begin(), logits_RV, rows.cache.length)
+    while strategy.goes_on(state, rows.cache.length):
+        logits_RV = rows.next(*chosen)
+        state, chosen = strategy.advance(state, logits_RV, rows.cache.length)
+    return state, rows.cache.length + 1

@@ -1,0 +1,101 @@
+"""One text for each row: greedy search, and sampling.
+
+R rows, N longest length, M new tokens, V vocabulary, E end tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+
+from configs import GenerationConfig
+from transformer_torch.generation_processors import Processors
+
+
+class Texts(NamedTuple):
+    """tokens_RN: the texts so far. log_probs_RN: of each new token, among those that it was chosen from. has_ended_R: which are done."""
+
+    tokens_RN: torch.Tensor
+    log_probs_RN: torch.Tensor
+    has_ended_R: torch.Tensor
+
+
+class Search:
+    """The best token each time, or with `do_sample` one that is drawn.
+
+    tokens_RN: the prompts, and room. start: tokens of a prompt. uniforms_MR: a random number in [0, 1) for each new token.
+    """
+
+    def __init__(
+        self, generation: GenerationConfig, processors: Processors, tokens_RN: torch.Tensor, start: int, uniforms_MR: torch.Tensor
+    ) -> None:
+        self.generation = generation
+        self.processors = processors
+        self.tokens_RN = tokens_RN
+        self.start = start
+        self.uniforms_MR = uniforms_MR
+        self.ends_E = torch.tensor(generation.eos_token_id or (), dtype=torch.long, device=tokens_RN.device)
+
+    def begin(self) -> Texts:
+        has_ended_R = torch.zeros(len(self.tokens_RN), dtype=torch.bool, device=self.tokens_RN.device)
+        return Texts(self.tokens_RN, torch.zeros_like(self.tokens_RN, dtype=torch.float32), has_ended_R)
+
+    def advance(self, texts: Texts, logits_RV: torch.Tensor, length: int) -> tuple[Texts, tuple[torch.Tensor]]:
+        scores_RV = self.processors(logits_RV, texts.tokens_RN, length)
+        if self.generation.do_sample:
+            next_R, log_probs_R = sample(scores_RV, self.generation, self.uniforms_MR[length - self.start])
+        else:
+            next_R = scores_RV.argmax(-1)
+            log_probs_R = scores_RV.gather(-1, next_R[:, None])[:, 0] - scores_RV.logsumexp(-1)
+        next_R = torch.where(texts.has_ended_R, self.generation.pad_token_id, next_R)
+        texts.tokens_RN[:, length] = next_R
+        texts.log_probs_RN[:, length] = torch.where(texts.has_ended_R, 0.0, log_probs_R.float())
+        has_ended_R = texts.has_ended_R | torch.isin(next_R, self.ends_E)
+        return Texts(texts.tokens_RN, texts.log_probs_RN, has_ended_R), (next_R,)
+
+    def goes_on(self, texts: Texts, length: int) -> bool:
+        return length + 1 < self.processors.limit and not bool(texts.has_ended_R.all())
+
+
+def sample(scores_RV: torch.Tensor, generation: GenerationConfig, uniforms_R: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The token at which the sum of probabilities, from the most probable down, first reaches a uniform random number, and its
+    log-probability (R each)."""
+    sorted_RV, order_RV = torch.sort(scores_RV.double(), dim=-1, descending=True, stable=True)
+    sorted_RV = truncate(sorted_RV / generation.temperature, generation)
+    cumulative_RV = torch.softmax(sorted_RV, -1).cumsum(-1)
+    # Above zero, so that what has been left out at the front is never reached.
+    reached_R1 = uniforms_R.clamp(min=1e-300)[:, None] * cumulative_RV[:, -1:]
+    index_R1 = (cumulative_RV < reached_R1).sum(-1, keepdim=True)
+    next_R = order_RV.gather(-1, index_R1)[:, 0]
+    return next_R, sorted_RV.log_softmax(-1).gather(-1, index_R1)[:, 0]
+
+
+def truncate(sorted_RV: torch.Tensor, generation: GenerationConfig) -> torch.Tensor:
+    """Minus infinity in place of what is not to be drawn. Logits come and go from the best to the worst."""
+    if generation.top_k is not None:
+        sorted_RV = sorted_RV.masked_fill(sorted_RV < sorted_RV[:, generation.top_k - 1, None], -math.inf)
+    if generation.top_p < 1.0:
+        probabilities_RV = sorted_RV.softmax(-1)
+        before_RV = probabilities_RV.cumsum(-1) - probabilities_RV
+        sorted_RV = sorted_RV.masked_fill(before_RV >= generation.top_p, -math.inf)
+    if generation.min_p > 0.0:
+        probabilities_RV = sorted_RV.softmax(-1)
+        sorted_RV = sorted_RV.masked_fill(probabilities_RV < generation.min_p * probabilities_RV[:, :1], -math.inf)
+    if generation.typical_p < 1.0:
+        sorted_RV = keep_typical(sorted_RV, generation.typical_p)
+    return sorted_RV
+
+
+def keep_typical(logits_RV: torch.Tensor, share: float) -> torch.Tensor:
+    """Tokens whose information is nearest to the entropy, until they hold the share (Meister et al. 2023, equation 10)."""
+    log_probs_RV = logits_RV.log_softmax(-1)
+    probabilities_RV = log_probs_RV.exp()
+    entropy_R1 = -torch.where(probabilities_RV > 0, probabilities_RV * log_probs_RV, 0.0).sum(-1, keepdim=True)
+    distance_RV = (-log_probs_RV - entropy_R1).abs()
+    order_RV = distance_RV.argsort(dim=-1, stable=True)
+    cumulative_RV = probabilities_RV.gather(-1, order_RV).cumsum(-1)
+    last_R1 = (cumulative_RV < share).sum(-1, keepdim=True).clamp(max=logits_RV.shape[1] - 1)
+    furthest_R1 = distance_RV.gather(-1, order_RV.gather(-1, last_R1))
+    return logits_RV.masked_fill(distance_RV > furthest_R1, -math.inf)
