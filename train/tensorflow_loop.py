@@ -1,0 +1,189 @@
+"""The training loop in TensorFlow: `train.loop` for one process with one device or several.
+
+R rows of a device in an accumulation step, T tokens of a sequence, V vocabulary or classes.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from configs import RunConfig, UserError
+from train import tensorflow_checkpoints as checkpoints
+from train.batches import Batch
+from train.metrics import MetricsLog
+from train.objectives.corpus import Corpus
+from train.progress import ProgressDisplay
+from train.run_folder import RunFolder
+from train.schedule import learning_rate
+from train.tensorflow_devices import strategy
+from transformer_tf import Transformer, cross_entropy
+from transformer_tf.optimizer import build_optimizer
+
+ADVICE = "lower optimizer.learning_rate or lengthen schedule.warmup_steps"
+
+
+class Trainer:
+    """One run: the model, its optimizer, its two programs (a training step, an evaluation step), and how far it is."""
+
+    def __init__(self, config: RunConfig, corpus: Corpus, run: RunFolder | None = None, dtype: str = "float32") -> None:
+        self.config, self.corpus, self.run = config, corpus, run
+        self.strategy = strategy(config)
+        self.devices = devices = self.strategy.num_replicas_in_sync
+        tf.keras.utils.set_random_seed(config.seed)
+        with self.strategy.scope():
+            self.model = model = Transformer(config.model, seed=config.seed, dtype=dtype)
+            model.set_gradient_checkpointing(config.train.gradient_checkpointing)
+            self.rate = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+            self.optimizer = build_optimizer(config.optimizer, lambda: self.rate)
+            self.optimizer.build(model.trainable_variables)
+        clip, smoothing = config.optimizer.clip or math.inf, config.objective.label_smoothing
+
+        def replica_step(shares: list[dict[str, Any]], targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            loss, gradients = tf.zeros((), dtype), [tf.zeros(variable.shape, dtype) for variable in model.trainable_variables]
+            for share in shares:
+                with tf.GradientTape() as tape:
+                    logits_RTV = model(share["inputs"], training=True)
+                    part_loss = cross_entropy(logits_RTV, share["labels"], smoothing) / tf.cast(targets, dtype)
+                found = tape.gradient(part_loss, model.trainable_variables)
+                gradients = [total + gradient for total, gradient in zip(gradients, found, strict=True)]
+                loss += part_loss
+            if devices > 1:
+                context = tf.distribute.get_replica_context()
+                loss, gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, [loss, gradients])
+            norm = tf.linalg.global_norm(gradients)
+            # The formula of PyTorch's clip_grad_norm_, to the last digit. Keras sums the devices' gradients once more.
+            scale = tf.minimum(clip / (norm + 1e-6), 1.0) / devices
+            self.optimizer.apply([gradient * scale for gradient in gradients], model.trainable_variables)
+            return loss, norm
+
+        def replica_evaluation(share: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor]:
+            logits_RTV = model(share["inputs"], training=False)
+            right_RT = tf.argmax(logits_RTV, -1) == tf.cast(share["labels"], tf.int64)
+            return cross_entropy(logits_RTV, share["labels"]), tf.math.count_nonzero(right_RT)
+
+        def train_step(shares: list[dict[str, Any]], targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            loss, norm = self.strategy.run(replica_step, (shares, targets))
+            return self.strategy.experimental_local_results(loss)[0], self.strategy.experimental_local_results(norm)[0]
+
+        def evaluate_step(share: dict[str, Any]) -> list[tf.Tensor]:
+            found = self.strategy.run(replica_evaluation, (share,))
+            return [self.strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for value in found]
+
+        # XLA compiles for one shape, and on one device; where every batch has its own, a graph for all of them is faster.
+        xla = corpus.train.fixed and devices == 1
+        self.train_step = tf.function(train_step, jit_compile=xla, reduce_retracing=not xla)
+        self.evaluate_step = tf.function(evaluate_step, jit_compile=xla, reduce_retracing=not xla)
+
+        kinds = sorted({device.device_type for device in tf.config.list_logical_devices()})
+        conditions = {"framework": "tensorflow", "devices": devices, "device": kinds[-1].lower(), "precision": dtype}
+        conditions["text and tokenizer"] = corpus.fingerprint
+        self.state: dict[str, Any] = {"step": 0, "tokens": 0, "seconds": 0.0, "conditions": conditions}
+        if run is not None and run.resumed:
+            self.state = checkpoints.load(run.checkpoints, model, self.optimizer, conditions) or self.state
+
+    def step(self, step: int) -> tuple[tf.Tensor, tf.Tensor, int]:
+        """One optimizer step on one global batch: the mean loss before it, the norm of the gradient, and the batch's tokens."""
+        settings = self.config.train
+        self.rate.assign(learning_rate(self.config.schedule, self.config.optimizer.learning_rate, step, settings.max_steps))
+        batch, parts = self.corpus.train.batch(step), settings.accumulation_steps
+        shares = [self.deal([batch.share(rank, self.devices, part, parts) for rank in range(self.devices)]) for part in range(parts)]
+        loss, norm = self.train_step(shares, tf.constant(batch.targets))
+        return loss, norm, batch.tokens
+
+    def evaluate(self) -> dict[str, float]:
+        """Mean loss of all validation targets, in nats, and the share of them that the model takes for the most probable."""
+        validation = self.corpus.validation
+        total, right = 0.0, 0
+        for shares in zip(*(validation.batches(rank, self.devices) for rank in range(self.devices)), strict=True):
+            loss, hits = self.evaluate_step(self.deal(shares))
+            total, right = total + float(loss), right + int(hits)
+        return {"validation_loss": total / validation.targets, "validation_accuracy": right / validation.targets}
+
+    def deal(self, shares: Any) -> Any:
+        """The devices' shares of a batch, each as its device takes it."""
+        return self.strategy.experimental_distribute_values_from_function(
+            lambda context: tensors(shares[context.replica_id_in_sync_group]),
+        )
+
+    def train(self, stop: Stop) -> int:
+        """Run all steps that are left, and write metrics.jsonl as the PyTorch loop does. 0 when done, or the exit code of a signal,
+        after everything was saved."""
+        assert self.run is not None
+        settings, state = self.config.train, self.state
+        log, before, began = MetricsLog(self.run.path, state["step"]), state["seconds"], time.monotonic()
+        interval, paused, logged = began, 0.0, state["tokens"]
+        with ProgressDisplay(True, state["step"], settings.max_steps) as display:
+            if self.run.resumed and state["step"]:
+                display.say(f"resuming after step {state['step']}")
+            while state["step"] < settings.max_steps:
+                loss, norm, tokens = self.step(state["step"])
+                state["step"] += 1
+                state["tokens"] += tokens
+                step, is_last = state["step"], state["step"] == settings.max_steps
+                display.advance(step)
+
+                if step % settings.log_every == 0 or is_last or step == 1:
+                    row = {"step": step, "tokens": state["tokens"], "loss": float(loss), "gradient_norm": float(norm)}
+                    now = time.monotonic()
+                    row |= {"learning_rate": float(self.rate), "tokens_per_second": (state["tokens"] - logged) / (now - interval - paused)}
+                    row |= {"elapsed_seconds": before + now - began}
+                    interval, paused, logged = now, 0.0, state["tokens"]
+                    self.check(row)
+                    log.write(row)
+                    display.training(row)
+
+                pause = time.monotonic()
+                if step % settings.evaluate_every == 0 or is_last:
+                    row = {"step": step, **self.evaluate(), "elapsed_seconds": before + time.monotonic() - began}
+                    log.write(row)
+                    display.validation(row)
+                if step % settings.save_every == 0 or is_last or stop.code:
+                    self.check({"step": step, "loss": float(loss), "gradient_norm": float(norm)})
+                    state["seconds"] = before + time.monotonic() - began
+                    checkpoints.save(self.run.checkpoints, self.model, self.optimizer, state, settings.keep_checkpoints)
+                paused += time.monotonic() - pause
+                if stop.code and not is_last:
+                    display.say(f"stopped by a signal after step {step}; it is saved: go on with train.existing=resume")
+                    return stop.code
+        return 0
+
+    def check(self, row: dict[str, Any]) -> None:
+        """Raises UserError where the loss or the gradient is not finite, so that it is neither logged nor saved."""
+        assert self.run is not None
+        for name in ("loss", "gradient_norm"):
+            if not math.isfinite(row[name]):
+                good = checkpoints.saved(self.run.checkpoints)
+                last = f"the last good checkpoint is {good[-1]}" if good else "there is no checkpoint before it"
+                raise UserError(f"the {name.replace('_', ' ')} is {row[name]} at step {row['step']}; {last}; {ADVICE}")
+
+
+class Stop:
+    """Listens for SIGTERM and Ctrl-C, which are obeyed at the end of the step. code: 0, or the exit code to stop with."""
+
+    def __init__(self) -> None:
+        self.code = 0
+        self.before = {number: signal.signal(number, self._heard) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def _heard(self, number: int, frame: FrameType | None) -> None:
+        # A second signal is not to be argued with.
+        signal.signal(number, self.before[signal.Signals(number)])
+        self.code = self.code or 128 + number
+
+    def end(self) -> None:
+        """Signals mean again what they meant before."""
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+
+def tensors(batch: Batch) -> dict[str, Any]:
+    """A batch as TensorFlow takes it: numbers of a step must be tensors, or each would be a program of its own."""
+    inputs: dict[str, np.ndarray] = batch.inputs
+    constants = {name: tf.constant(values) for name, values in inputs.items()}
+    return {"inputs": constants if set(constants) != {"input_ids"} else constants["input_ids"], "labels": tf.constant(batch.labels)}
