@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from configs import RunConfig, load_run_config
+from tests.train.runs import ROOT, metrics
+from train.objectives import prepare
+from train.run_folder import open_run
+
+if TYPE_CHECKING:
+    from train.tensorflow_loop import Trainer
 
 CHANGES = [
     "name=small",
@@ -38,6 +49,36 @@ def train(module: str, folder: Path, *changes: str) -> list[dict]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
+def config_of(folder: Path, **changes: Any) -> RunConfig:
+    """A tiny run on the squares, as a config; `train__max_steps=8` in `changes` stands for train.max_steps=8."""
+    (folder / "text.txt").write_text("".join(f"line {number}: {number**2 % 97} is what comes of it.\n" for number in range(400)))
+    values = [f"{key.replace('__', '.')}={value}" for key, value in changes.items()]
+    paths = [f"data.path={folder / 'text.txt'}", f"train.output={folder}"]
+    return load_run_config(ROOT / "configs" / "runs" / "gpt2_stdlib.yaml", [*CHANGES, *paths, *values])
+
+
+def start(config: RunConfig, signalled_after: int | None = None) -> tuple[int, Trainer]:
+    """Open the run's folder and train, with a signal during a step if wished. The exit code, and the trainer."""
+    from train.tensorflow_loop import Stop, Trainer
+
+    run, stop = open_run(config), Stop()
+    trainer = Trainer(config, prepare(config), run)
+    original = trainer.step
+
+    def step(number: int) -> Any:
+        if number + 1 == signalled_after:
+            signal.raise_signal(signal.SIGTERM)
+        return original(number)
+
+    trainer.step = step  # type: ignore[method-assign]
+    try:
+        return trainer.train(stop), trainer
+    finally:
+        stop.end()
+        if run.lock:
+            run.lock.close()
+
+
 @pytest.mark.parametrize("changes", [(), ("train.accumulation_steps=2", "model.positions.kind=rotary", "model.family=llama")])
 def test_the_curve_of_the_twin_is_the_curve_of_pytorch(tmp_path: Path, changes: tuple[str, ...]) -> None:
     (tmp_path / "text.txt").write_text("".join(f"line {number}: {number**2 % 97} is what comes of it.\n" for number in range(900)))
@@ -65,3 +106,68 @@ def test_the_run_loads_in_pytorch(tmp_path: Path) -> None:
     expected = transformer_tf.load(run)(ids).numpy()
     with torch.inference_mode():
         assert transformer_torch.load(run)(torch.from_numpy(ids)).numpy() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_stopped_and_resumed_it_is_bit_for_bit_what_it_would_have_been(tmp_path: Path, dropout: float) -> None:
+    changes = {"model__dropout": dropout, "train__save_every": 4}
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert start(config_of(tmp_path, name="whole", **changes))[0] == 0
+    assert start(config_of(tmp_path, name="cut", **changes), signalled_after=6)[0] == 143
+    checkpoints = cut / "checkpoints"
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["step_4", "step_6"]
+    # As if it had been killed in step 6, while it wrote its metrics: the steps after the last checkpoint are done again.
+    shutil.rmtree(checkpoints / "step_6")
+    with (cut / "metrics.jsonl").open("a") as file:
+        file.write('{"ste')
+    code, trainer = start(config_of(tmp_path, name="cut", train__existing="resume", **changes))
+    assert (code, trainer.state["tokens"]) == (0, 12 * 8 * 16)
+    assert metrics(cut) == metrics(whole)
+    for name in ("model", "optimizer", "random"):
+        last = f"checkpoints/step_12/{name}.safetensors"
+        assert (cut / last).read_bytes() == (whole / last).read_bytes(), name
+
+
+def test_a_checkpoint_has_the_names_and_shapes_of_one_of_pytorch(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    import transformer_torch
+    from transformer_torch.optimizer import build_optimizer, make_moments
+
+    config = config_of(tmp_path, train__max_steps=4)
+    start(config)
+    found = tmp_path / "small" / "checkpoints" / "step_4"
+    model = transformer_torch.Transformer(config.model)
+    expected = {name: weight.shape for name, weight in model.named_parameters()}
+    assert {name: weight.shape for name, weight in load_file(found / "model.safetensors").items()} == expected
+    adamw = build_optimizer(model, config.optimizer)
+    make_moments(adamw)
+    moments = {f"{n}.{key}": value.shape for n, weight in model.named_parameters() for key, value in adamw.state[weight].items()}
+    loaded = load_file(found / "optimizer.safetensors")
+    assert {name: value.shape for name, value in loaded.items()} == moments
+    assert {int(value) for name, value in loaded.items() if name.endswith(".step")} == {4}
+    assert all(torch.isfinite(value).all() for value in loaded.values())
+
+
+def test_fit_takes_source_and_target_as_one_dict() -> None:
+    """What Keras users write, for a model with an encoder and a decoder."""
+    import keras
+    import numpy as np
+
+    from configs import load_model_config
+    from transformer_tf import Transformer
+    from transformer_tf.optimizer import AdamW
+
+    sizes = ["num_layers=1", "width=16", "attention.num_heads=2", "feed_forward.width=32", "vocab_size=12", "max_length=8", "dropout=0"]
+    model = Transformer(load_model_config("transformer-dates", sizes), seed=1)
+    source = np.random.default_rng(0).integers(2, 12, (64, 6))
+    decoder = np.concatenate([np.ones((64, 1), np.int64), source[:, :-1]], axis=1)
+    inputs = {"input_ids": source, "attention_mask": np.ones_like(source), "decoder_input_ids": decoder}
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer=AdamW(1e-2, 0.9, 0.99, 1e-8, 0.0), loss=loss, metrics=["accuracy"])
+    history = model.fit(inputs, source, batch_size=16, epochs=30, verbose=0, validation_data=(inputs, source)).history
+    assert history["loss"][0] > 2.0
+    assert history["val_loss"][-1] < 0.5
+    assert model.evaluate(inputs, source, verbose=0, return_dict=True)["accuracy"] > 0.9
+    np.testing.assert_allclose(model.predict(inputs, verbose=0), model(**inputs).numpy(), atol=1e-5)
