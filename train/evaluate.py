@@ -18,11 +18,13 @@ from rich.progress import track
 
 from configs import RunConfig, UserError, load_run_config, run_command
 from configs.data import ParallelData
+from configs.run import Tokenizer
 from train import checkpoints
 from train.batches import pad
 from train.objectives import prepare
 from train.objectives.corpus import Corpus
 from train.run_folder import CHECKPOINTS, CONFIG, SUMMARY, is_finished, write_all_whole, write_whole
+from train.tokenization import FILE as TOKENIZER
 from train.tokenization import TextTokenizer
 from transformer_torch import Transformer, cross_entropy, load
 from weight_mapping import write_json, write_run
@@ -127,6 +129,9 @@ def evaluate(run: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     if not is_finished(run):
         raise UserError(f"{run} is not finished; go on with it with train.existing=resume")
     config = load_run_config(run / CONFIG, overrides)
+    if (run / TOKENIZER).is_file():
+        # Its own, whatever training another one on the same text would give.
+        config = config.model_copy(update={"tokenizer": Tokenizer(kind="file", path=str(run))})
     corpus = prepare(config)
     figures: dict[str, Any] = dict(validate(load(run), corpus))
     if corpus.test:

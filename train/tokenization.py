@@ -170,6 +170,8 @@ def train_word_bpe(texts: Sequence[str], vocab_size: int, special_tokens: Mappin
         vocab_size=vocab_size,
         special_tokens=list(dict.fromkeys(special_tokens.values())),
         end_of_word_suffix="</w>",
+        # In an order of its own the trainer would number characters that are equally frequent by chance.
+        initial_alphabet=sorted(set().union(*map(set, texts)) - set(" \t\r\n")),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
@@ -191,4 +193,11 @@ def read_tokenizer(path: Path) -> TextTokenizer:
         named = json.loads(config.read_text(encoding="utf-8")).get("eos_token") or END_OF_TEXT
         end_of_text = named["content"] if isinstance(named, dict) else named
     known = tokenizer.token_to_id(end_of_text) is not None
-    return TextTokenizer(tokenizer, end_of_text if known else None, config if config.is_file() else None)
+    return TextTokenizer(tokenizer, end_of_text if known else None, config if config.is_file() else None, named_tokens(config))
+
+
+def named_tokens(config: Path) -> dict[str, str]:
+    """The special tokens that a tokenizer_config.json names."""
+    values = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    tokens = {name: value["content"] if isinstance(value, dict) else value for name, value in values.items() if name.endswith("_token")}
+    return {name: token for name, token in tokens.items() if isinstance(token, str)}

@@ -30,7 +30,7 @@ def test_what_would_be_lost_is_refused(override: str, tmp_path: Path) -> None:
 
 
 # The paper's own layout and biases have no place in any class of Hugging Face.
-OWN = ("transformer-base", "transformer-big")
+OWN = ("transformer-base", "transformer-big", "transformer-dates", "transformer-tiny")
 
 
 @pytest.mark.parametrize("preset", sorted(path.stem for path in (Path(configs.__file__).parent / "models").glob("*.yaml")))

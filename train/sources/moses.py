@@ -31,7 +31,7 @@ def _tools(language: str) -> tuple:
 def tokenize(text: str, language: str) -> str:
     """Tokens in lower case with spaces between them."""
     normalizer, tokenizer, _ = _tools(language)
-    return tokenizer.tokenize(normalizer.normalize(text), escape=False, return_str=True).lower()
+    return tokenizer.tokenize(normalizer.normalize(text).lower(), escape=False, return_str=True)
 
 
 def detokenize(text: str, language: str) -> str:
