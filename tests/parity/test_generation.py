@@ -1,0 +1,186 @@
+"""Generation against Hugging Face's `generate`: tokens, scores and log-probabilities, over settings drawn at random."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import torch
+from transformers import GenerationConfig as HuggingFaceConfig
+
+from configs import GenerationConfig
+from tests.parity.conftest import Subject
+from tests.parity.rungs import Entry
+
+# Rounding in float32: of a sum of up to 12 log-probabilities, each of them up to 40, that may be multiplied by a length.
+SCORES = {"atol": 2e-4, "rtol": 1e-5}
+# How many settings each model is tried with. TensorFlow runs them without compiling: every setting would be a program of its own.
+TRIALS = {"torch": 12, "tensorflow": 2}
+
+
+def random_prompts(subject: Subject, random: np.random.Generator) -> dict[str, np.ndarray]:
+    """Up to three prompts of up to six tokens, now and then with padding on the left."""
+    batch, length = int(random.integers(1, 4)), int(random.integers(1, 7))
+    ids = subject.inputs(batch, length, seed=int(random.integers(1000)))["input_ids"]
+    mask = np.ones_like(ids)
+    mask[0, : random.integers(0, length)] = 0
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def random_settings(random: np.random.Generator, kind: str) -> dict[str, Any]:
+    """Settings of one kind of search, and of what may follow."""
+    new = int(random.integers(2, 12))
+    words = [[3], [6, 7], [8, 9, 10]]
+    ends: list[Any] = [[2], [2, 5, 7], [4]]
+    settings = {"max_new_tokens": new, "eos_token_id": ends[random.integers(3)], "pad_token_id": int(random.integers(2))}
+    if kind == "beams":
+        beams = int(random.integers(2, 6))
+        settings |= {"num_beams": beams, "num_return_sequences": int(random.integers(1, beams + 1))}
+        settings |= {"length_penalty": float(random.choice([-1.0, 0.0, 0.5, 1.0, 2.0]))}
+        settings |= {"early_stopping": [False, True, "never"][random.integers(3)]}
+    if kind == "sampling":
+        settings |= {"do_sample": True, "num_return_sequences": int(random.integers(1, 4)), "seed": int(random.integers(1000))}
+        optional = {"temperature": 3.0, "top_k": 9, "top_p": 0.8, "min_p": 0.05, "typical_p": 0.7}
+        settings |= {name: value for name, value in optional.items() if random.random() < 0.5}
+    optional = {
+        "repetition_penalty": float(random.choice([0.7, 1.5])),
+        "no_repeat_ngram_size": int(random.integers(1, 4)),
+        "bad_words_ids": words[: random.integers(1, 4)],
+        "min_new_tokens": int(random.integers(1, new)),
+        "forced_bos_token_id": 11,
+        # Several would be equally probable, and which of equals a search of beams takes is nobody's word.
+        "forced_eos_token_id": [2, 7][: 1 if kind == "beams" else random.integers(1, 3)],
+        "renormalize_logits": True,
+    }
+    return settings | {name: value for name, value in optional.items() if random.random() < 0.3}
+
+
+@contextmanager
+def the_same_random_numbers(seed: int, new: int) -> Iterator[None]:
+    """Hugging Face draws by the numbers that we draw by, in the place of those of `torch.multinomial`."""
+    steps: list[np.ndarray] = []
+
+    def draw(probabilities: torch.Tensor, num_samples: int) -> torch.Tensor:
+        if not steps:
+            steps.extend(np.random.default_rng(seed).random((new, len(probabilities))))
+        values, order = probabilities.double().sort(stable=True, dim=-1, descending=True)
+        sums = values.cumsum(-1)
+        index = (sums < torch.from_numpy(steps.pop(0))[:, None] * sums[:, -1:]).sum(-1, keepdim=True)
+        return order.gather(-1, index)
+
+    with mock.patch("torch.multinomial", draw):
+        yield
+
+
+def hugging_face(subject: Subject, prompts: dict[str, np.ndarray], settings: dict[str, Any]) -> Any:
+    """Tokens, scores of beams, and the log-probability of each token."""
+    settings = dict(settings)
+    if settings.get("do_sample"):
+        settings.setdefault("top_k", 0)
+    model, tensors = subject.reference.model, {name: torch.from_numpy(array) for name, array in prompts.items()}
+    with the_same_random_numbers(settings.pop("seed", 0), settings["max_new_tokens"]), torch.no_grad():
+        answer = model.generate(**tensors, **settings, return_dict_in_generate=True, output_scores=True)
+    beams = getattr(answer, "beam_indices", None)
+    log_probs = model.compute_transition_scores(answer.sequences, answer.scores, beams, normalize_logits=beams is None)
+    return answer, log_probs.numpy()
+
+
+@pytest.mark.parametrize("kind", ["greedy", "beams", "sampling"])
+def test_random_settings_give_hugging_faces_tokens_and_scores(subject: Subject, framework: str, kind: str) -> None:
+    ours = subject.ours(framework, "float32").model
+    random = np.random.default_rng([11, len(kind)])
+    tf.config.run_functions_eagerly(True)
+    try:
+        for _ in range(TRIALS[framework] // (1 if kind == "beams" else 2)):
+            prompts, settings = random_prompts(subject, random), random_settings(random, kind)
+            found = ours.generate(**prompts, **settings, return_scores=True)
+            expected, log_probs = hugging_face(subject, prompts, settings)
+            np.testing.assert_array_equal(found.tokens, expected.sequences, err_msg=str(settings))
+            if kind == "beams":
+                np.testing.assert_allclose(found.scores, expected.sequences_scores, **SCORES, err_msg=str(settings))
+            is_text = before_the_end(np.asarray(found.tokens)[:, -found.log_probs.shape[1] :], settings["eos_token_id"])
+            np.testing.assert_allclose(np.asarray(found.log_probs)[is_text], log_probs[is_text], **SCORES, err_msg=str(settings))
+            assert not np.asarray(found.log_probs)[~is_text].any()
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+def before_the_end(tokens: np.ndarray, ends: list[int]) -> np.ndarray:
+    """True for each token up to the first end, with it."""
+    is_end = np.isin(tokens, ends)
+    return np.cumsum(is_end, -1) - is_end == 0
+
+
+@pytest.mark.parametrize("subject", [Entry("gpt2", "GPT2LMHeadModel"), Entry("marian", "MarianMTModel")], indirect=True, ids=str)
+def test_what_xla_compiles_searches_as_pytorch_does(subject: Subject) -> None:
+    ids = subject.inputs(3, 5)["input_ids"]
+    mask = np.array([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1], [0, 1, 1, 1, 1]])
+    settings = {"num_beams": 3, "num_return_sequences": 2, "no_repeat_ngram_size": 2, "bad_words_ids": [[3], [6, 7]], "eos_token_id": 2}
+    models = [subject.fresh(framework, "float32").model for framework in ("torch", "tensorflow")]
+    for more in ({"max_new_tokens": 12}, {"max_new_tokens": 5, "min_new_tokens": 3}):
+        expected, found = (model.generate(ids, attention_mask=mask, return_scores=True, **settings, **more) for model in models)
+        np.testing.assert_array_equal(found.tokens, expected.tokens)
+        np.testing.assert_allclose(found.scores, expected.scores, **SCORES)
+    # Another length is no reason to compile anew.
+    (program,) = models[1]._programs.values()
+    assert program.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.parametrize("subject", [Entry("bart", "BartForConditionalGeneration")], indirect=True, ids=str)
+def test_a_generation_config_means_what_it_means_to_hugging_face(subject: Subject) -> None:
+    """That of facebook/bart-large-cnn, with shorter lengths."""
+    values = {
+        "_from_model_config": True,
+        "bos_token_id": 0,
+        "decoder_start_token_id": 2,
+        "early_stopping": True,
+        "eos_token_id": 2,
+        "forced_bos_token_id": 0,
+        "forced_eos_token_id": 2,
+        "length_penalty": 2.0,
+        "max_length": 14,
+        "min_length": 6,
+        "no_repeat_ngram_size": 3,
+        "num_beams": 4,
+        "pad_token_id": 1,
+        "transformers_version": "4.27.0.dev0",
+    }
+    ids = subject.inputs(3, 7)["input_ids"]
+    start = subject.config.special_tokens.decoder_start
+    expected = subject.reference.model.generate(
+        torch.from_numpy(ids),
+        attention_mask=torch.ones(ids.shape, dtype=torch.long),
+        generation_config=HuggingFaceConfig(**values | {"decoder_start_token_id": start}),
+    )
+    found = subject.ours("torch", "float32").model.generate(ids, config=GenerationConfig.from_hugging_face(values))
+    np.testing.assert_array_equal(found, expected)
+    assert found.shape[1] > 6
+
+
+@pytest.mark.parametrize("subject", [Entry("gpt2", "GPT2LMHeadModel")], indirect=True, ids=str)
+def test_draws_have_the_distribution_that_is_asked_for(subject: Subject) -> None:
+    """Pearson's chi-squared over 4,000 first tokens. A wrong temperature is seen."""
+    prompt = subject.inputs(1, 5)["input_ids"]
+    logits_V = subject.truth.logits({"input_ids": prompt})[0, -1]
+    ours = subject.ours("torch", "float32").model
+    draws = ours.generate(
+        prompt, do_sample=True, temperature=2.0, top_k=12, top_p=0.95, num_return_sequences=4000, max_new_tokens=1, seed=5
+    )
+    counts_V = np.bincount(draws[:, -1].numpy(), minlength=len(logits_V))
+    for temperature, is_right in ((2.0, True), (2.3, False)):
+        weights_V = np.exp((logits_V - logits_V.max()) / temperature)
+        weights_V[np.argsort(-weights_V)[12:]] = 0
+        sums = np.cumsum(np.sort(weights_V)[::-1]) / weights_V.sum()
+        weights_V[np.argsort(-weights_V)[int((sums < 0.95).sum()) + 1 :]] = 0
+        expected_V = 4000 * weights_V / weights_V.sum()
+        assert is_right <= (counts_V[expected_V == 0] == 0).all()
+        kept = expected_V > 0
+        statistic = ((counts_V - expected_V)[kept] ** 2 / expected_V[kept]).sum()
+        # Its mean is the degrees of freedom, its variance twice that: four standard deviations.
+        degrees = kept.sum() - 1
+        assert (statistic < degrees + 4 * np.sqrt(2 * degrees)) == is_right, (statistic, degrees)
