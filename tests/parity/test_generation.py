@@ -20,7 +20,7 @@ from tests.parity.rungs import Entry
 # Rounding in float32: of a sum of up to 12 log-probabilities, each of them up to 40, that may be multiplied by a length.
 SCORES = {"atol": 2e-4, "rtol": 1e-5}
 # How many settings each model is tried with. TensorFlow runs them without compiling: every setting would be a program of its own.
-TRIALS = {"torch": 12, "tensorflow": 2}
+TRIALS = {"torch": 8, "tensorflow": 2}
 
 
 def random_prompts(subject: Subject, random: np.random.Generator) -> dict[str, np.ndarray]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
 from configs import UserError
-from tests.train.runs import run_config, write_text
+from tests.train.runs import environment, run_config, write_text
 from train.tokenization import END_OF_TEXT, CharacterTokenizer, build_tokenizer, read_tokenizer, train_bpe
 
 TEXT = "To be,  or not\n\tto be:\r\n that is the «question» — 'tis n't! 日本 🙂\n"
@@ -53,6 +56,22 @@ def test_bpe_is_deterministic_and_learns_merges(bpe):
     assert bpe.tokenizer.to_str() == train_bpe([TEXT * 3, "to be or not to be"], 300).tokenizer.to_str()
     assert 257 < bpe.vocab_size <= 300
     assert len(bpe.encode(["to be or not to be"])) < 18
+
+
+def test_words_and_merges_are_the_same_in_every_process():
+    """Sets of characters come in another order in each process, and an id is a place in an order."""
+    program = (
+        "from train.tokenization import train_word_bpe\n"
+        "names = {'eos_token': '</s>', 'unk_token': '<unk>', 'pad_token': '<pad>'}\n"
+        "print(train_word_bpe(['zwei alte Männer', 'two old men'], 60, names).tokenizer.to_str())\n"
+    )
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", program], env=environment(PYTHONHASHSEED=seed), capture_output=True, text=True, check=True
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(printed) == 1
 
 
 def test_unknown_characters_are_named(character):
