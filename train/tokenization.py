@@ -17,6 +17,7 @@ from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 from configs import RunConfig, UserError
 
 END_OF_TEXT = "<|endoftext|>"
+END_OF_WORD = "</w>"
 FILE = "tokenizer.json"
 CONFIG = "tokenizer_config.json"
 
@@ -163,18 +164,28 @@ def train_bpe(documents: Sequence[str], vocab_size: int, special_tokens: Mapping
 
 def train_word_bpe(texts: Sequence[str], vocab_size: int, special_tokens: Mapping[str, str]) -> TextTokenizer:
     """Byte-pair encoding within words that spaces part (Sennrich et al. 2016, 3.2); `</w>` ends a word. Deterministic."""
-    tokenizer = tokenizers.Tokenizer(models.BPE(unk_token=special_tokens["unk_token"], end_of_word_suffix="</w>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
+    special = list(dict.fromkeys(special_tokens.values()))
+    words = pre_tokenizers.WhitespaceSplit()
+    last = sorted({word[-1] for text in texts for word in text.split()})
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=list(dict.fromkeys(special_tokens.values())),
-        end_of_word_suffix="</w>",
-        # In an order of its own the trainer would number characters that are equally frequent by chance.
+        # The trainer would number what ends a word in the order of a hash table, another in each process; special tokens it numbers first.
+        special_tokens=[*special, *(f"{character}{END_OF_WORD}" for character in last)],
         initial_alphabet=sorted(set().union(*map(set, texts)) - set(" \t\r\n")),
+        end_of_word_suffix=END_OF_WORD,
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    trained = tokenizers.Tokenizer(models.BPE(end_of_word_suffix=END_OF_WORD))
+    trained.pre_tokenizer = words
+    trained.train_from_iterator(texts, trainer)
+
+    learned = json.loads(trained.to_str())["model"]
+    merges = [tuple(merge) for merge in learned["merges"]]
+    model = models.BPE(learned["vocab"], merges, unk_token=special_tokens["unk_token"], end_of_word_suffix=END_OF_WORD)
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.pre_tokenizer = words
+    tokenizer.decoder = decoders.BPEDecoder(suffix=END_OF_WORD)
+    tokenizer.add_special_tokens(special)
     return TextTokenizer(tokenizer, None, special_tokens=special_tokens)
 
 
