@@ -30,13 +30,15 @@ MODEL, OPTIMIZER, RANDOM, STATE = "model.safetensors", "optimizer.safetensors", 
 class Progress:
     """How far a run is. step: optimizer steps done. tokens: seen in them. seconds: time spent, over all starts.
 
-    conditions: what must be the same for the continuation to be the same: processes, precision, text.
+    conditions: what must be the same for the continuation to be the same: precision, device, text. processes: how many share a step,
+    which may change.
     """
 
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0
     conditions: dict[str, Any] = field(default_factory=dict)
+    processes: int = 1
 
 
 def save(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, keep: int) -> None:
@@ -60,13 +62,13 @@ def save(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: to
     accelerator.wait_for_everyone()
 
 
-def load(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    """Go back to the last checkpoint, if there is one. Every process calls this.
+def load(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> str:
+    """Go back to the last checkpoint, if there is one. Every process calls this, and gets what the user should know about it.
 
     Raises UserError where the run goes on under other conditions than it was saved under, or where a file is damaged.
     """
     if not (checkpoints := saved(folder)):
-        return
+        return ""
     path = checkpoints[-1]
     state = read_json(path / STATE)
     for key, now in progress.conditions.items():
@@ -91,11 +93,27 @@ def load(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: to
         options=WHOLE_EVERYWHERE,
     )
     rank = accelerator.process_index
-    torch.set_rng_state(random_states[f"cpu.{rank}"])
-    if accelerator.device.type == "cuda":
+    # A process that was not there before keeps the numbers that it was seeded with.
+    if f"cpu.{rank}" in random_states:
+        torch.set_rng_state(random_states[f"cpu.{rank}"])
+    if accelerator.device.type == "cuda" and f"cuda.{rank}" in random_states:
         torch.cuda.set_rng_state(random_states[f"cuda.{rank}"], accelerator.device)
     progress.step, progress.tokens, progress.seconds = state["step"], state["tokens"], state["seconds"]
     accelerator.wait_for_everyone()
+    # Older checkpoints have it among the conditions.
+    before = state.get("processes") or state["conditions"].get("processes", progress.processes)
+    return shared_by_others(before, progress.processes)
+
+
+def shared_by_others(before: int, now: int) -> str:
+    """What another number of processes means for the run; nothing where it is the same number."""
+    if before == now:
+        return ""
+    return (
+        f"the checkpoint was saved by {before} process{'es' * (before > 1)}, and {now} {'go' if now > 1 else 'goes'} on: a step's examples "
+        f"are those of the whole run, so each comes when it would have come, none twice and none missed; the curve goes on as it was, "
+        f"but for rounding and for what dropout draws"
+    )
 
 
 def shared_names(model: nn.Module) -> dict[str, str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +16,11 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.commands.config.config_args import default_config_file
 from accelerate.utils import gather_object
 from torch import nn
+from torch.distributed import DistError
 from torch.nn.parallel import DistributedDataParallel
 
 from configs import RunConfig, UserError
+from train.checkpoints import saved
 
 LAUNCHERS = ("accelerate", "accelerate-launch", "torchrun", "torch.distributed.run", "accelerate.commands.launch")
 PROCESS_FLAGS = ("--num_processes", "--num-processes")
@@ -96,7 +100,8 @@ def check_environment(config: RunConfig, environment: Mapping[str, str], launche
     if environment.get("ACCELERATE_USE_FSDP", "").lower() == "true" and on_cpu:
         raise UserError("FSDP was asked for, and on a CPU accelerate silently replicates instead of sharding; launch without FSDP")
     if environment.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
-        raise UserError("DeepSpeed was asked for, and this trainer has not been built for it; use DDP or FSDP")
+        sharded = "FSDP2 (configs/accelerate/fsdp2.yaml) shards the same tensors as its ZeRO-3"
+        raise UserError(f"DeepSpeed was asked for, and this trainer has not been built for it; {sharded}")
     if launcher.processes is not None and launcher.processes != world:
         found = f"the launcher was asked for {launcher.processes} processes, and started {world}"
         raise UserError(f"{found}; {TWO_ON_CPU}" if on_cpu else f"{found}; add --multi_gpu, or ask for {world}")
@@ -132,6 +137,25 @@ def check_same_text(accelerator: Accelerator, fingerprint: str) -> None:
     """Every process has read the same text."""
     if accelerator.num_processes > 1 and len(found := set(gather_object([fingerprint]))) > 1:
         raise UserError(f"the processes have read {len(found)} different texts; give every machine the same files and Python version")
+
+
+@contextmanager
+def told_if_left_alone(accelerator: Accelerator, checkpoints: Path) -> Iterator[None]:
+    """Where another process has died, the processes that are left say so, and how to go on, in place of what a socket reports."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, DistError) and "gloo" not in str(error).lower():
+            raise
+        good = saved(checkpoints)
+        advice = f"the last checkpoint is {good[-1]}: launch again with train.existing=resume" if good else "there is no checkpoint yet"
+        lost = UserError(
+            f"one of the {accelerator.num_processes} processes is gone: it was killed, or has failed with a message of its own; {advice}"
+        )
+        # A machine's first process tells all mistakes; this one tells what the first, if it is the one that died, cannot.
+        if accelerator.local_process_index == 1:
+            print(f"error: {lost}", file=sys.stderr, flush=True)
+        raise lost from None
 
 
 def start(config: RunConfig) -> tuple[Accelerator, Launcher]:

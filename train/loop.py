@@ -16,7 +16,7 @@ from configs import RunConfig
 from train import checkpoints
 from train.batches import Batch, check_divides
 from train.diverged import Watch
-from train.launch import check_wrapped
+from train.launch import check_wrapped, told_if_left_alone
 from train.memory import keep_freed_memory
 from train.metrics import MetricsLog
 from train.objectives.corpus import Corpus
@@ -51,14 +51,14 @@ class Trainer:
         self.optimizer: torch.optim.Optimizer = wrapped.optimizer
         make_moments(self.optimizer)
         conditions = {
-            "processes": accelerator.num_processes,
             "precision": str(accelerator.mixed_precision),
             "device": accelerator.device.type,
             "text and tokenizer": corpus.fingerprint,
         }
-        self.progress = checkpoints.Progress(conditions=conditions)
+        self.progress = checkpoints.Progress(conditions=conditions, processes=accelerator.num_processes)
+        self.note = ""
         if run.resumed:
-            checkpoints.load(run.checkpoints, accelerator, self.model, self.optimizer, self.progress)
+            self.note = checkpoints.load(run.checkpoints, accelerator, self.model, self.optimizer, self.progress)
 
     def train(self, stop: Stop) -> int:
         """Run all steps that are left. 0 when done, or the exit code of a signal, after everything was saved."""
@@ -76,9 +76,12 @@ class Trainer:
             if trackers:
                 trackers.write(row)
 
-        with ProgressDisplay(is_main, progress.step, settings.max_steps) as display:
+        alone = told_if_left_alone(self.accelerator, self.run.checkpoints)
+        with alone, ProgressDisplay(is_main, progress.step, settings.max_steps) as display:
             if self.run.resumed and progress.step:
                 display.say(f"resuming after step {progress.step}")
+                if self.note:
+                    display.say(self.note)
             while progress.step < settings.max_steps:
                 rate = learning_rate(self.config.schedule, self.config.optimizer.learning_rate, progress.step, settings.max_steps)
                 loss, norm, tokens = self.train_step(progress.step, rate)
