@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from configs.base import Config
 
@@ -77,4 +77,17 @@ class DatesData(Config):
     seed: NonNegativeInt = 0
 
 
-Data = Annotated[StandardLibraryData | TextData | HubData | ParallelData | DatesData, Field(discriminator="source")]
+class DigitsData(Config):
+    """The 1,797 scanned digits of 8 x 8 pixels that scikit-learn carries (Alpaydin & Kaynak 1998), a share of each class held out.
+
+    seed: draws what is held out. max_shift, in pixels, and max_turn, in degrees: how far a training image is moved, anew each time.
+    """
+
+    source: Literal["digits"] = "digits"
+    validation_fraction: Fraction = 0.2
+    seed: NonNegativeInt = 0
+    max_shift: NonNegativeFloat = 0.0
+    max_turn: NonNegativeFloat = 0.0
+
+
+Data = Annotated[StandardLibraryData | TextData | HubData | ParallelData | DatesData | DigitsData, Field(discriminator="source")]

@@ -16,6 +16,7 @@ class Objective(Config):
     architecture: ClassVar[str]
     heads: ClassVar[tuple[str, ...]]
     sources: ClassVar[tuple[str, ...]]
+    inputs: ClassVar[str] = "tokens"
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
 
     def check(self, model: ModelConfig, source: str) -> None:
@@ -25,6 +26,8 @@ class Objective(Config):
                 f"objective '{self.kind}' needs architecture '{self.architecture}' with head.kind '{self.heads[0]}', and the model is "  # type: ignore[attr-defined]
                 f"architecture '{model.architecture}' with head '{model.head.kind}'"
             )
+        if model.inputs.kind != self.inputs:
+            raise ValueError(f"objective '{self.kind}' needs model.inputs.kind '{self.inputs}', not '{model.inputs.kind}'")  # type: ignore[attr-defined]
         if source not in self.sources:
             raise ValueError(
                 f"objective '{self.kind}' does not learn from data.source='{source}'; use one of: {', '.join(self.sources)}"  # type: ignore[attr-defined]
@@ -49,11 +52,21 @@ class Seq2Seq(Objective):
     kind: Literal["seq2seq"] = "seq2seq"
 
 
+class ImageClassification(Objective):
+    """The class of an image (ViT, Dosovitskiy et al. 2021, 3.1)."""
+
+    architecture = "encoder"
+    heads = ("classification",)
+    sources = ("digits",)
+    inputs = "patches"
+    kind: Literal["image_classification"] = "image_classification"
+
+
 def _by_name(value: Any) -> Any:
     return {"kind": value} if isinstance(value, str) else value
 
 
 AnyObjective = Annotated[
-    Annotated[CausalLM | Seq2Seq, Field(discriminator="kind")],
+    Annotated[CausalLM | Seq2Seq | ImageClassification, Field(discriminator="kind")],
     BeforeValidator(_by_name),
 ]

@@ -147,7 +147,7 @@ class RunConfig(Config):
     seed: NonNegativeInt = 1
     objective: AnyObjective = CausalLM()
     model: ModelConfig
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | None = None
     data: Data
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
@@ -157,12 +157,16 @@ class RunConfig(Config):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> RunConfig:
+        self.objective.check(self.model, self.data.source)
         if self.block_size > self.model.max_length:
             raise ValueError(
                 f"train.block_size={self.block_size} is longer than model.max_length={self.model.max_length}; "
                 f"the model has no positions beyond it"
             )
-        if self.tokenizer.vocab_size and self.tokenizer.vocab_size > self.model.vocab_size:
+        if (self.tokenizer is None) == (self.objective.inputs == "tokens"):
+            what = "needs a tokenizer, such as {kind: character}" if self.tokenizer is None else "takes no tokenizer; leave it out"
+            raise ValueError(f"objective '{self.objective.kind}' {what}")
+        if self.tokenizer and self.tokenizer.vocab_size and self.tokenizer.vocab_size > self.model.vocab_size:
             raise ValueError(
                 f"tokenizer.vocab_size={self.tokenizer.vocab_size} is more than model.vocab_size={self.model.vocab_size}; "
                 f"every token needs a row of the embedding table"
@@ -172,7 +176,6 @@ class RunConfig(Config):
                 f"schedule.warmup_steps={self.schedule.warmup_steps} leaves nothing of train.max_steps={self.train.max_steps}; "
                 f"make it smaller"
             )
-        self.objective.check(self.model, self.data.source)
         if self.evaluation.average_checkpoints > self.train.keep_checkpoints:
             raise ValueError(
                 f"evaluation.average_checkpoints={self.evaluation.average_checkpoints} is more than "

@@ -111,16 +111,18 @@ class CharacterTokenizer(TextTokenizer):
 
 def build_tokenizer(config: RunConfig, train: Sequence[str], validation: Sequence[str]) -> TextTokenizer:
     """The tokenizer that the config asks for, and that the model has rows for; else UserError."""
-    kind, special_tokens = config.tokenizer.kind, config.tokenizer.special_tokens
+    asked = config.tokenizer
+    assert asked is not None
+    kind, special_tokens = asked.kind, asked.special_tokens
     if kind == "bpe":
-        tokenizer = train_bpe(train, config.tokenizer.vocab_size or 0, special_tokens)
+        tokenizer = train_bpe(train, asked.vocab_size or 0, special_tokens)
     elif kind == "word_bpe":
-        tokenizer = train_word_bpe(train, config.tokenizer.vocab_size or 0, special_tokens or {})
+        tokenizer = train_word_bpe(train, asked.vocab_size or 0, special_tokens or {})
     elif kind == "character":
         # Of the whole text: a character that only the held-out part has must have a row too.
         tokenizer = CharacterTokenizer(sorted(set().union(*map(set, train), *map(set, validation))), special_tokens)
     else:
-        tokenizer = read_tokenizer(Path(config.tokenizer.path or ""))
+        tokenizer = read_tokenizer(Path(asked.path or ""))
     if tokenizer.vocab_size > config.model.vocab_size:
         raise UserError(
             f"the {kind} tokenizer has {tokenizer.vocab_size} ids, and model.vocab_size={config.model.vocab_size}; "

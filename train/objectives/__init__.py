@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from configs import RunConfig
-from train.objectives import causal_lm, seq2seq
+from train.objectives import causal_lm, image_classification, seq2seq
 from train.objectives.corpus import Corpus
 
-PREPARE: dict[str, Callable[[RunConfig], Corpus]] = {"causal_lm": causal_lm.prepare, "seq2seq": seq2seq.prepare}
+PREPARE: dict[str, Callable[[RunConfig], Corpus]] = {
+    "causal_lm": causal_lm.prepare,
+    "seq2seq": seq2seq.prepare,
+    "image_classification": image_classification.prepare,
+}
 
 
 def prepare(config: RunConfig) -> Corpus:

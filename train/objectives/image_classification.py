@@ -1,0 +1,66 @@
+"""The class of an image (ViT, Dosovitskiy et al. 2021, 3.1). B images, C channels, H rows, W columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from configs import ModelConfig, RunConfig, UserError
+from configs.data import DigitsData
+from configs.parts import PatchInputs
+from train.batches import Batch, ExampleBatches, ExampleValidation
+from train.objectives.corpus import Corpus, fingerprint
+from train.sources.digits import Images, move, read_digits
+
+BACKGROUND = -1.0
+
+
+def prepare(config: RunConfig) -> Corpus:
+    """Read the images. Training images are moved anew in each step, held-out ones never."""
+    data = config.data
+    assert isinstance(data, DigitsData)
+    train, held_out = read_digits(data)
+    for images in (train, held_out):
+        check(images, config.model)
+    if not config.train.batch_size:
+        raise UserError("images all have one size; give train.batch_size in the place of train.batch_tokens")
+    return Corpus(
+        None,
+        ExampleBatches(len(train[1]), config.train.batch_size, config.seed, collator(train, config.model, data, config.seed)),
+        ExampleValidation(
+            np.zeros(len(held_out[1])), config.train.evaluation_batch_size, len(held_out[1]), collator(held_out, config.model)
+        ),
+        fingerprint(*train, *held_out),
+        (f"{len(train[1]):,} images of {len(set(train[1].tolist()))} classes, and {len(held_out[1]):,} held out",),
+    )
+
+
+def check(images: Images, model: ModelConfig) -> None:
+    """Raises UserError where the model takes other images, or has no output for a class."""
+    images_BCHW, labels_B = images
+    inputs, head = model.inputs, model.head
+    assert isinstance(inputs, PatchInputs)
+    size = (inputs.num_channels, inputs.image_size, inputs.image_size)
+    if images_BCHW.shape[1:] != size:
+        raise UserError(
+            f"the images are {'x'.join(map(str, images_BCHW.shape[1:]))} (channels, rows, columns), and model.inputs says "
+            f"{'x'.join(map(str, size))}; set model.inputs.num_channels and .image_size"
+        )
+    classes = head.num_labels or 0
+    if labels_B.min() < 0 or labels_B.max() >= classes:
+        raise UserError(f"the labels go from {labels_B.min()} to {labels_B.max()}, and model.head.num_labels is {classes}; make it larger")
+
+
+def collator(images: Images, model: ModelConfig, data: DigitsData | None = None, seed: int = 0) -> Callable[[np.ndarray, int], Batch]:
+    """A function that makes a batch of the images with some numbers, moved as `data` says."""
+    images_NCHW, labels_N = images
+
+    def collate(numbers_B: np.ndarray, step: int) -> Batch:
+        images_BCHW = images_NCHW[numbers_B]
+        if data and (data.max_shift or data.max_turn):
+            # The third number keeps these draws apart from the order's.
+            images_BCHW = move(images_BCHW, np.random.default_rng([seed, step, 1]), data.max_shift, data.max_turn, BACKGROUND)
+        return Batch({"pixel_values": images_BCHW}, labels_N[numbers_B], len(numbers_B) * model.max_length)
+
+    return collate
