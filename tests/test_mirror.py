@@ -14,7 +14,10 @@ ROOT = Path(__file__).parent.parent
 TORCH, TENSORFLOW = ROOT / "transformer_torch", ROOT / "transformer_tf"
 
 # Files that one side alone has.
-ONLY = {"module.py": "PyTorch's nn.Module on top of a Keras layer"}
+ONLY = {
+    "module.py": "PyTorch's nn.Module on top of a Keras layer",
+    "dropout.py": "PyTorch draws random numbers one by one on a CPU",
+}
 
 # What the frameworks call differently.
 SAME = {"forward": "call", "device": "", "training": "", "dtype": ""}
@@ -37,6 +40,12 @@ ALLOWED_DEFINITIONS = {
     "layers.py": {
         "checkpoint": "PyTorch has it as torch.utils.checkpoint",
         "to_length": "TensorFlow reads a cache whole",
+    },
+    "losses.py": {
+        "CrossEntropy": "XLA makes one pass of the formula by itself",
+        "CrossEntropy.call": "the same",
+        "CrossEntropy.backward": "the same",
+        "parts": "the same",
     },
     "model.py": {
         "Transformer.get_config": "Keras saves models by their config",

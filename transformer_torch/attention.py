@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from configs import ModelConfig
 from transformer_torch.cache import KeyValue, LayerCache
+from transformer_torch.dropout import Dropout
 from transformer_torch.linear import Linear
 from transformer_torch.masks import causal_mask
 from transformer_torch.normalization import build_norm
@@ -28,7 +29,7 @@ def plain_attention(
     is_causal: bool,
     scale: float,
     soft_cap: float | None,
-    dropout: nn.Dropout,
+    dropout: Dropout,
 ) -> torch.Tensor:
     """softmax(Q K^T / sqrt(K)) V ("Attention Is All You Need", equation 1), with grouped heads (Ainslie et al. 2023).
 
@@ -62,7 +63,7 @@ def fused_attention(
     is_causal: bool,
     scale: float,
     soft_cap: float | None,
-    dropout: nn.Dropout,
+    dropout: Dropout,
 ) -> torch.Tensor:
     """`plain_attention` in one kernel that never holds all scores (FlashAttention, Dao et al. 2022).
 
@@ -89,7 +90,7 @@ class Attention(nn.Module):
         self.head_size = config.head_size
         self.scale = config.attention_scale
         self.soft_cap = config.attention.soft_cap
-        self.dropout = nn.Dropout(config.dropout.attention)
+        self.dropout = Dropout(config.dropout.attention)
         query_width = config.attention.num_heads * config.head_size
         key_value_width = config.num_key_value_heads * config.head_size
         self.norm = build_norm(config) if has_norm else None

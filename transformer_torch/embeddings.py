@@ -11,6 +11,7 @@ from torch import nn
 
 from configs import ModelConfig, UserError
 from configs.parts import LearnedPositions, PatchInputs
+from transformer_torch.dropout import Dropout
 from transformer_torch.linear import Embedding, Linear, PatchProjection
 from transformer_torch.normalization import build_norm
 from transformer_torch.positions import SinusoidalPositions
@@ -36,7 +37,7 @@ class TokenEmbeddings(nn.Module):
             self.position = SinusoidalPositions(config)
         self.token_type = Embedding(config.embedding.token_types, width) if config.embedding.token_types else None
         self.norm = build_norm(config, width) if config.embedding.norm else None
-        self.dropout = nn.Dropout(config.dropout.embedding)
+        self.dropout = Dropout(config.dropout.embedding)
         self.projection = Linear(width, config.width, True) if width != config.width else None
 
     def forward(
@@ -82,7 +83,7 @@ class PatchEmbeddings(nn.Module):
         self.class_token = nn.Parameter(torch.empty(config.width)) if self.inputs.class_token else None
         self.position = Embedding(config.max_length, config.width) if config.positions.kind == "learned" else None
         self.norm = build_norm(config) if config.embedding.norm else None
-        self.dropout = nn.Dropout(config.dropout.embedding)
+        self.dropout = Dropout(config.dropout.embedding)
 
     def forward(
         self, pixel_values_BCYX: torch.Tensor, position_ids_BT: torch.Tensor, token_type_ids_BT: torch.Tensor | None = None

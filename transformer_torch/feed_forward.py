@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from configs import ModelConfig
+from transformer_torch.dropout import Dropout
 from transformer_torch.linear import Linear
 from transformer_torch.normalization import build_norm
 
@@ -51,7 +52,7 @@ class FeedForward(nn.Module):
         self.gate = Linear(config.width, width, bias) if config.feed_forward.gated else None
         self.up = Linear(config.width, width, bias)
         self.down = Linear(width, config.width, bias)
-        self.dropout = nn.Dropout(config.dropout.feed_forward)
+        self.dropout = Dropout(config.dropout.feed_forward)
         self.output_norm = build_norm(config) if has_norms and config.norm.placement == "both" else None
 
     def forward(self, hidden_BTD: torch.Tensor) -> torch.Tensor:

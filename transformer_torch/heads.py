@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from configs import ModelConfig
+from transformer_torch.dropout import Dropout
 from transformer_torch.linear import Linear
 from transformer_torch.pooler import Transform
 
@@ -47,7 +48,7 @@ class ClassificationHead(Linear):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config.width, config.head.num_classes, config.head.bias)
-        self.dropout = nn.Dropout(config.dropout.head)
+        self.dropout = Dropout(config.dropout.head)
         self.transform = Transform(config, config.head.transform, config.width) if config.head.transform else None
 
     def forward(self, hidden: torch.Tensor, token_VE: torch.Tensor | None = None) -> torch.Tensor:

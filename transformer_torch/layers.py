@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from configs import ModelConfig, UserError
 from transformer_torch.attention import Attention
 from transformer_torch.cache import Cache, KeyValue, LayerCache
+from transformer_torch.dropout import Dropout
 from transformer_torch.embeddings import build_embeddings
 from transformer_torch.feed_forward import build_feed_forward
 from transformer_torch.linear import Embedding
@@ -33,7 +34,7 @@ class Layer(nn.Module):
         self.self_attention = Attention(config, attention, has_first_norm)
         self.cross_attention: Any = Attention(config, attention) if has_cross_attention else None
         self.feed_forward: Any = build_feed_forward(config)
-        self.dropout = nn.Dropout(config.dropout.residual)
+        self.dropout = Dropout(config.dropout.residual)
 
     def forward(
         self,

@@ -1,0 +1,48 @@
+"""The loss and its gradient are PyTorch's own, whose kernel makes several arrays of the logits' size on the way."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from transformer_torch import cross_entropy
+
+
+def logits_and_labels(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """More rows than are worked on at a time; of some nothing is asked."""
+    random = torch.Generator().manual_seed(0)
+    logits_BTV = torch.randn(7, 90, 50, generator=random, dtype=torch.float64).mul(3).to(dtype).requires_grad_()
+    labels_BT = torch.randint(0, 50, (7, 90), generator=random)
+    labels_BT[:, ::3] = -100
+    return logits_BTV, labels_BT
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-14), (torch.float32, 1e-6), (torch.bfloat16, 2 * 2**-8)])
+def test_loss_and_gradient_are_pytorchs(dtype: torch.dtype, tolerance: float, label_smoothing: float) -> None:
+    """In bfloat16 the gradient is rounded twice, by 2^-8 at most, and on average by nothing."""
+    logits_BTV, labels_BT = logits_and_labels(dtype)
+    wide = torch.promote_types(dtype, torch.float32)
+    exact_NV = logits_BTV.detach().flatten(0, 1).to(wide).requires_grad_()
+    expected = F.cross_entropy(exact_NV, labels_BT.flatten(), reduction="sum", label_smoothing=label_smoothing)
+    found = cross_entropy(logits_BTV, labels_BT, label_smoothing)
+    assert found.dtype == wide
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0.0)
+    (expected / 7).backward()
+    (found / 7).backward()
+    assert logits_BTV.grad is not None
+    assert logits_BTV.grad.dtype == dtype
+    gradient_NV = logits_BTV.grad.flatten(0, 1).to(wide)
+    torch.testing.assert_close(gradient_NV, exact_NV.grad, rtol=tolerance, atol=tolerance / 1000)
+    assert exact_NV.grad is not None
+    assert float((gradient_NV * exact_NV.grad).sum() / exact_NV.grad.square().sum()) == pytest.approx(1.0, abs=max(tolerance / 10, 1e-6))
+
+
+def test_where_nothing_is_asked_there_is_no_loss() -> None:
+    logits_BTV, labels_BT = logits_and_labels(torch.float32)
+    loss = cross_entropy(logits_BTV, torch.full_like(labels_BT, -100), 0.1)
+    loss.backward()
+    assert float(loss.detach()) == 0.0
+    assert logits_BTV.grad is not None
+    assert not logits_BTV.grad.any()
