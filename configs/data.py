@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from configs.base import Config
 
@@ -28,14 +28,19 @@ class TextData(Config):
 
 
 class HubData(Config):
-    """A dataset by name through `datasets`. Without a validation split the last `validation_fraction` of the rows is held out."""
+    """A dataset by name through `datasets`, or a local folder that it reads.
+
+    columns: one of running text; two of a source and its target, of a text and its label, or of an image and its label.
+    Without a validation split the last `validation_fraction` of the rows is held out.
+    """
 
     source: Literal["hub"] = "hub"
     name: str
     configuration: str | None = None
-    column: str = "text"
+    columns: Paths = ("text",)
     train_split: str = "train"
     validation_split: str | None = None
+    test_split: str | None = None
     validation_fraction: Fraction = 0.1
 
 
@@ -43,9 +48,7 @@ class ParallelData(Config):
     """Pairs of a source and a target text, in local files, gzipped or not.
 
     train, validation, test: each two text files with a line for a line, or one file of tab-separated values (.tsv) or of JSON
-    lines (.jsonl), whose `fields` are the source and the target. languages: of source and target, for `preprocessing`.
-    preprocessing: ``none``, or ``moses``: normalized punctuation, tokens apart, lower case, as `sacremoses` gives it.
-    max_length: longer pairs, in tokens, are left out of training and counted.
+    lines (.jsonl), whose `fields` are the source and the target.
     """
 
     source: Literal["parallel"] = "parallel"
@@ -53,17 +56,12 @@ class ParallelData(Config):
     validation: Paths
     test: Paths = ()
     fields: Annotated[tuple[str, str], Field(strict=False)] = ("source", "target")
-    languages: Annotated[tuple[str, str], Field(strict=False)] | None = None
-    preprocessing: Literal["none", "moses"] = "none"
-    max_length: PositiveInt | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> ParallelData:
         for name in ("train", "validation", "test"):
             if len(getattr(self, name)) > 2 or (name != "test" and not getattr(self, name)):
                 raise ValueError(f"{name} names {len(getattr(self, name))} files; give two text files, or one .tsv or .jsonl")
-        if self.preprocessing == "moses" and self.languages is None:
-            raise ValueError("preprocessing 'moses' needs languages, such as [en, de]")
         return self
 
 
@@ -77,17 +75,46 @@ class DatesData(Config):
     seed: NonNegativeInt = 0
 
 
+class LabelledData(Config):
+    """Texts with a label each, in local files of tab-separated values (.tsv) or of JSON lines (.jsonl), gzipped or not.
+
+    fields: the text and its label, in JSON lines. Without a file to validate on, `validation_fraction` of each label's texts is held
+    out; `seed` draws which.
+    """
+
+    source: Literal["labelled"] = "labelled"
+    train: str
+    validation: str | None = None
+    fields: Annotated[tuple[str, str], Field(strict=False)] = ("text", "label")
+    validation_fraction: Fraction = 0.1
+    seed: NonNegativeInt = 0
+
+
+class DocstringsData(Config):
+    """Docstrings of the standard library, labelled by the package that they belong to; its name is blanked out in them.
+
+    shortest: shorter ones, in characters, are left out. seed: draws what is held out, `validation_fraction` of each package.
+    """
+
+    source: Literal["docstrings"] = "docstrings"
+    packages: Annotated[tuple[str, ...], Field(strict=False, min_length=2)]
+    shortest: PositiveInt = 40
+    validation_fraction: Fraction = 0.2
+    seed: NonNegativeInt = 0
+
+
 class DigitsData(Config):
     """The 1,797 scanned digits of 8 x 8 pixels that scikit-learn carries (Alpaydin & Kaynak 1998), a share of each class held out.
 
-    seed: draws what is held out. max_shift, in pixels, and max_turn, in degrees: how far a training image is moved, anew each time.
+    seed: draws what is held out.
     """
 
     source: Literal["digits"] = "digits"
     validation_fraction: Fraction = 0.2
     seed: NonNegativeInt = 0
-    max_shift: NonNegativeFloat = 0.0
-    max_turn: NonNegativeFloat = 0.0
 
 
-Data = Annotated[StandardLibraryData | TextData | HubData | ParallelData | DatesData | DigitsData, Field(discriminator="source")]
+Data = Annotated[
+    StandardLibraryData | TextData | HubData | ParallelData | DatesData | LabelledData | DocstringsData | DigitsData,
+    Field(discriminator="source"),
+]

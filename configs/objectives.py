@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveInt, model_validator
 
 from configs.base import Config
 from configs.model import ModelConfig
+
+Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
 class Objective(Config):
@@ -43,23 +45,86 @@ class CausalLM(Objective):
     kind: Literal["causal_lm"] = "causal_lm"
 
 
-class Seq2Seq(Objective):
-    """The target of a source, each token given the right ones before it ("Attention Is All You Need", 3.1)."""
+class MaskedLM(Objective):
+    """The tokens that are hidden in a text (BERT, Devlin et al. 2019, 3.1, task 1).
+
+    share: of the tokens that the model is asked for; of these, the share `masked` becomes the mask token, `replaced` another token,
+    and the rest stays. whole_words: all tokens of a word or none.
+    """
+
+    architecture = "encoder"
+    heads = ("masked_language_model",)
+    sources = ("stdlib", "text", "hub")
+    kind: Literal["masked_lm"] = "masked_lm"
+    share: Share = 0.15
+    masked: Annotated[float, Field(ge=0.0, le=1.0)] = 0.8
+    replaced: Annotated[float, Field(ge=0.0, le=1.0)] = 0.1
+    whole_words: bool = False
+
+    @model_validator(mode="after")
+    def _add_up(self) -> MaskedLM:
+        if self.masked + self.replaced > 1.0:
+            raise ValueError(f"masked={self.masked} and replaced={self.replaced} are more than all; make them add up to 1 at most")
+        return self
+
+
+class SpanCorruption(Objective):
+    """The spans that are left out of a text (T5, Raffel et al. 2020, 3.1.4). share: of the tokens. mean_span: their mean length."""
 
     architecture = "encoder_decoder"
     heads = ("language_model",)
-    sources = ("parallel", "dates")
-    kind: Literal["seq2seq"] = "seq2seq"
+    sources = ("stdlib", "text", "hub")
+    kind: Literal["span_corruption"] = "span_corruption"
+    share: Share = 0.15
+    mean_span: Annotated[float, Field(ge=1.0)] = 3.0
 
 
-class ImageClassification(Objective):
-    """The class of an image (ViT, Dosovitskiy et al. 2021, 3.1)."""
+class SequenceClassification(Objective):
+    """The class of a text (BERT, Devlin et al. 2019, 4.1). max_length: longer texts are cut, and counted; default the model's."""
 
     architecture = "encoder"
     heads = ("classification",)
-    sources = ("digits",)
+    sources = ("docstrings", "labelled", "hub")
+    kind: Literal["sequence_classification"] = "sequence_classification"
+    max_length: PositiveInt | None = None
+
+
+class Seq2Seq(Objective):
+    """The target of a source, each token given the right ones before it ("Attention Is All You Need", 3.1).
+
+    preprocessing: of both sides: ``none``, or ``moses``: normalized punctuation, tokens apart, lower case, as `sacremoses` gives it
+    for `languages`, those of source and target. max_length: longer pairs, in tokens, are left out of training and counted.
+    """
+
+    architecture = "encoder_decoder"
+    heads = ("language_model",)
+    sources = ("parallel", "dates", "hub")
+    kind: Literal["seq2seq"] = "seq2seq"
+    languages: Annotated[tuple[str, str], Field(strict=False)] | None = None
+    preprocessing: Literal["none", "moses"] = "none"
+    max_length: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Seq2Seq:
+        if self.preprocessing == "moses" and self.languages is None:
+            raise ValueError("preprocessing 'moses' needs languages, such as [en, de]")
+        return self
+
+
+class ImageClassification(Objective):
+    """The class of an image (ViT, Dosovitskiy et al. 2021, 3.1).
+
+    max_shift, in pixels, max_turn, in degrees, and flip, left and right: how a training image is moved, anew each time.
+    """
+
+    architecture = "encoder"
+    heads = ("classification",)
+    sources = ("digits", "hub")
     inputs = "patches"
     kind: Literal["image_classification"] = "image_classification"
+    max_shift: NonNegativeFloat = 0.0
+    max_turn: NonNegativeFloat = 0.0
+    flip: bool = False
 
 
 def _by_name(value: Any) -> Any:
@@ -67,6 +132,6 @@ def _by_name(value: Any) -> Any:
 
 
 AnyObjective = Annotated[
-    Annotated[CausalLM | Seq2Seq | ImageClassification, Field(discriminator="kind")],
+    Annotated[CausalLM | MaskedLM | SpanCorruption | Seq2Seq | SequenceClassification | ImageClassification, Field(discriminator="kind")],
     BeforeValidator(_by_name),
 ]

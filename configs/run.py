@@ -16,16 +16,19 @@ class Tokenizer(Config):
     """How text becomes ids.
 
     kind: ``bpe`` (byte-level, trained on the training text), ``word_bpe`` (within words that spaces part, as Sennrich et al. 2016
-    have it), ``character`` (every character of the text), or ``file`` (a tokenizer.json, or a folder that holds one).
+    have it), ``character`` (every character of the text), ``file`` (a tokenizer.json, or a folder that holds one), or ``initial``
+    (that of the checkpoint that the run starts from).
     vocab_size: what `bpe` and `word_bpe` are trained to; the model must have as many rows.
     special_tokens: tokens that no text has, by the names that `transformers` gives them (eos_token, unk_token, pad_token,
     mask_token, cls_token, sep_token ...), with the first ids in this order; default an end-of-text token for `bpe`.
+    sentinels: so many `<extra_id_0>`, `<extra_id_1>` ... behind them, for spans that are left out (T5).
     """
 
-    kind: Literal["bpe", "word_bpe", "character", "file"] = "bpe"
+    kind: Literal["bpe", "word_bpe", "character", "file", "initial"] = "bpe"
     vocab_size: PositiveInt | None = None
     path: str | None = None
     special_tokens: dict[str, str] | None = None
+    sentinels: NonNegativeInt = 0
 
     @model_validator(mode="after")
     def _complete(self) -> Tokenizer:
@@ -33,8 +36,8 @@ class Tokenizer(Config):
             raise ValueError(f"kind '{self.kind}' needs vocab_size")
         if self.kind == "file" and self.path is None:
             raise ValueError("kind 'file' needs path, a tokenizer.json or its folder")
-        if self.kind == "file" and self.special_tokens:
-            raise ValueError("special_tokens are for a tokenizer that is made here; one of kind 'file' has its own")
+        if self.kind in ("file", "initial") and (self.special_tokens or self.sentinels):
+            raise ValueError(f"special_tokens and sentinels are for a tokenizer that is made here; one of kind '{self.kind}' has its own")
         if self.kind == "word_bpe" and "unk_token" not in (self.special_tokens or {}):
             raise ValueError("kind 'word_bpe' needs special_tokens.unk_token, for characters that the training text has not")
         return self
@@ -141,12 +144,17 @@ class Evaluation(Config):
 
 
 class RunConfig(Config):
-    """A whole training run."""
+    """A whole training run.
+
+    initial: a checkpoint whose weights the model starts from: a Hugging Face folder, a run, or a hub name. What it does not have, such
+    as the head of a new task, is drawn from `seed`, as all of the weights are without it.
+    """
 
     name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
     seed: NonNegativeInt = 1
     objective: AnyObjective = CausalLM()
     model: ModelConfig
+    initial: str | None = None
     tokenizer: Tokenizer | None = None
     data: Data
     optimizer: Optimizer = Optimizer()
@@ -166,6 +174,8 @@ class RunConfig(Config):
         if (self.tokenizer is None) == (self.objective.inputs == "tokens"):
             what = "needs a tokenizer, such as {kind: character}" if self.tokenizer is None else "takes no tokenizer; leave it out"
             raise ValueError(f"objective '{self.objective.kind}' {what}")
+        if self.tokenizer and self.tokenizer.kind == "initial" and self.initial is None:
+            raise ValueError("tokenizer.kind 'initial' is that of a checkpoint; set initial, or another kind")
         if self.tokenizer and self.tokenizer.vocab_size and self.tokenizer.vocab_size > self.model.vocab_size:
             raise ValueError(
                 f"tokenizer.vocab_size={self.tokenizer.vocab_size} is more than model.vocab_size={self.model.vocab_size}; "

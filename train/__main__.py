@@ -35,7 +35,7 @@ def main() -> int:
     parser.add_argument("config", metavar="RUN.yaml", help="a run's config, such as configs/runs/gpt2_stdlib.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="values to change, by dotted keys: train.max_steps=100")
     parser.add_argument("--dry-run", action="store_true", help="print config, size, memory and FLOPs of a step and a batch, and stop")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     config = load_run_config(arguments.config, arguments.overrides)
     return preview(config) if arguments.dry_run else run(config)
 
@@ -70,6 +70,7 @@ def run(config: RunConfig) -> int:
 
     import transformer_torch
     from train import launch, summary
+    from train.initial import told
     from train.loop import Trainer
     from train.objectives import prepare
     from train.run_folder import SUMMARY, RunFolder, open_run
@@ -95,7 +96,7 @@ def run(config: RunConfig) -> int:
     folder = folder or RunFolder(Path(str(decision[0])), bool(decision[1]))
 
     if accelerator.is_main_process:
-        print("".join(f"{note}\n" for note in corpus.notes), end="")
+        print("".join(f"{note}\n" for note in (*corpus.notes, *told(config))), end="")
     trainer = Trainer(config, accelerator, corpus, folder)
     stop = Stop(launcher.pid)
     code = trainer.train(stop)

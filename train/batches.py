@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
 
-from configs import UserError
+from configs import RunConfig, UserError
 
 IGNORED = -100
 
@@ -54,6 +54,10 @@ class Batch:
         return Batch({name: values[rows_R] for name, values in self.inputs.items()}, labels, self.tokens)
 
 
+# Makes a batch of the examples with these numbers, or of the tokens at these places, for this step: what is random depends on it alone.
+Collate = Callable[[np.ndarray, int], Batch]
+
+
 class TrainingBatches(Protocol):
     """Endless training data. fixed: every batch has the same shapes."""
 
@@ -79,7 +83,8 @@ class ValidationBatches(Protocol):
 
 
 class BlockBatches:
-    """Tokens cut into blocks, block by block in a new order each epoch; a label is the token after its input.
+    """Tokens cut into blocks, block by block in a new order each epoch; a label is the token after its input, unless `collate` makes
+    another batch of the tokens at some places (B, T + 1) for a step.
 
     An epoch is a permutation of consecutive blocks of T tokens that start at an offset of its own, so that over the epochs the
     blocks' borders fall everywhere. At most 2 T tokens at the ends are left out of an epoch.
@@ -88,8 +93,8 @@ class BlockBatches:
 
     fixed = True
 
-    def __init__(self, tokens_N: np.ndarray, block_size: int, batch_size: int, seed: int) -> None:
-        self.tokens_N = tokens_N
+    def __init__(self, tokens_N: np.ndarray, block_size: int, batch_size: int, seed: int, collate: Collate | None = None) -> None:
+        self.collate = collate or partial(next_tokens, tokens_N)
         self.block_size = block_size
         self.batch_size = batch_size
         # The last token is a label only; one block less than would fit leaves room to shift the borders by a whole block.
@@ -108,18 +113,23 @@ class BlockBatches:
 
         self._starts = starts
 
-    def windows(self, step: int) -> np.ndarray:
-        """The blocks of a step, each with the token after it: int64 (B, T + 1)."""
+    def places(self, step: int) -> np.ndarray:
+        """Where the tokens of each block of a step stand, and the token after it: (B, T + 1)."""
         epochs_B, places_B = np.divmod(np.arange(step * self.batch_size, (step + 1) * self.batch_size), self.blocks)
         starts_B = np.array([self._starts(int(epoch))[place] for epoch, place in zip(epochs_B, places_B, strict=True)])
-        return self.tokens_N[starts_B[:, None] + np.arange(self.block_size + 1)].astype(np.int64)
+        return starts_B[:, None] + np.arange(self.block_size + 1)
 
     def batch(self, step: int) -> Batch:
-        window_BT = self.windows(step)
-        return Batch({"input_ids": window_BT[:, :-1]}, window_BT[:, 1:], window_BT[:, 1:].size)
+        return self.collate(self.places(step), step)
 
     def epoch(self, step: int) -> float:
         return step * self.batch_size / self.blocks
+
+
+def next_tokens(tokens_N: np.ndarray, places_BT: np.ndarray, step: int) -> Batch:
+    """Inputs, and the token after each."""
+    window_BT = tokens_N[places_BT].astype(np.int64)
+    return Batch({"input_ids": window_BT[:, :-1]}, window_BT[:, 1:], window_BT[:, 1:].size)
 
 
 class BlockValidation:
@@ -153,6 +163,17 @@ class BlockValidation:
             yield Batch({"input_ids": inputs_BT}, labels_BT, count)
 
 
+def blocks_in_a_step(config: RunConfig) -> int:
+    """train.batch_size, or as many blocks as train.batch_tokens has room for. Raises UserError where that is none."""
+    settings = config.train
+    if settings.batch_size:
+        return settings.batch_size
+    blocks = (settings.batch_tokens or 0) // config.block_size
+    if not blocks:
+        raise UserError(f"train.batch_tokens={settings.batch_tokens} has no room for a block of {config.block_size}; make it larger")
+    return blocks
+
+
 def check_divides(batch_size: int, processes: int, parts: int) -> None:
     """Refuse a batch that cannot be dealt out evenly."""
     if batch_size % (processes * parts):
@@ -175,7 +196,7 @@ class ExampleBatches:
     into the next. collate: makes a batch of the examples with these numbers, for this step (what is random must depend on it alone).
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int, collate: Callable[[np.ndarray, int], Batch], fixed: bool = True) -> None:
+    def __init__(self, count: int, batch_size: int, seed: int, collate: Collate, fixed: bool = True) -> None:
         if count < batch_size:
             raise UserError(f"there are {count:,} training examples, and train.batch_size={batch_size} needs as many; make it smaller")
         self.count, self.batch_size, self.collate, self.fixed = count, batch_size, collate, fixed
@@ -200,10 +221,12 @@ class BudgetBatches:
 
     fixed = False
 
-    def __init__(self, lengths_NK: np.ndarray, budget: int, seed: int, collate: Callable[[np.ndarray, int], Batch]) -> None:
+    def __init__(self, lengths_NK: np.ndarray, budget: int, seed: int, collate: Collate) -> None:
         longest = int(lengths_NK.max())
         if longest > budget:
-            raise UserError(f"one example has {longest} tokens, and train.batch_tokens={budget}; make that larger or set data.max_length")
+            raise UserError(
+                f"one example has {longest} tokens, and train.batch_tokens={budget}; make that larger or set objective.max_length"
+            )
         self.collate = collate
         # The border between batches depends on the lengths alone, so that all epochs have as many batches.
         self.borders = budget_borders(lengths_NK[by_length(lengths_NK)], budget)
@@ -231,7 +254,7 @@ class BudgetBatches:
 class ExampleValidation:
     """Held-out examples in batches of like lengths, each example once. collate: makes a batch of the examples with these numbers."""
 
-    def __init__(self, lengths_N: np.ndarray, batch_size: int, targets: int, collate: Callable[[np.ndarray, int], Batch]) -> None:
+    def __init__(self, lengths_N: np.ndarray, batch_size: int, targets: int, collate: Collate) -> None:
         self.order_N, self.batch_size, self.targets, self.collate = np.argsort(lengths_N, kind="stable"), batch_size, targets, collate
 
     def batches(self, rank: int = 0, processes: int = 1) -> Iterator[Batch]:

@@ -17,7 +17,7 @@ import torch
 from rich.progress import track
 
 from configs import RunConfig, UserError, load_run_config, run_command
-from configs.data import ParallelData
+from configs.objectives import Seq2Seq
 from configs.run import Tokenizer
 from train import checkpoints
 from train.batches import pad
@@ -108,15 +108,14 @@ def count(answers: Sequence[str], targets: Sequence[str], config: RunConfig) -> 
         "bleu_signature": str(tokens.get_signature()),
         "reference_tokens": sum(len(target.split()) for target in targets),
     }
-    data = config.data
-    if isinstance(data, ParallelData) and data.preprocessing == "moses" and data.languages:
+    objective = config.objective
+    if isinstance(objective, Seq2Seq) and objective.preprocessing == "moses" and objective.languages:
         from train.sources.moses import detokenize
-        from train.sources.pairs import read_split
+        from train.sources.pairs import read_pairs
 
-        pairs = read_split(data.test, "test", data.fields)
-        written = [target for source, target in pairs if source.strip() and target.strip()]
+        written = [target for _, target in read_pairs(config.data).test]
         detokenized = BLEU(lowercase=True)
-        words = [detokenize(answer, data.languages[1]) for answer in answers]
+        words = [detokenize(answer, objective.languages[1]) for answer in answers]
         figures["bleu_detokenized"] = detokenized.corpus_score(words, [written]).score
         figures["bleu_detokenized_signature"] = str(detokenized.get_signature())
     return figures
@@ -156,7 +155,7 @@ def main() -> int:
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run; key=value changes its config: evaluation.num_beams=5")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     overrides = [word for word in arguments.runs if "=" in word]
     for run in [Path(word) for word in arguments.runs if "=" not in word]:
         figures = evaluate(run, overrides)

@@ -16,6 +16,7 @@ from configs import RunConfig
 from train import checkpoints
 from train.batches import Batch, check_divides
 from train.diverged import Watch
+from train.initial import starting_tensors
 from train.launch import check_wrapped, told_if_left_alone
 from train.memory import keep_freed_memory
 from train.metrics import MetricsLog
@@ -27,6 +28,7 @@ from train.stop import Stop
 from train.trackers import Trackers
 from transformer_torch import Transformer, cross_entropy
 from transformer_torch.optimizer import build_optimizer, make_moments
+from transformer_torch.weights import assign
 
 
 class Trainer:
@@ -41,7 +43,9 @@ class Trainer:
             keep_freed_memory()
         # Every process drops out other values; the weights come from the config's seed alone.
         torch.manual_seed(config.seed * 1000 + accelerator.process_index)
-        self.plain = Transformer(config.model, seed=config.seed).to(accelerator.device)
+        self.plain = Transformer(config.model, seed=None)
+        assign(self.plain, starting_tensors(config))
+        self.plain.to(accelerator.device)
         self.plain.set_gradient_checkpointing(config.train.gradient_checkpointing)
         if config.train.compile:
             self.plain.compile()

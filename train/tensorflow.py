@@ -25,7 +25,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m train.tensorflow", description="Train the TensorFlow model as a run's YAML says.")
     parser.add_argument("config", metavar="RUN.yaml", help="a run's config, such as configs/runs/gpt2_stdlib.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="values to change, by dotted keys: train.max_steps=100")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     return run(load_run_config(arguments.config, arguments.overrides))
 
 
@@ -42,12 +42,13 @@ def run(config: RunConfig) -> int:
     config = config.model_copy(update={"name": f"{config.name}_tensorflow"})
     corpus = prepare(config)
     # TensorFlow takes seconds to import, and a mistake in the data is told before that.
+    from train.initial import told
     from train.tensorflow_devices import strategy
     from train.tensorflow_loop import Stop, Trainer
 
     strategy(config)
     folder = open_run(config)
-    print("".join(f"{note}\n" for note in corpus.notes), end="")
+    print("".join(f"{note}\n" for note in (*corpus.notes, *told(config))), end="")
     trainer = Trainer(config, corpus, folder)
     stop = Stop()
     code = trainer.train(stop)

@@ -17,6 +17,7 @@ import tensorflow as tf
 from configs import RunConfig, UserError
 from train import tensorflow_checkpoints as checkpoints
 from train.batches import Batch
+from train.initial import starting_tensors
 from train.metrics import MetricsLog
 from train.objectives.corpus import Corpus
 from train.progress import ProgressDisplay
@@ -25,6 +26,7 @@ from train.schedule import learning_rate
 from train.tensorflow_devices import strategy
 from transformer_tf import Transformer, cross_entropy
 from transformer_tf.optimizer import build_optimizer
+from transformer_tf.weights import assign
 
 ADVICE = "lower optimizer.learning_rate or lengthen schedule.warmup_steps"
 
@@ -38,7 +40,8 @@ class Trainer:
         self.devices = devices = self.strategy.num_replicas_in_sync
         tf.keras.utils.set_random_seed(config.seed)
         with self.strategy.scope():
-            self.model = model = Transformer(config.model, seed=config.seed, dtype=dtype)
+            self.model = model = Transformer(config.model, seed=None, dtype=dtype)
+            assign(model, starting_tensors(config))
             model.set_gradient_checkpointing(config.train.gradient_checkpointing)
             self.rate = tf.Variable(0.0, dtype=tf.float64, trainable=False)
             self.optimizer = build_optimizer(config.optimizer, lambda: self.rate)

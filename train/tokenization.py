@@ -15,9 +15,12 @@ import tokenizers
 from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 
 from configs import RunConfig, UserError
+from weight_mapping.hub import local_folder
 
 END_OF_TEXT = "<|endoftext|>"
 END_OF_WORD = "</w>"
+# What stands in the place of a span that is left out (T5).
+SENTINEL = "<extra_id_{}>"
 FILE = "tokenizer.json"
 CONFIG = "tokenizer_config.json"
 
@@ -53,6 +56,24 @@ class TextTokenizer:
             pieces.append(self._encode(document))
         return np.concatenate(pieces) if pieces else np.zeros(0, np.int32)
 
+    def encode_words(self, documents: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """As `encode`, and a number for each token that is the same within a word, as the tokenizer parts words: two of shape (N,)."""
+        ids, words = [], []
+        last = 0
+        for number, document in enumerate(documents):
+            found = self.tokenizer.encode(document, add_special_tokens=False)
+            between = [self.end_of_text_id] if number and self.end_of_text_id is not None else []
+            own = np.array([word or 0 for word in found.word_ids], np.int64)
+            ids += [np.array(between, np.int32), np.array(found.ids, np.int32)]
+            words += [np.full(len(between), last), last + 1 + own]
+            last += 2 + int(own.max(initial=0))
+        return (np.concatenate(ids), np.concatenate(words)) if ids else (np.zeros(0, np.int32), np.zeros(0, np.int64))
+
+    def special_id(self, name: str) -> int | None:
+        """The id of a special token by the name that `transformers` gives it, such as mask_token; None where there is none."""
+        token = self.special_tokens.get(name)
+        return None if token is None else self.tokenizer.token_to_id(token)
+
     def encode_each(self, texts: Sequence[str]) -> list[np.ndarray]:
         """The ids of each text, int32 (N,), without special tokens."""
         return [np.array(found.ids, np.int32) for found in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
@@ -86,8 +107,8 @@ class TextTokenizer:
 class CharacterTokenizer(TextTokenizer):
     """One id for each character, in the order of their code points, after the special tokens."""
 
-    def __init__(self, characters: Sequence[str], special_tokens: Mapping[str, str] | None = None) -> None:
-        special = list(dict.fromkeys((special_tokens or {}).values()))
+    def __init__(self, characters: Sequence[str], special_tokens: Mapping[str, str] | None = None, sentinels: int = 0) -> None:
+        special = in_order(special_tokens or {}, sentinels)
         vocabulary = {token: index for index, token in enumerate([*special, *characters])}
         tokenizer = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token=None))
         tokenizer.add_special_tokens(special)
@@ -115,12 +136,15 @@ def build_tokenizer(config: RunConfig, train: Sequence[str], validation: Sequenc
     assert asked is not None
     kind, special_tokens = asked.kind, asked.special_tokens
     if kind == "bpe":
-        tokenizer = train_bpe(train, asked.vocab_size or 0, special_tokens)
+        tokenizer = train_bpe(train, asked.vocab_size or 0, special_tokens, asked.sentinels)
     elif kind == "word_bpe":
-        tokenizer = train_word_bpe(train, asked.vocab_size or 0, special_tokens or {})
+        tokenizer = train_word_bpe(train, asked.vocab_size or 0, special_tokens or {}, asked.sentinels)
     elif kind == "character":
         # Of the whole text: a character that only the held-out part has must have a row too.
-        tokenizer = CharacterTokenizer(sorted(set().union(*map(set, train), *map(set, validation))), special_tokens)
+        characters = sorted(set().union(*map(set, train), *map(set, validation)))
+        tokenizer = CharacterTokenizer(characters, special_tokens, asked.sentinels)
+    elif kind == "initial":
+        tokenizer = read_tokenizer(local_folder(config.initial or ""))
     else:
         tokenizer = read_tokenizer(Path(asked.path or ""))
     if tokenizer.vocab_size > config.model.vocab_size:
@@ -143,10 +167,17 @@ def check_special_tokens(tokenizer: TextTokenizer, config: RunConfig) -> None:
             raise UserError(f"tokenizer.special_tokens.{name}={token!r} has id {found}, and {key} says {ids[0]}; set {key} to {found}")
 
 
-def train_bpe(documents: Sequence[str], vocab_size: int, special_tokens: Mapping[str, str] | None = None) -> TextTokenizer:
+def in_order(special_tokens: Mapping[str, str], sentinels: int) -> list[str]:
+    """Each special token once, then the sentinels: the first ids."""
+    return [*dict.fromkeys(special_tokens.values()), *map(SENTINEL.format, range(sentinels))]
+
+
+def train_bpe(
+    documents: Sequence[str], vocab_size: int, special_tokens: Mapping[str, str] | None = None, sentinels: int = 0
+) -> TextTokenizer:
     """Byte-level byte-pair encoding (GPT-2, Radford et al. 2019, 2.2), the special tokens first, `<|endoftext|>` where none are named.
     The same text gives the same ids."""
-    special = list(dict.fromkeys((special_tokens or {"eos_token": END_OF_TEXT}).values()))
+    special = in_order(special_tokens or {"eos_token": END_OF_TEXT}, sentinels)
     smallest = len(pre_tokenizers.ByteLevel.alphabet()) + len(special)
     if vocab_size < smallest:
         named = END_OF_TEXT if special == [END_OF_TEXT] else f"{len(special)} special tokens"
@@ -164,9 +195,9 @@ def train_bpe(documents: Sequence[str], vocab_size: int, special_tokens: Mapping
     return TextTokenizer(tokenizer, END_OF_TEXT if special_tokens is None else None, special_tokens=special_tokens)
 
 
-def train_word_bpe(texts: Sequence[str], vocab_size: int, special_tokens: Mapping[str, str]) -> TextTokenizer:
+def train_word_bpe(texts: Sequence[str], vocab_size: int, special_tokens: Mapping[str, str], sentinels: int = 0) -> TextTokenizer:
     """Byte-pair encoding within words that spaces part (Sennrich et al. 2016, 3.2); `</w>` ends a word. Deterministic."""
-    special = list(dict.fromkeys(special_tokens.values()))
+    special = in_order(special_tokens, sentinels)
     words = pre_tokenizers.WhitespaceSplit()
     last = sorted({word[-1] for text in texts for word in text.split()})
     trainer = trainers.BpeTrainer(
@@ -200,6 +231,9 @@ def read_tokenizer(path: Path) -> TextTokenizer:
         tokenizer = tokenizers.Tokenizer.from_file(str(file))
     except Exception as error:
         raise UserError(f"{file}: not a tokenizer that `tokenizers` reads ({error})") from None
+    # Files of sentence-transformers pad and cut by themselves.
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
     config = file.parent / CONFIG
     end_of_text = END_OF_TEXT
     if config.is_file():

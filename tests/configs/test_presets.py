@@ -12,7 +12,7 @@ from configs import ModelConfig, dump, load_model_config, load_run_config
 
 FOLDER = Path(configs.__file__).parent
 MODELS = sorted(path.stem for path in (FOLDER / "models").glob("*.yaml"))
-RUNS = sorted((FOLDER / "runs").glob("*.yaml"))
+RUNS = sorted((FOLDER / "runs").rglob("*.yaml"))
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -90,7 +90,7 @@ def test_a_missing_hub_is_told_within_seconds(monkeypatch):
 
 def test_a_folder_stands_in_for_the_hub(tmp_path):
     (tmp_path / "train.jsonl").write_text("".join(json.dumps({"words": f"row {index}"}) + "\n" for index in range(10)))
-    text = read_text(HubData(source="hub", name=str(tmp_path), column="words", validation_fraction=0.2))
+    text = read_text(HubData(source="hub", name=str(tmp_path), columns=("words",), validation_fraction=0.2))
     assert (text.train[0], len(text.train), text.validation) == ("row 0", 8, ["row 8", "row 9"])
-    with pytest.raises(UserError, match=r"no column 'text'; set data.column to one of: words"):
+    with pytest.raises(UserError, match=r"no column 'text'; set data.columns to 1 of: words"):
         read_text(HubData(source="hub", name=str(tmp_path)))

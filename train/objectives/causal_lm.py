@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from configs import RunConfig
-from train.batches import BlockBatches, BlockValidation
+from train.batches import BlockBatches, BlockValidation, blocks_in_a_step
 from train.objectives.corpus import Corpus, fingerprint
 from train.sources.text import read_text
 from train.tokenization import build_tokenizer
@@ -16,7 +16,7 @@ def prepare(config: RunConfig) -> Corpus:
     train_N, validation_N = tokenizer.encode(text.train), tokenizer.encode(text.validation)
     return Corpus(
         tokenizer,
-        BlockBatches(train_N, config.block_size, config.train.batch_size or 0, config.seed),
+        BlockBatches(train_N, config.block_size, blocks_in_a_step(config), config.seed),
         BlockValidation(validation_N, config.block_size, config.train.evaluation_batch_size),
         fingerprint(train_N, validation_N),
     )

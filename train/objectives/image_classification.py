@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from configs import ModelConfig, RunConfig, UserError
-from configs.data import DigitsData
+from configs.objectives import ImageClassification
 from configs.parts import PatchInputs
-from train.batches import Batch, ExampleBatches, ExampleValidation
+from train.batches import Batch, Collate, ExampleBatches, ExampleValidation
 from train.objectives.corpus import Corpus, fingerprint
-from train.sources.digits import Images, move, read_digits
-
-BACKGROUND = -1.0
+from train.sources.images import Images, move, read_images, scale
 
 
 def prepare(config: RunConfig) -> Corpus:
     """Read the images. Training images are moved anew in each step, held-out ones never."""
-    data = config.data
-    assert isinstance(data, DigitsData)
-    train, held_out = read_digits(data)
+    train, held_out = read_images(config.data)
     for images in (train, held_out):
         check(images, config.model)
     if not config.train.batch_size:
         raise UserError("images all have one size; give train.batch_size in the place of train.batch_tokens")
+    assert isinstance(config.objective, ImageClassification)
     return Corpus(
         None,
-        ExampleBatches(len(train[1]), config.train.batch_size, config.seed, collator(train, config.model, data, config.seed)),
+        ExampleBatches(len(train[1]), config.train.batch_size, config.seed, collator(train, config.model, config.objective, config.seed)),
         ExampleValidation(
             np.zeros(len(held_out[1])), config.train.evaluation_batch_size, len(held_out[1]), collator(held_out, config.model)
         ),
@@ -52,15 +47,15 @@ def check(images: Images, model: ModelConfig) -> None:
         raise UserError(f"the labels go from {labels_B.min()} to {labels_B.max()}, and model.head.num_labels is {classes}; make it larger")
 
 
-def collator(images: Images, model: ModelConfig, data: DigitsData | None = None, seed: int = 0) -> Callable[[np.ndarray, int], Batch]:
-    """A function that makes a batch of the images with some numbers, moved as `data` says."""
+def collator(images: Images, model: ModelConfig, moving: ImageClassification | None = None, seed: int = 0) -> Collate:
+    """A function that makes a batch of the images with some numbers, moved as `moving` says."""
     images_NCHW, labels_N = images
 
     def collate(numbers_B: np.ndarray, step: int) -> Batch:
-        images_BCHW = images_NCHW[numbers_B]
-        if data and (data.max_shift or data.max_turn):
+        images_BCHW = scale(images_NCHW[numbers_B])
+        if moving and (moving.max_shift or moving.max_turn or moving.flip):
             # The third number keeps these draws apart from the order's.
-            images_BCHW = move(images_BCHW, np.random.default_rng([seed, step, 1]), data.max_shift, data.max_turn, BACKGROUND)
+            images_BCHW = move(images_BCHW, np.random.default_rng([seed, step, 1]), moving)
         return Batch({"pixel_values": images_BCHW}, labels_N[numbers_B], len(numbers_B) * model.max_length)
 
     return collate

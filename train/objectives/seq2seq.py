@@ -10,8 +10,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from configs import ModelConfig, RunConfig, UserError
+from configs.objectives import Seq2Seq
 from train.batches import IGNORED, Batch, BudgetBatches, ExampleBatches, ExampleValidation, pad
 from train.objectives.corpus import Corpus, fingerprint
+from train.sources.moses import Moses
 from train.sources.pairs import Pair, read_pairs
 from train.tokenization import TextTokenizer, build_tokenizer
 
@@ -20,14 +22,16 @@ Ids = tuple[np.ndarray, np.ndarray]
 
 def prepare(config: RunConfig) -> Corpus:
     """Read and tokenize the pairs. Both sides end in the model's end token."""
-    model = config.model
+    model, objective = config.model, config.objective
+    assert isinstance(objective, Seq2Seq)
     if not model.special_tokens.eos or model.special_tokens.pad is None or model.special_tokens.decoder_start is None:
         raise UserError("objective 'seq2seq' needs model.special_tokens.eos, .pad and .decoder_start; set them")
-    pairs = read_pairs(config.data)  # type: ignore[arg-type]
+    moses = Moses(*objective.languages) if objective.preprocessing == "moses" and objective.languages else None
+    pairs = read_pairs(config.data, moses)
     tokenizer = build_tokenizer(
         config, [side for pair in pairs.train for side in pair], [side for pair in pairs.validation for side in pair]
     )
-    limit = min(getattr(config.data, "max_length", None) or model.max_length, model.max_length)
+    limit = min(objective.max_length or model.max_length, model.max_length)
     notes = list(pairs.notes)
     train = encode(tokenizer, pairs.train, model)
     if long := sum(max(map(len, ids)) > limit for ids in train):
@@ -37,7 +41,7 @@ def prepare(config: RunConfig) -> Corpus:
     if long := sum(max(map(len, ids)) > model.max_length for ids in validation):
         raise UserError(f"{long:,} validation pairs are longer than model.max_length={model.max_length} tokens; make it larger")
     if not train:
-        raise UserError(f"no training pair has at most {limit} tokens on each side; set data.max_length or model.max_length")
+        raise UserError(f"no training pair has at most {limit} tokens on each side; set objective.max_length or model.max_length")
 
     lengths_N2 = np.array([[len(source), len(target)] for source, target in train])
     collate = collator(train, model)

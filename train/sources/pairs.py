@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs import UserError
-from configs.data import DatesData, ParallelData
+from configs.data import Data, DatesData, HubData, ParallelData
 from train.sources.dates import make_dates
+from train.sources.hub import read_splits, texts
 from train.sources.moses import Moses
 
 Pair = tuple[str, str]
@@ -27,22 +28,31 @@ class Pairs:
     notes: tuple[str, ...] = ()
 
 
-def read_pairs(data: ParallelData | DatesData) -> Pairs:
-    """The pairs that the config names. Raises UserError where a file is missing, no text, or no match of the other."""
+def read_pairs(data: Data, moses: Moses | None = None) -> Pairs:
+    """The pairs that the config names, prepared by `moses`. Raises UserError where a file is missing, no text, or no match of the other."""
     if isinstance(data, DatesData):
         return make_dates_pairs(data)
-    moses = Moses(*data.languages) if data.preprocessing == "moses" and data.languages else None
+    if not isinstance(data, ParallelData | HubData):
+        raise UserError(f"data.source={data.source!r} holds no pairs")
     splits: dict[str, list[Pair]] = {}
     notes: list[str] = []
-    for name in ("train", "validation", "test"):
-        pairs = read_split(getattr(data, name), name, data.fields)
+    for name, pairs in zip(("train", "validation", "test"), read_splits_of_pairs(data), strict=True):
         kept = [pair for pair in pairs if pair[0].strip() and pair[1].strip()]
         if len(kept) < len(pairs):
             notes.append(f"{name}: {len(pairs) - len(kept):,} of {len(pairs):,} pairs have an empty side and are left out")
         if not kept and name != "test":
-            raise UserError(f"data.{name}={list(getattr(data, name))} leaves no pair; name files with text in them")
+            raise UserError(f"the {name} split of data.source={data.source!r} leaves no pair; name one with text in it")
         splits[name] = moses.prepare(kept) if moses else kept
     return Pairs(splits["train"], splits["validation"], splits["test"], tuple(notes))
+
+
+def read_splits_of_pairs(data: ParallelData | HubData) -> list[list[Pair]]:
+    """The pairs of the three splits as they are."""
+    if isinstance(data, ParallelData):
+        return [read_split(getattr(data, name), name, data.fields) for name in ("train", "validation", "test")]
+    splits = read_splits(data).columns(data.columns, 2)
+    texts(splits[0], data.columns)
+    return splits
 
 
 def make_dates_pairs(data: DatesData) -> Pairs:

@@ -14,7 +14,7 @@ import numpy as np
 
 from configs import UserError
 from configs.data import Data, HubData, StandardLibraryData, TextData
-from weight_mapping.hub import require_hub
+from train.sources.hub import read_splits, texts
 
 TESTS = {"test", "tests", "idle_test", "_bundled"}
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -132,27 +132,6 @@ def docstrings(path: Path) -> Iterator[str]:
 
 def read_hub(data: HubData) -> Text:
     """A dataset by its name on the hub, or a local folder that `datasets` reads. Each row is a document."""
-    from huggingface_hub import constants
-
-    # Offline, `datasets` looks into its cache and fails at once.
-    if not Path(data.name).exists() and not constants.HF_HUB_OFFLINE:
-        require_hub(f"the dataset {data.name!r} is to come from the hub", "use a local file: data.source=text data.path=FILE")
-    from datasets import load_dataset
-
-    try:
-        rows = load_dataset(data.name, data.configuration, split=data.train_split)
-        held_out = load_dataset(data.name, data.configuration, split=data.validation_split) if data.validation_split else None
-    except Exception as error:
-        message = " ".join(str(error).split())
-        instead = "check data.name, or use a local file: data.source=text data.path=FILE"
-        raise UserError(f"the dataset {data.name!r} cannot be loaded: {message}; {instead}") from None
-    if data.column not in rows.column_names:
-        choices = ", ".join(rows.column_names)
-        raise UserError(f"the dataset {data.name!r} has no column {data.column!r}; set data.column to one of: {choices}")
-    if not all(isinstance(document, str) for document in rows[data.column][:100]):
-        raise UserError(f"column {data.column!r} of the dataset {data.name!r} holds no text; set data.column")
-    if held_out is not None:
-        return Text(list(rows[data.column]), list(held_out[data.column]))
-    documents = list(rows[data.column])
-    border = int(len(documents) * (1 - data.validation_fraction))
-    return Text(documents[:border], documents[border:])
+    train, validation, _ = read_splits(data).columns(data.columns, 1)
+    texts(train, data.columns)
+    return Text([text for (text,) in train], [text for (text,) in validation])

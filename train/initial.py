@@ -1,0 +1,54 @@
+"""The weights that a run starts from: drawn by its seed, or those of a checkpoint and, where that has none, drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from configs import ModelConfig, RunConfig, UserError
+from weight_mapping import Checkpoint, canonical_tensors, initial_tensors
+
+# What a new task may bring along, and what changes no weights.
+OWN = {"head", "pooler", "dropout", "initialization", "special_tokens", "max_length"}
+NEW = ("head.", "pooler.")
+
+
+def starting_tensors(config: RunConfig) -> Iterator[tuple[str, np.ndarray]]:
+    """Canonical names and weights. Raises UserError for a checkpoint of another model: only head and pooler may be others."""
+    drawn = initial_tensors(config.model, config.seed)
+    if config.initial is None:
+        yield from drawn
+        return
+    with Checkpoint(config.initial) as checkpoint:
+        check_same_body(config.model, checkpoint.config, config.initial)
+        found = {tensor.name: tensor.shape for tensor in canonical_tensors(checkpoint.config)}
+        checkpoint.check()
+        for name, array in drawn:
+            yield name, checkpoint.read(name) if found.get(name) == array.shape else array
+
+
+def check_same_body(model: ModelConfig, checkpoint: ModelConfig, where: str) -> None:
+    """Raises UserError where the two differ in anything but head and pooler."""
+    mine, theirs = (values.model_dump(exclude=OWN) for values in (model, checkpoint))
+    for key, value in mine.items():
+        if value != theirs[key]:
+            inner = [name for name in value if value[name] != theirs[key].get(name)] if isinstance(value, dict) else []
+            path, found, wanted = (f"{key}.{inner[0]}", value[inner[0]], theirs[key].get(inner[0])) if inner else (key, value, theirs[key])
+            raise UserError(f"initial={where} has {path}={wanted}, and the run's model has {found}; set model.{path} to the checkpoint's")
+    shapes = {tensor.name: tensor.shape for tensor in canonical_tensors(checkpoint)}
+    for tensor in canonical_tensors(model):
+        if shapes.get(tensor.name) != tensor.shape and not tensor.name.startswith(NEW):
+            found = f"has {tensor.name} of shape {list(shapes[tensor.name])}" if tensor.name in shapes else f"has no {tensor.name}"
+            raise UserError(f"initial={where} {found}, and the run's model needs {list(tensor.shape)}")
+
+
+def told(config: RunConfig) -> tuple[str, ...]:
+    """What is to be told of it before the run, a line each. Raises UserError as `starting_tensors` does."""
+    if config.initial is None:
+        return ()
+    with Checkpoint(config.initial) as checkpoint:
+        check_same_body(config.model, checkpoint.config, config.initial)
+        found = {tensor.name: tensor.shape for tensor in canonical_tensors(checkpoint.config)}
+    drawn = [tensor.name for tensor in canonical_tensors(config.model) if found.get(tensor.name) != tensor.shape]
+    return (f"starts from {config.initial}" + (f"; drawn anew: {', '.join(drawn)}" if drawn else ""),)

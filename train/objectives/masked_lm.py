@@ -1,0 +1,113 @@
+"""Tokens that are hidden (BERT, Devlin et al. 2019, 3.1, task 1).
+
+B blocks, T tokens of a block, N tokens of the text.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from configs import RunConfig, UserError
+from configs.objectives import MaskedLM
+from train.batches import IGNORED, Batch, BlockBatches, ExampleValidation, blocks_in_a_step
+from train.objectives.corpus import Corpus, fingerprint
+from train.sources.text import read_text
+from train.tokenization import TextTokenizer, build_tokenizer
+
+HELD_OUT = 2
+
+
+def prepare(config: RunConfig) -> Corpus:
+    """Read and tokenize the text, and cut it into blocks, each between the tokenizer's cls_token and sep_token if it has them.
+
+    Training hides other tokens in every step. Validation always hides the same; the end of its text that fills no block is left out.
+    """
+    objective = config.objective
+    assert isinstance(objective, MaskedLM)
+    text = read_text(config.data)
+    tokenizer = build_tokenizer(config, text.train, text.validation)
+    (train_N, train_words_N), (validation_N, validation_words_N) = (
+        tokenizer.encode_words(text.train),
+        tokenizer.encode_words(text.validation),
+    )
+    hide = Hiding(objective, tokenizer, config.model.vocab_size)
+    length = config.block_size - hide.around
+    count = max(len(validation_N) // length, 0)
+    if not count:
+        raise UserError(
+            f"the validation text has {len(validation_N):,} tokens, and one block needs {length:,}; "
+            f"use more text, a larger data.validation_fraction, or a smaller train.block_size"
+        )
+
+    def training(places_BT: np.ndarray, step: int) -> Batch:
+        places_BT = places_BT[:, :-1]
+        # The third number keeps these draws apart from the order's.
+        return hide(train_N[places_BT], train_words_N[places_BT], [np.random.default_rng([config.seed, step, 1])] * len(places_BT))
+
+    def validating(numbers_B: np.ndarray, _: int) -> Batch:
+        places_BT = numbers_B[:, None] * length + np.arange(length)
+        randoms = [np.random.default_rng([config.seed, number, HELD_OUT]) for number in numbers_B]
+        return hide(validation_N[places_BT], validation_words_N[places_BT], randoms)
+
+    return Corpus(
+        tokenizer,
+        BlockBatches(train_N, length, blocks_in_a_step(config), config.seed, training),
+        ExampleValidation(np.zeros(count), config.train.evaluation_batch_size, validating(np.arange(count), 0).targets, validating),
+        fingerprint(train_N, validation_N),
+    )
+
+
+class Hiding:
+    """Makes a batch of blocks: of `share` of the tokens, most become the mask token, some another token, and some stay as they are; the
+    model is asked for all of them.
+
+    around: how many tokens stand around each block. Raises UserError for a tokenizer without a mask token.
+    """
+
+    def __init__(self, objective: MaskedLM, tokenizer: TextTokenizer, vocab_size: int) -> None:
+        self.objective = objective
+        self.mask = tokenizer.special_id("mask_token")
+        if self.mask is None:
+            raise UserError("objective 'masked_lm' needs a tokenizer with a mask token; set tokenizer.special_tokens.mask_token")
+        self.first, self.last = ([] if token is None else [token] for token in map(tokenizer.special_id, ("cls_token", "sep_token")))
+        self.around = len(self.first) + len(self.last)
+        special = set(map(tokenizer.tokenizer.token_to_id, tokenizer.special_tokens.values()))
+        self.ordinary = np.array([token for token in range(min(tokenizer.vocab_size, vocab_size)) if token not in special])
+
+    def __call__(self, tokens_BT: np.ndarray, words_BT: np.ndarray, randoms: list[np.random.Generator]) -> Batch:
+        inputs_BT, labels_BT = tokens_BT.astype(np.int64), np.full(tokens_BT.shape, IGNORED, np.int64)
+        for inputs_T, labels_T, words_T, random in zip(inputs_BT, labels_BT, words_BT, randoms, strict=True):
+            chosen = choose(words_T, self.objective.share, random)
+            labels_T[chosen] = inputs_T[chosen]
+            lots = random.random(len(chosen))
+            is_masked = lots < self.objective.masked
+            is_other = ~is_masked & (lots < self.objective.masked + self.objective.replaced)
+            inputs_T[chosen[is_masked]] = self.mask
+            inputs_T[chosen[is_other]] = random.choice(self.ordinary, int(is_other.sum()))
+        inputs_BT, labels_BT = surround(inputs_BT, self.first, self.last), surround(labels_BT, self.first, self.last, IGNORED)
+        return Batch({"input_ids": inputs_BT}, labels_BT, inputs_BT.size)
+
+
+def choose(words_T: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
+    """Places of `share` of the tokens, at least one, all of a word or none. words_T: a number for each token, the same within a word.
+
+    A word that would make them too many is passed over, as in BERT's own code.
+    """
+    count = max(1, round(share * len(words_T)))
+    starts = np.flatnonzero(np.r_[True, words_T[1:] != words_T[:-1]])
+    lengths = np.diff(np.r_[starts, len(words_T)])
+    if (lengths == 1).all():
+        return random.permutation(len(words_T))[:count]
+    chosen: list[int] = []
+    for word in random.permutation(len(starts)):
+        if len(chosen) + lengths[word] <= count:
+            chosen += range(starts[word], starts[word] + lengths[word])
+        if len(chosen) == count:
+            break
+    return np.array(chosen or [int(random.integers(len(words_T)))])
+
+
+def surround(rows_BT: np.ndarray, first: list[int], last: list[int], value: int | None = None) -> np.ndarray:
+    """The rows with the same tokens, or with `value`, before and behind each."""
+    before, behind = (np.full((len(rows_BT), len(ids)), ids if value is None else value) for ids in (first, last))
+    return np.concatenate([before, rows_BT, behind], axis=1)

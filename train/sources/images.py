@@ -1,0 +1,75 @@
+"""Images and their classes, and small movements that leave an image what it is. B images, C channels, H rows, W columns."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from configs import UserError
+from configs.data import Data, DigitsData, HubData
+from configs.objectives import ImageClassification
+from train.sources.hub import read_splits
+
+Images = tuple[np.ndarray, np.ndarray]
+BACKGROUND = -1.0
+
+
+def read_images(data: Data) -> tuple[Images, Images]:
+    """Training and held-out images (B, C, H, W), bytes or float32 from -1 to 1, and their classes, int64 (B,)."""
+    if isinstance(data, DigitsData):
+        return read_digits(data)
+    if isinstance(data, HubData):
+        train, validation, _ = read_splits(data).columns(data.columns, 2)
+        return to_arrays(train, data.columns), to_arrays(validation, data.columns)
+    raise UserError(f"data.source={data.source!r} holds no images")
+
+
+def read_digits(data: DigitsData) -> tuple[Images, Images]:
+    """scikit-learn's digits (B, 1, 8, 8), a share of each class held out."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    bunch = load_digits()
+    images_BCHW = (bunch.images[:, None] / 8 - 1).astype(np.float32)
+    labels_B = bunch.target.astype(np.int64)
+    train, held_out = train_test_split(
+        np.arange(len(labels_B)), test_size=data.validation_fraction, random_state=data.seed, stratify=labels_B
+    )
+    return (images_BCHW[train], labels_B[train]), (images_BCHW[held_out], labels_B[held_out])
+
+
+def to_arrays(rows: list[tuple], columns: tuple[str, ...]) -> Images:
+    """Images as `datasets` decodes them, all of one size, as bytes."""
+    arrays = [np.asarray(image) for image, _ in rows]
+    shapes = {array.shape for array in arrays}
+    if len(shapes) != 1 or arrays[0].dtype != np.uint8 or arrays[0].ndim not in (2, 3):
+        raise UserError(f"column {columns[0]!r} holds arrays of the shapes {sorted(shapes)[:3]}; expected images of one size")
+    if not all(isinstance(label, int) for _, label in rows):
+        raise UserError(f"column {columns[1]!r} holds no numbers of classes; set data.columns")
+    images_BHWC = np.stack(arrays)
+    images_BHWC = images_BHWC[..., None] if images_BHWC.ndim == 3 else images_BHWC
+    return np.ascontiguousarray(images_BHWC.transpose(0, 3, 1, 2)), np.array([label for _, label in rows], np.int64)
+
+
+def scale(images_BCHW: np.ndarray) -> np.ndarray:
+    """Bytes as float32 from -1 to 1, as ViT takes them."""
+    return (images_BCHW / 127.5 - 1).astype(np.float32) if images_BCHW.dtype == np.uint8 else images_BCHW
+
+
+def move(images_BCHW: np.ndarray, random: np.random.Generator, settings: ImageClassification) -> np.ndarray:
+    """Each image turned about its middle by up to max_turn degrees and shifted by up to max_shift pixels, between pixels linearly;
+    with `flip` half of them mirrored."""
+    from scipy.ndimage import affine_transform
+
+    moved_BCHW = images_BCHW.copy()
+    middle = (np.array(images_BCHW.shape[-2:]) - 1) / 2
+    turns_B = np.radians(random.uniform(-settings.max_turn, settings.max_turn, len(images_BCHW)))
+    shifts_B2 = random.uniform(-settings.max_shift, settings.max_shift, (len(images_BCHW), 2))
+    flips_B = random.random(len(images_BCHW)) < 0.5 * settings.flip
+    for moved_CHW, image_CHW, turn, shift in zip(moved_BCHW, images_BCHW, turns_B, shifts_B2, strict=True):
+        if turn or shift.any():
+            rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+            offset = middle - rotation @ (middle + shift)
+            for moved_HW, image_HW in zip(moved_CHW, image_CHW, strict=True):
+                affine_transform(image_HW, rotation, offset, output=moved_HW, order=1, cval=BACKGROUND)
+    moved_BCHW[flips_B] = moved_BCHW[flips_B, ..., ::-1]
+    return moved_BCHW
