@@ -20,10 +20,14 @@ class StandardLibraryData(Config):
 
 
 class TextData(Config):
-    """A local text file, or a folder of *.txt files. The last `validation_fraction` of the characters is held out."""
+    """A local text file, or a folder of *.txt files. The last `validation_fraction` of the characters is held out.
+
+    streaming: the text is read piece by piece, and its tokens lie in files below train.output: neither need fit into memory.
+    """
 
     source: Literal["text"] = "text"
     path: str
+    streaming: bool = False
     validation_fraction: Fraction = 0.1
 
 
@@ -31,13 +35,14 @@ class HubData(Config):
     """A dataset by name through `datasets`, or a local folder that it reads.
 
     columns: one of running text; two of a source and its target, of a text and its label, or of an image and its label.
-    Without a validation split the last `validation_fraction` of the rows is held out.
+    Without a validation split the last `validation_fraction` of the rows is held out. streaming: as for `text`, row by row.
     """
 
     source: Literal["hub"] = "hub"
     name: str
     configuration: str | None = None
     columns: Paths = ("text",)
+    streaming: bool = False
     train_split: str = "train"
     validation_split: str | None = None
     test_split: str | None = None

@@ -57,17 +57,16 @@ class TextTokenizer:
         return np.concatenate(pieces) if pieces else np.zeros(0, np.int32)
 
     def encode_words(self, documents: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """As `encode`, and a number for each token that is the same within a word, as the tokenizer parts words: two of shape (N,)."""
-        ids, words = [], []
-        last = 0
+        """As `encode`, and True where a word begins, as the tokenizer parts words: bool (N,)."""
+        ids, starts = [np.zeros(0, np.int32)], [np.zeros(0, np.bool_)]
         for number, document in enumerate(documents):
             found = self.tokenizer.encode(document, add_special_tokens=False)
-            between = [self.end_of_text_id] if number and self.end_of_text_id is not None else []
-            own = np.array([word or 0 for word in found.word_ids], np.int64)
-            ids += [np.array(between, np.int32), np.array(found.ids, np.int32)]
-            words += [np.full(len(between), last), last + 1 + own]
-            last += 2 + int(own.max(initial=0))
-        return (np.concatenate(ids), np.concatenate(words)) if ids else (np.zeros(0, np.int32), np.zeros(0, np.int64))
+            if number and self.end_of_text_id is not None:
+                ids.append(np.array([self.end_of_text_id], np.int32))
+                starts.append(np.ones(1, np.bool_))
+            ids.append(np.array(found.ids, np.int32))
+            starts.append(np.diff([-1 if word is None else word for word in found.word_ids], prepend=-2) != 0)
+        return np.concatenate(ids), np.concatenate(starts)
 
     def special_id(self, name: str) -> int | None:
         """The id of a special token by the name that `transformers` gives it, such as mask_token; None where there is none."""

@@ -11,8 +11,8 @@ from configs import RunConfig, UserError
 from configs.objectives import MaskedLM
 from train.batches import IGNORED, Batch, BlockBatches, ExampleValidation, blocks_in_a_step
 from train.objectives.corpus import Corpus, fingerprint
-from train.sources.text import read_text
-from train.tokenization import TextTokenizer, build_tokenizer
+from train.objectives.running_text import running_text
+from train.tokenization import TextTokenizer
 
 HELD_OUT = 2
 
@@ -24,36 +24,33 @@ def prepare(config: RunConfig) -> Corpus:
     """
     objective = config.objective
     assert isinstance(objective, MaskedLM)
-    text = read_text(config.data)
-    tokenizer = build_tokenizer(config, text.train, text.validation)
-    (train_N, train_words_N), (validation_N, validation_words_N) = (
-        tokenizer.encode_words(text.train),
-        tokenizer.encode_words(text.validation),
-    )
-    hide = Hiding(objective, tokenizer, config.model.vocab_size)
+    text = running_text(config, objective.whole_words)
+    hide = Hiding(objective, text.tokenizer, config.model.vocab_size)
     length = config.block_size - hide.around
-    count = max(len(validation_N) // length, 0)
+    count = max(len(text.validation_N) // length, 0)
     if not count:
         raise UserError(
-            f"the validation text has {len(validation_N):,} tokens, and one block needs {length:,}; "
+            f"the validation text has {len(text.validation_N):,} tokens, and one block needs {length:,}; "
             f"use more text, a larger data.validation_fraction, or a smaller train.block_size"
         )
 
     def training(places_BT: np.ndarray, step: int) -> Batch:
         places_BT = places_BT[:, :-1]
         # The third number keeps these draws apart from the order's.
-        return hide(train_N[places_BT], train_words_N[places_BT], [np.random.default_rng([config.seed, step, 1])] * len(places_BT))
+        return hide(
+            text.train_N[places_BT], text.train_starts_N[places_BT], [np.random.default_rng([config.seed, step, 1])] * len(places_BT)
+        )
 
     def validating(numbers_B: np.ndarray, _: int) -> Batch:
         places_BT = numbers_B[:, None] * length + np.arange(length)
         randoms = [np.random.default_rng([config.seed, number, HELD_OUT]) for number in numbers_B]
-        return hide(validation_N[places_BT], validation_words_N[places_BT], randoms)
+        return hide(text.validation_N[places_BT], text.validation_starts_N[places_BT], randoms)
 
     return Corpus(
-        tokenizer,
-        BlockBatches(train_N, length, blocks_in_a_step(config), config.seed, training),
+        text.tokenizer,
+        BlockBatches(text.train_N, length, blocks_in_a_step(config), config.seed, training),
         ExampleValidation(np.zeros(count), config.train.evaluation_batch_size, validating(np.arange(count), 0).targets, validating),
-        fingerprint(train_N, validation_N),
+        fingerprint(text.train_N, text.validation_N),
     )
 
 
@@ -74,10 +71,10 @@ class Hiding:
         special = set(map(tokenizer.tokenizer.token_to_id, tokenizer.special_tokens.values()))
         self.ordinary = np.array([token for token in range(min(tokenizer.vocab_size, vocab_size)) if token not in special])
 
-    def __call__(self, tokens_BT: np.ndarray, words_BT: np.ndarray, randoms: list[np.random.Generator]) -> Batch:
+    def __call__(self, tokens_BT: np.ndarray, starts_BT: np.ndarray, randoms: list[np.random.Generator]) -> Batch:
         inputs_BT, labels_BT = tokens_BT.astype(np.int64), np.full(tokens_BT.shape, IGNORED, np.int64)
-        for inputs_T, labels_T, words_T, random in zip(inputs_BT, labels_BT, words_BT, randoms, strict=True):
-            chosen = choose(words_T, self.objective.share, random)
+        for inputs_T, labels_T, starts_T, random in zip(inputs_BT, labels_BT, starts_BT, randoms, strict=True):
+            chosen = choose(starts_T, self.objective.share, random)
             labels_T[chosen] = inputs_T[chosen]
             lots = random.random(len(chosen))
             is_masked = lots < self.objective.masked
@@ -88,23 +85,23 @@ class Hiding:
         return Batch({"input_ids": inputs_BT}, labels_BT, inputs_BT.size)
 
 
-def choose(words_T: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """Places of `share` of the tokens, at least one, all of a word or none. words_T: a number for each token, the same within a word.
+def choose(starts_T: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
+    """Places of `share` of the tokens, at least one, all of a word or none. starts_T: True where a word begins.
 
     A word that would make them too many is passed over, as in BERT's own code.
     """
-    count = max(1, round(share * len(words_T)))
-    starts = np.flatnonzero(np.r_[True, words_T[1:] != words_T[:-1]])
-    lengths = np.diff(np.r_[starts, len(words_T)])
+    count = max(1, round(share * len(starts_T)))
+    starts = np.flatnonzero(np.r_[True, starts_T[1:]])
+    lengths = np.diff(np.r_[starts, len(starts_T)])
     if (lengths == 1).all():
-        return random.permutation(len(words_T))[:count]
+        return random.permutation(len(starts_T))[:count]
     chosen: list[int] = []
     for word in random.permutation(len(starts)):
         if len(chosen) + lengths[word] <= count:
             chosen += range(starts[word], starts[word] + lengths[word])
         if len(chosen) == count:
             break
-    return np.array(chosen or [int(random.integers(len(words_T)))])
+    return np.array(chosen or [int(random.integers(len(starts_T)))])
 
 
 def surround(rows_BT: np.ndarray, first: list[int], last: list[int], value: int | None = None) -> np.ndarray:

@@ -11,8 +11,8 @@ from configs import RunConfig, UserError
 from configs.objectives import SpanCorruption
 from train.batches import Batch, BlockBatches, ExampleValidation, blocks_in_a_step
 from train.objectives.corpus import Corpus, fingerprint
-from train.sources.text import read_text
-from train.tokenization import SENTINEL, build_tokenizer
+from train.objectives.running_text import running_text
+from train.tokenization import SENTINEL
 
 HELD_OUT = 2
 
@@ -27,9 +27,8 @@ def prepare(config: RunConfig) -> Corpus:
     assert isinstance(objective, SpanCorruption)
     if not special.eos or special.decoder_start is None:
         raise UserError("objective 'span_corruption' needs model.special_tokens.eos and .decoder_start; set them")
-    text = read_text(config.data)
-    tokenizer = build_tokenizer(config, text.train, text.validation)
-    train_N, validation_N = tokenizer.encode(text.train), tokenizer.encode(text.validation)
+    text = running_text(config)
+    tokenizer, train_N, validation_N = text.tokenizer, text.train_N, text.validation_N
     length = block_length(config.block_size, objective)
     _, spans = noise(length, objective)
     named = [tokenizer.tokenizer.token_to_id(SENTINEL.format(number)) for number in range(spans)]

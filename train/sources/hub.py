@@ -34,8 +34,10 @@ class Splits:
         return getattr(self.train.features[column], "names", None)
 
 
-def read_splits(data: HubData) -> Splits:
-    """The splits that the config names. Raises UserError where the hub, the dataset or a split is not there."""
+def load(data: HubData, split: str | None) -> Any:
+    """One split, None for None. Raises UserError where the hub, the dataset or the split is not there."""
+    if split is None:
+        return None
     from huggingface_hub import constants
 
     # Offline, `datasets` looks into its cache and fails at once.
@@ -43,15 +45,30 @@ def read_splits(data: HubData) -> Splits:
         require_hub(f"the dataset {data.name!r} is to come from the hub", "use a local file: data.source=text data.path=FILE")
     from datasets import load_dataset
 
-    def load(split: str | None) -> Any:
-        return load_dataset(data.name, data.configuration, split=split) if split else None
-
     try:
-        rows, held_out, test = load(data.train_split), load(data.validation_split), load(data.test_split)
+        return load_dataset(data.name, data.configuration, split=split, streaming=data.streaming)
     except Exception as error:
         message = " ".join(str(error).split())
         instead = "check data.name, or use a local file: data.source=text data.path=FILE"
         raise UserError(f"the dataset {data.name!r} cannot be loaded: {message}; {instead}") from None
+
+
+def open_stream(data: HubData, split: str) -> Any:
+    """The rows of a split one by one (a `datasets.IterableDataset`). Raises UserError as `load` does, and for other columns."""
+    name = data.train_split if split == "train" else data.validation_split
+    if name is None:
+        raise UserError("data.streaming needs data.validation_split: how many rows a stream has is known at its end alone")
+    rows = load(data, name)
+    if len(data.columns) != 1 or data.columns[0] not in (rows.column_names or data.columns):
+        raise UserError(f"data.columns={list(data.columns)}; streamed text needs one of: {', '.join(rows.column_names or [])}")
+    return rows
+
+
+def read_splits(data: HubData) -> Splits:
+    """The splits that the config names. Raises UserError where the hub, the dataset or a split is not there."""
+    if data.streaming:
+        raise UserError("data.streaming is for running text; leave it out")
+    rows, held_out, test = (load(data, split) for split in (data.train_split, data.validation_split, data.test_split))
     if held_out is None:
         border = int(len(rows) * (1 - data.validation_fraction))
         rows, held_out = rows.select(range(border)), rows.select(range(border, len(rows)))

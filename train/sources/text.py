@@ -59,8 +59,8 @@ def split(documents: list[str], fraction: float) -> Text:
     return Text([part for part in train if part], [part for part in validation if part])
 
 
-def read_files(path: Path) -> list[str]:
-    """A text file, or all *.txt files below a folder in the order of their names, each one document."""
+def text_files(path: Path) -> list[Path]:
+    """A text file, or all *.txt files below a folder in the order of their names."""
     if path.is_dir():
         paths = sorted(file for file in path.rglob("*.txt") if file.is_file())
         if not paths:
@@ -69,8 +69,13 @@ def read_files(path: Path) -> list[str]:
         paths = [path]
     else:
         raise UserError(f"data.path={path} is not there; name a text file, or a folder of *.txt files")
+    return paths
+
+
+def read_files(path: Path) -> list[str]:
+    """Each text file as one document."""
     documents = []
-    for file in paths:
+    for file in text_files(path):
         try:
             documents.append(file.read_bytes().decode("utf-8"))
         except UnicodeDecodeError as error:
