@@ -64,6 +64,9 @@ def preview(config: RunConfig) -> int:
 
 def run(config: RunConfig) -> int:
     """The whole of a run, from the checks to the cross-check. 0, or the exit code of a signal or of a failed cross-check."""
+    from train.memory import ask_for_huge_pages
+
+    ask_for_huge_pages()
     # torch takes seconds to import, and a mistake in the config is told before that.
     import torch
     from accelerate.utils import broadcast_object_list

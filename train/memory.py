@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 KEPT = 2**30
+
+
+def ask_for_huge_pages() -> None:
+    """Let PyTorch ask the kernel for pages of 2 MiB in the place of 4 KiB for large arrays, unless the user has said otherwise.
+
+    It looks at the environment when it makes its first array.
+    """
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 def keep_freed_memory() -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -30,3 +32,27 @@ def test_kept_memory_is_not_cleared_again() -> None:
         for how in ("keep", "default")
     }
     assert faults["keep"] * 10 < faults["default"]
+
+
+HUGE = """
+import re, sys
+from train.memory import ask_for_huge_pages
+if sys.argv[1] == "huge":
+    ask_for_huge_pages()
+import torch
+array = torch.ones(32_000_000)
+print(sum(int(size) for size in re.findall(r"AnonHugePages: *(\\d+) kB", open("/proc/self/smaps").read())))
+"""
+SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@pytest.mark.skipif(not SETTING.exists() or "[madvise]" not in SETTING.read_text(), reason="the kernel gives huge pages to all or to none")
+def test_large_arrays_lie_in_huge_pages() -> None:
+    """128 megabytes; the kernel may not find all of them."""
+    environment = {key: value for key, value in os.environ.items() if key != "THP_MEM_ALLOC_ENABLE"}
+    found = {
+        how: int(subprocess.run([sys.executable, "-c", HUGE, how], capture_output=True, text=True, check=True, env=environment).stdout)
+        for how in ("huge", "default")
+    }
+    assert found["huge"] > 64_000
+    assert found["default"] < 64_000
