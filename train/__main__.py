@@ -19,9 +19,13 @@ Train a model as a run's YAML says. Any of its values can be changed by key=valu
   accelerate launch -m train configs/runs/gpt2_stdlib.yaml train.existing=resume
   accelerate launch -m train configs/runs/gpt2_stdlib.yaml --dry-run
   accelerate launch -m train configs/runs/dates.yaml "train.trackers=[tensorboard]"
+  accelerate launch -m train configs/runs/docstrings_minilm.yaml initial=path/to/a/checkpoint
   accelerate launch -m train configs/runs/gpt2_shakespeare.yaml data.path=input.txt
   accelerate launch --config_file configs/accelerate/eight_gpus.yaml -m train configs/runs/gpt2_stdlib.yaml train.batch_size=16
   ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2 -m train configs/runs/gpt2_stdlib.yaml
+
+Objectives: causal_lm, masked_lm, span_corruption, seq2seq, sequence_classification, image_classification; docs/training.md has them,
+their data, and what a run promises. configs/runs/ has a run of each that needs no download, configs/runs/hub/ one for a dataset of the hub.
 
 Without a launcher, `python -m train ...` runs one process. The run's folder is train.output/name (runs/gpt2_stdlib):
 config, tokenizer, weights, metrics, curves and summary. It loads with transformer_torch.load and transformer_tf.load.

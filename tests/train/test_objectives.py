@@ -111,6 +111,8 @@ class TestMaskedLM:
     def test_a_tokenizer_without_a_mask_is_refused(self, config: Callable[..., RunConfig]) -> None:
         with pytest.raises(UserError, match=r"needs a tokenizer with a mask token; set tokenizer.special_tokens.mask_token"):
             prepare(config("bert_stdlib", "tokenizer.special_tokens={pad_token: '[PAD]'}"))
+        with pytest.raises(UserError, match=r"train.block_size=2 leaves no room for a token between the special tokens"):
+            prepare(config("bert_stdlib", "train.block_size=2"))
         with pytest.raises(ValueError, match=r"masked=0.9 and replaced=0.2 are more than all"):
             MaskedLM(masked=0.9, replaced=0.2)
 

@@ -101,3 +101,27 @@ def test_what_cannot_be_is_refused_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"^[^\n]*$") as error:
             mistake()
         assert message in str(error.value)
+
+
+def test_a_loaded_model_trains_as_a_fresh_one_does(tmp_path: Path) -> None:
+    """GPT-2's matrices lie turned in its files, query, key and value side by side, and stay so when they are loaded."""
+    from configs.run import Optimizer
+    from transformer_torch.optimizer import build_optimizer
+
+    config = load_model_config("gpt2-character", ["num_layers=1", "width=24", "attention.num_heads=3", "feed_forward.width=40"])
+    fresh = Transformer(config, seed=3)
+    save(fresh, tmp_path / "hf", to="hf")
+    loaded = load(tmp_path / "hf")
+    turned = [name for name, weight in named_weights(loaded).items() if not weight.is_contiguous()]
+    assert turned == [name for name, weight in named_weights(loaded).items() if weight.ndim == 2 and "embeddings" not in name]
+    ids_BT = torch.randint(0, config.vocab_size, (2, 9), generator=torch.Generator().manual_seed(0))
+    for model in (fresh, loaded):
+        optimizer = build_optimizer(model, Optimizer(learning_rate=1e-2))
+        assert optimizer.defaults["fused"]
+        for _ in range(3):
+            cross_entropy(model(ids_BT[:, :-1]), ids_BT[:, 1:]).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    for name, weight in named_weights(fresh).items():
+        if not name.endswith("key.bias"):
+            torch.testing.assert_close(named_weights(loaded)[name], weight, rtol=1e-5, atol=1e-6, msg=name)

@@ -27,7 +27,9 @@ def prepare(config: RunConfig) -> Corpus:
     text = running_text(config, objective.whole_words)
     hide = Hiding(objective, text.tokenizer, config.model.vocab_size)
     length = config.block_size - hide.around
-    count = max(len(text.validation_N) // length, 0)
+    if length < 1:
+        raise UserError(f"train.block_size={config.block_size} leaves no room for a token between the special tokens; make it larger")
+    count = len(text.validation_N) // length
     if not count:
         raise UserError(
             f"the validation text has {len(text.validation_N):,} tokens, and one block needs {length:,}; "
