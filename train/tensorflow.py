@@ -34,9 +34,7 @@ def run(config: RunConfig) -> int:
     from train.objectives import prepare
     from train.run_folder import open_run
 
-    unbuilt = {"train.precision=bf16": config.train.precision == "bf16", "train.trackers": bool(config.train.trackers)}
-    unbuilt |= {"train.compile=true": config.train.compile}
-    for name, asked in unbuilt.items():
+    for name, asked in {"train.trackers": bool(config.train.trackers), "train.compile=true": config.train.compile}.items():
         if asked:
             raise UserError(f"{name} is not built for TensorFlow yet; leave it out, or train with PyTorch")
     config = config.model_copy(update={"name": f"{config.name}_tensorflow"})
@@ -79,7 +77,7 @@ def finish(trainer: Trainer, folder: Path, seconds: float) -> None:
         write_all_whole(folder, trainer.corpus.tokenizer.save)
     write_whole(folder, "loss.png", lambda path: plot([folder], path))
     summary = figures(config, folder, seconds) | {
-        "precision": "float32",
+        "precision": "bf16" if config.train.precision == "bf16" else "float32",
         "devices": [device.name for device in tf.config.list_logical_devices()],
         "tensorflow": tf.__version__,
     }

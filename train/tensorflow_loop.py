@@ -32,7 +32,10 @@ ADVICE = "lower optimizer.learning_rate or lengthen schedule.warmup_steps"
 
 
 class Trainer:
-    """One run: the model, its optimizer, its two programs (a training step, an evaluation step), and how far it is."""
+    """One run: the model, its optimizer, its two programs (a training step, an evaluation step), and how far it is.
+
+    dtype: of weights and arithmetic; with train.precision=bf16 Keras's mixed policy: products in bfloat16, weights in float32.
+    """
 
     def __init__(self, config: RunConfig, corpus: Corpus, run: RunFolder | None = None, dtype: str = "float32") -> None:
         self.config, self.corpus, self.run = config, corpus, run
@@ -40,7 +43,8 @@ class Trainer:
         self.devices = devices = self.strategy.num_replicas_in_sync
         tf.keras.utils.set_random_seed(config.seed)
         with self.strategy.scope():
-            self.model = model = Transformer(config.model, seed=None, dtype=dtype)
+            is_mixed = config.train.precision == "bf16"
+            self.model = model = Transformer(config.model, seed=None, dtype="mixed_bfloat16" if is_mixed else dtype)
             assign(model, starting_tensors(config))
             model.set_gradient_checkpointing(config.train.gradient_checkpointing)
             self.rate = tf.Variable(0.0, dtype=tf.float64, trainable=False)
@@ -85,7 +89,12 @@ class Trainer:
         self.evaluate_step = tf.function(evaluate_step, jit_compile=xla, reduce_retracing=not xla)
 
         kinds = sorted({device.device_type for device in tf.config.list_logical_devices()})
-        conditions = {"framework": "tensorflow", "devices": devices, "device": kinds[-1].lower(), "precision": dtype}
+        conditions = {
+            "framework": "tensorflow",
+            "devices": devices,
+            "device": kinds[-1].lower(),
+            "precision": "bf16" if is_mixed else dtype,
+        }
         conditions["text and tokenizer"] = corpus.fingerprint
         self.state: dict[str, Any] = {"step": 0, "tokens": 0, "seconds": 0.0, "conditions": conditions}
         if run is not None and run.resumed:

@@ -149,6 +149,27 @@ def test_a_checkpoint_has_the_names_and_shapes_of_one_of_pytorch(tmp_path: Path)
     assert all(torch.isfinite(value).all() for value in loaded.values())
 
 
+def test_bf16_really_computes_in_bf16(tmp_path: Path) -> None:
+    """Products do, and weights and sums are float32, as in PyTorch."""
+    import tensorflow as tf
+
+    from train.tensorflow_loop import Trainer
+
+    tf.config.run_functions_eagerly(True)
+    try:
+        losses = {}
+        for precision in ("float32", "bf16"):
+            config = config_of(tmp_path, train__precision=precision)
+            trainer = Trainer(config, prepare(config))
+            losses[precision] = [float(trainer.step(step)[0]) for step in range(6)]
+            assert all(variable.dtype == "float32" for variable in trainer.model.trainable_variables)
+    finally:
+        tf.config.run_functions_eagerly(False)
+    differences = [abs(exact - rounded) for exact, rounded in zip(*losses.values(), strict=True)]
+    assert 1e-6 < max(differences) < 2e-2
+    assert losses["bf16"][-1] < losses["bf16"][0] - 0.3
+
+
 def test_fit_takes_source_and_target_as_one_dict() -> None:
     """What Keras users write, for a model with an encoder and a decoder."""
     import keras
