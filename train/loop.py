@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from configs import RunConfig
 from train import checkpoints
@@ -24,6 +25,7 @@ from train.objectives.corpus import Corpus
 from train.progress import ProgressDisplay
 from train.run_folder import RunFolder
 from train.schedule import learning_rate
+from train.sharding import gather_for_cross_attention, sum_gradients_in_float32
 from train.stop import Stop
 from train.trackers import Trackers
 from transformer_torch import Transformer, cross_entropy
@@ -49,8 +51,10 @@ class Trainer:
         self.plain.set_gradient_checkpointing(config.train.gradient_checkpointing)
         if config.train.compile:
             self.plain.compile()
+        sum_gradients_in_float32(accelerator)
         self.model, wrapped = accelerator.prepare(self.plain, build_optimizer(self.plain, config.optimizer))
         check_wrapped(accelerator, self.model)
+        gather_for_cross_attention(self.model)
         self.model.train()
         self.optimizer: torch.optim.Optimizer = wrapped.optimizer
         make_moments(self.optimizer)
@@ -146,6 +150,8 @@ class Trainer:
                 accelerator.backward(part_loss * accelerator.num_processes)
             loss += part_loss.detach()
         norm = accelerator.clip_grad_norm_(self.model.parameters(), self.config.optimizer.clip or math.inf)
+        if isinstance(norm, DTensor):
+            norm = norm.full_tensor()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
