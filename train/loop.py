@@ -28,6 +28,7 @@ from train.schedule import learning_rate
 from train.sharding import gather_for_cross_attention, sum_gradients_in_float32
 from train.stop import Stop
 from train.trackers import Trackers
+from train.utilization import utilization_per_token
 from transformer_torch import Transformer, cross_entropy
 from transformer_torch.optimizer import build_optimizer, make_moments
 from transformer_torch.weights import assign
@@ -63,6 +64,8 @@ class Trainer:
             "device": accelerator.device.type,
             "text and tokenizer": corpus.fingerprint,
         }
+        precision, processes = str(accelerator.mixed_precision), accelerator.num_processes
+        self.per_token = utilization_per_token(config, corpus, accelerator.device, precision, processes)
         self.progress = checkpoints.Progress(conditions=conditions, processes=accelerator.num_processes)
         self.note = ""
         if run.resumed:
@@ -105,6 +108,8 @@ class Trainer:
                     now = time.monotonic()
                     speed = (progress.tokens - logged) / max(now - interval - paused, 1e-9)
                     row |= {"tokens_per_second": speed, "elapsed_seconds": before + now - began}
+                    if self.per_token is not None:
+                        row["mfu"] = self.per_token * speed
                     interval, paused, logged = now, 0.0, progress.tokens
                     watch.look(is_main)
                     watch.look_at(progress.step, row["loss"], is_main)
