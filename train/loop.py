@@ -148,7 +148,9 @@ class Trainer:
         loss = torch.zeros((), device=accelerator.device)
         for part in range(parts):
             share = batch.share(accelerator.process_index, accelerator.num_processes, part, parts)
-            with accelerator.no_sync(self.model) if part + 1 < parts else nullcontext():
+            # A sharded model sums the gradients of every part: to wait, each process would have to hold them whole.
+            waits = part + 1 < parts and not accelerator.is_fsdp2
+            with accelerator.no_sync(self.model) if waits else nullcontext():
                 logits_RTV, labels_RT = self.ask(self.model, share)
                 part_loss = cross_entropy(logits_RTV, labels_RT, smoothing) / targets
                 # Replication averages the gradients of the processes; they are to be summed.
