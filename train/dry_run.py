@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from configs import RunConfig
 from train.batches import IGNORED, Batch
 from train.objectives.corpus import Corpus
+from train.without_storage import AsOnDevice
 from transformer_torch import Transformer, cross_entropy
 
 SHOWN = 400
@@ -46,10 +47,10 @@ def count_step(config: RunConfig, batch: Batch) -> tuple[int, int, int]:
 
     A matrix product of (m, k) and (k, n) is 2 m k n FLOPs, as the PaLM paper counts (Chowdhery et al. 2022, appendix B).
     """
-    bf16 = config.train.precision == "bf16"
     with torch.device("meta"):
         model = Transformer(config.model, seed=None)
     model.set_gradient_checkpointing(config.train.gradient_checkpointing)
+    AsOnDevice(config.train.precision == "bf16").cover(model)
     own = {tensor.untyped_storage()._cdata for tensor in model.parameters()}
     kept: dict[int, torch.Tensor] = {}
 
@@ -60,9 +61,9 @@ def count_step(config: RunConfig, batch: Batch) -> tuple[int, int, int]:
         return tensor
 
     inputs = {name: torch.empty(values.shape, dtype=dtype_of(values), device="meta") for name, values in batch.inputs.items()}
-    with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            logits = model(**inputs)
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with FlopCounterMode(display=False) as counter, hooks:
+        logits = model(**inputs)
         loss = cross_entropy(logits, torch.empty(batch.labels.shape, dtype=torch.long, device="meta"), config.objective.label_smoothing)
         activations = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
         loss.backward()

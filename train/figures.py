@@ -32,6 +32,8 @@ def figures(config: RunConfig, folder: Path, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 1),
         "python": platform.python_version(),
     }
+    if used := sorted(row["mfu"] for row in rows if "mfu" in row):
+        found["mfu"] = used[len(used) // 2]
     if config.expected:
         found["expected"] = config.expected.figures | {"note": config.expected.note}
     return found

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from configs import RunConfig
 from train import checkpoints
@@ -24,8 +25,10 @@ from train.objectives.corpus import Corpus
 from train.progress import ProgressDisplay
 from train.run_folder import RunFolder
 from train.schedule import learning_rate
+from train.sharding import gather_for_cross_attention, sum_gradients_in_float32
 from train.stop import Stop
 from train.trackers import Trackers
+from train.utilization import utilization_per_token
 from transformer_torch import Transformer, cross_entropy
 from transformer_torch.optimizer import build_optimizer, make_moments
 from transformer_torch.weights import assign
@@ -49,8 +52,10 @@ class Trainer:
         self.plain.set_gradient_checkpointing(config.train.gradient_checkpointing)
         if config.train.compile:
             self.plain.compile()
+        sum_gradients_in_float32(accelerator)
         self.model, wrapped = accelerator.prepare(self.plain, build_optimizer(self.plain, config.optimizer))
         check_wrapped(accelerator, self.model)
+        gather_for_cross_attention(self.model)
         self.model.train()
         self.optimizer: torch.optim.Optimizer = wrapped.optimizer
         make_moments(self.optimizer)
@@ -59,6 +64,8 @@ class Trainer:
             "device": accelerator.device.type,
             "text and tokenizer": corpus.fingerprint,
         }
+        precision, processes = str(accelerator.mixed_precision), accelerator.num_processes
+        self.per_token = utilization_per_token(config, corpus, accelerator.device, precision, processes)
         self.progress = checkpoints.Progress(conditions=conditions, processes=accelerator.num_processes)
         self.note = ""
         if run.resumed:
@@ -101,6 +108,8 @@ class Trainer:
                     now = time.monotonic()
                     speed = (progress.tokens - logged) / max(now - interval - paused, 1e-9)
                     row |= {"tokens_per_second": speed, "elapsed_seconds": before + now - began}
+                    if self.per_token is not None:
+                        row["mfu"] = self.per_token * speed
                     interval, paused, logged = now, 0.0, progress.tokens
                     watch.look(is_main)
                     watch.look_at(progress.step, row["loss"], is_main)
@@ -139,13 +148,17 @@ class Trainer:
         loss = torch.zeros((), device=accelerator.device)
         for part in range(parts):
             share = batch.share(accelerator.process_index, accelerator.num_processes, part, parts)
-            with accelerator.no_sync(self.model) if part + 1 < parts else nullcontext():
+            # A sharded model sums the gradients of every part: to wait, each process would have to hold them whole.
+            waits = part + 1 < parts and not accelerator.is_fsdp2
+            with accelerator.no_sync(self.model) if waits else nullcontext():
                 logits_RTV, labels_RT = self.ask(self.model, share)
                 part_loss = cross_entropy(logits_RTV, labels_RT, smoothing) / targets
                 # Replication averages the gradients of the processes; they are to be summed.
                 accelerator.backward(part_loss * accelerator.num_processes)
             loss += part_loss.detach()
         norm = accelerator.clip_grad_norm_(self.model.parameters(), self.config.optimizer.clip or math.inf)
+        if isinstance(norm, DTensor):
+            norm = norm.full_tensor()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()

@@ -34,7 +34,7 @@ def _line(row: dict[str, Any]) -> str:
     return json.dumps(rounded) + "\n"
 
 
-ROUNDED = {"tokens_per_second", "elapsed_seconds", "learning_rate"}
+ROUNDED = {"tokens_per_second", "elapsed_seconds", "learning_rate", "mfu"}
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

@@ -41,6 +41,8 @@ class ProgressDisplay:
     def training(self, row: dict[str, Any]) -> None:
         """A row of training metrics."""
         text = f"loss {row['loss']:.4f}   rate {row['learning_rate']:.2e}   {row['tokens_per_second']:,.0f} tokens/s"
+        if "mfu" in row:
+            text += f"   {row['mfu']:.1%} of the peak"
         if self.bar:
             self.bar.update(self.task, completed=row["step"], description=f"step {row['step']}/{self.max_steps}   {text}")
         elif (now := time.monotonic()) - self.last_line >= SECONDS_BETWEEN_LINES:

@@ -116,6 +116,8 @@ def tell(summary: dict[str, Any], text: str, folder: Path) -> None:
     speed = f"{summary['tokens_per_second']:,.0f} tokens/s"
     print(f"trained          {summary['tokens']:,} tokens in {minutes:.0f} min {seconds:.0f} s, {speed}")
     print(f"on               {summary['hardware']}; {summary['processes']} process(es), {summary['precision']}")
+    if "mfu" in summary:
+        print(f"utilisation      {summary['mfu']:.1%} of the device's peak in matrix products")
     print(f"run              {folder}")
     if text:
         print("sample")

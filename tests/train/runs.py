@@ -79,4 +79,4 @@ def train(folder: Path, *launcher: str, env: dict[str, str] | None = None, **cha
 def metrics(run: Path) -> list[dict[str, Any]]:
     """The rows without what a clock says."""
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key not in ("tokens_per_second", "elapsed_seconds")} for row in rows]
+    return [{key: value for key, value in row.items() if key not in ("tokens_per_second", "elapsed_seconds", "mfu")} for row in rows]

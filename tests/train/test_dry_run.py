@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.functional import scaled_dot_product_attention
 
-from configs import load_run_config
+from configs import load_model_config, load_run_config
 from tests.train.runs import CONFIG, overrides, run_config, write_text
 from train.dry_run import count_step, dry_run, in_words
 from train.objectives import prepare
-from transformer_torch import Transformer
+from transformer_torch import Transformer, cross_entropy
+from transformer_torch.attention import ATTENTIONS
 
 DATES = [
     "data.train=200",
@@ -43,6 +46,41 @@ def test_checkpointing_keeps_less_and_computes_more(tmp_path):
     (_, flops, kept), (_, more, less) = count_step(plain, batch), count_step(checkpointing, batch)
     assert more > flops
     assert less < kept
+
+
+def one_kernel(query_BHTK, key_BGSK, value_BGSK, mask_BHTS, is_causal, scale, soft_cap, dropout):
+    """Attention as a GPU has it for every length and type."""
+    return scaled_dot_product_attention(query_BHTK, key_BGSK, value_BGSK, mask_BHTS, 0.0, is_causal, scale=scale)
+
+
+@pytest.mark.parametrize("preset", ["gpt2-character", "llama-character"])
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("checkpointing", ["false", "true"])
+def test_it_counts_the_bytes_that_are_really_kept(tmp_path, monkeypatch, preset, precision, checkpointing):
+    """Within a tenth: a kernel may lay out its result so that a copy is saved."""
+    write_text(tmp_path)
+    monkeypatch.setitem(ATTENTIONS, "fused", one_kernel)
+    settings = {"train__precision": precision, "train__gradient_checkpointing": checkpointing, "model__max_length": 64}
+    config = run_config(tmp_path, **settings)
+    sizes = {"num_layers": 2, "width": 64, "vocab_size": 32, "max_length": 64}
+    config = config.model_copy(update={"model": load_model_config(preset, [f"{key}={value}" for key, value in sizes.items()])})
+    batch = prepare(config).train.batch(0)
+    model = Transformer(config.model)
+    model.set_gradient_checkpointing(checkpointing == "true")
+    own = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    kept = {}
+
+    def keep(tensor):
+        if tensor.untyped_storage().data_ptr() not in own:
+            kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            logits_BTV = model(torch.from_numpy(batch.inputs["input_ids"]))
+        cross_entropy(logits_BTV, torch.from_numpy(batch.labels))
+    found = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+    assert count_step(config, batch)[2] == pytest.approx(found, rel=0.1)
 
 
 def test_it_shows_a_batch_in_words(capsys):

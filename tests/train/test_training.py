@@ -203,27 +203,6 @@ def test_ctrl_c_saves_and_stops(folder):
     assert "Traceback" not in output
 
 
-def test_two_processes_stop_together_when_their_launcher_is_told_to(folder):
-    """And resumed, they end with the same bits as two that were never stopped."""
-    two = ("--multi_gpu", "--num_processes", "2", "--main_process_port", "0")
-    env = {"ACCELERATE_USE_CPU": "true"}
-    done = train(folder, *two, env=env, name="two_whole", **LONG)
-    assert done.returncode == 0, done.stderr
-    run = folder / "runs" / "two_stopped"
-    process = subprocess.Popen(
-        command(folder, *two, name="two_stopped", **LONG), env=environment(**env), cwd=folder, stdout=subprocess.PIPE, text=True
-    )
-    wait_for(lambda: (run / "checkpoints" / "step_30").exists())
-    process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode != 0
-    assert output.count("stopped by a signal after step") == 1
-    assert not (run / "summary.json").exists()
-    done = train(folder, *two, env=env, name="two_stopped", **LONG, train__existing="resume")
-    assert done.returncode == 0, done.stderr
-    same_bits(folder / "runs" / "two_whole", run)
-
-
 def test_it_stops_when_its_launcher_has_died(folder):
     """accelerate's launcher of one process forwards no signal."""
     run = folder / "runs" / "orphan"
