@@ -23,6 +23,7 @@ TWINS = {"max_new_tokens": "max_length", "max_length": "max_new_tokens", "min_ne
 
 Ids = Annotated[tuple[int, ...], Field(strict=False)]
 Share = Annotated[float, Field(gt=0, le=1)]
+Text = Annotated[str, Field(min_length=1)]
 
 
 def as_ids(ids: Any, name: str) -> np.ndarray:
@@ -50,7 +51,8 @@ class GenerationConfig(Config):
     forced_bos_token_id: the first token where the prompt is one token long. forced_eos_token_id: the last token of a text that has
     become as long as it may, one or several to choose from.
     renormalize_logits: probabilities add up to 1 again after all of this, which matters to the scores of beams.
-    eos_token_id: ids at which a text ends; default the model's, () for none.
+    eos_token_id: ids at which a text ends; default the model's, () for none. stop_strings: text at which it ends too, with the token that
+    makes one whole; its other end may lie in the prompt.
     pad_token_id: what fills up a text that has ended; default (-1) the model's, else its first end, else 0.
     """
 
@@ -76,12 +78,18 @@ class GenerationConfig(Config):
     forced_eos_token_id: Ids | None = None
     renormalize_logits: bool = False
     eos_token_id: Ids | None = None
+    stop_strings: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     pad_token_id: int = -1
 
     @field_validator("eos_token_id", "forced_eos_token_id", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
         return (value,) if isinstance(value, int) else value
+
+    @field_validator("stop_strings", mode="before")
+    @classmethod
+    def _one_string_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _settings_fit(self) -> GenerationConfig:

@@ -34,6 +34,7 @@ SAME = (
     "forced_eos_token_id",
     "renormalize_logits",
     "eos_token_id",
+    "stop_strings",
     "pad_token_id",
 )
 # They change no token: what is kept and given back, how it is computed, and what the model's config holds.

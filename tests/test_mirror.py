@@ -28,12 +28,11 @@ ALLOWED_DEFINITIONS = {
     },
     "feed_forward.py": {"silu": "PyTorch has it as F.silu"},
     "generation.py": {
-        "_compiled_decode": "XLA compiles the whole loop, PyTorch runs it as it is",
+        "programs": "XLA compiles the loop, PyTorch runs it as it is",
         "on_host": "NumPy reads TensorFlow's tensors from any device",
     },
     "generation_beams.py": {"raised": "a length is a number in PyTorch and a tensor in a graph"},
     "generation_processors.py": {"last": "a graph's tensors have a fixed length, of which a part is filled"},
-    "generation_search.py": {"is_among": "PyTorch has it as torch.isin"},
     "layers.py": {
         "checkpoint": "PyTorch has it as torch.utils.checkpoint",
         "to_length": "TensorFlow reads a cache whole",
@@ -67,8 +66,9 @@ ALLOWED_NAMES = {
     "weights.py": {"assign": "a PyTorch weight may lie in the mapped file, a TensorFlow variable has memory of its own"},
     "cache.py": {"Cache.reorder": "PyTorch moves what is filled and not shared, a graph makes new arrays"},
     "generation.py": {
-        "_generate": "TensorFlow's search is inside of the compiled program",
+        "search": "a graph may take all steps at once, PyTorch takes one at a time",
     },
+    "generation_rows.py": {"decode": "the same"},
     "generation_processors.py": {
         "Processors.__call__": "PyTorch cuts the tokens where they end, a graph's tensors keep their length",
         "penalize_repetition": "the same",

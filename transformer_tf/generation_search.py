@@ -1,6 +1,6 @@
 """One text for each row: greedy search, and sampling.
 
-R rows, N longest length, M new tokens, V vocabulary, E end tokens.
+R rows, N longest length, M new tokens, V vocabulary.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ import keras
 import tensorflow as tf
 
 from configs import GenerationConfig
+from transformer_tf.generation_ends import Ends
 from transformer_tf.generation_processors import Processors
 
 
 class Texts(NamedTuple):
-    """tokens_RN: the texts so far. log_probs_RN: of each new token, among those that it was chosen from. has_ended_R: which are done."""
+    """tokens_RN: the texts so far. log_probs_RN: of each new token, among those that it was chosen from. state_R: those of `Ends`."""
 
     tokens_RN: tf.Tensor
     log_probs_RN: tf.Tensor
-    has_ended_R: tf.Tensor
+    state_R: tf.Tensor
 
 
 class Search:
@@ -30,18 +31,23 @@ class Search:
     """
 
     def __init__(
-        self, generation: GenerationConfig, processors: Processors, tokens_RN: tf.Tensor, start: int, uniforms_MR: tf.Tensor
+        self,
+        generation: GenerationConfig,
+        processors: Processors,
+        ends: Ends,
+        tokens_RN: tf.Tensor,
+        start: int | tf.Tensor,
+        uniforms_MR: tf.Tensor,
     ) -> None:
         self.generation = generation
         self.processors = processors
+        self.ends = ends
         self.tokens_RN = tokens_RN
         self.start = start
         self.uniforms_MR = uniforms_MR
-        self.ends_E = tf.constant(generation.eos_token_id or (), self.tokens_RN.dtype)
 
     def begin(self) -> Texts:
-        has_ended_R = tf.zeros(self.tokens_RN.shape[0], tf.bool)
-        return Texts(self.tokens_RN, tf.zeros(self.tokens_RN.shape, tf.float32), has_ended_R)
+        return Texts(self.tokens_RN, tf.zeros(self.tokens_RN.shape, tf.float32), self.ends.state_R)
 
     def advance(self, texts: Texts, logits_RV: tf.Tensor, length: tf.Tensor) -> tuple[Texts, tuple[tf.Tensor]]:
         scores_RV = self.processors(logits_RV, texts.tokens_RN, length)
@@ -50,15 +56,15 @@ class Search:
         else:
             next_R = tf.argmax(scores_RV, -1)
             log_probs_R = tf.gather(scores_RV, next_R, batch_dims=1) - tf.reduce_logsumexp(scores_RV, -1)
-        next_R = tf.where(texts.has_ended_R, tf.constant(self.generation.pad_token_id, next_R.dtype), next_R)
+        has_ended_R = self.ends.has_come(texts.state_R)
+        next_R = tf.where(has_ended_R, tf.constant(self.generation.pad_token_id, next_R.dtype), next_R)
         tokens_RN = keras.ops.slice_update(texts.tokens_RN, (0, length), next_R[:, None])
-        log_probs_R = tf.where(texts.has_ended_R, 0.0, tf.cast(log_probs_R, tf.float32))
+        log_probs_R = tf.where(has_ended_R, 0.0, tf.cast(log_probs_R, tf.float32))
         log_probs_RN = keras.ops.slice_update(texts.log_probs_RN, (0, length), log_probs_R[:, None])
-        has_ended_R = texts.has_ended_R | is_among(next_R, self.ends_E)
-        return Texts(tokens_RN, log_probs_RN, has_ended_R), (next_R,)
+        return Texts(tokens_RN, log_probs_RN, self.ends.after(texts.state_R, next_R)), (next_R,)
 
     def goes_on(self, texts: Texts, length: tf.Tensor) -> tf.Tensor:
-        return (length + 1 < self.processors.limit) & ~tf.reduce_all(texts.has_ended_R)
+        return (length + 1 < self.processors.limit) & ~tf.reduce_all(self.ends.has_come(texts.state_R))
 
 
 def sample(scores_RV: tf.Tensor, generation: GenerationConfig, uniforms_R: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -103,8 +109,3 @@ def keep_typical(logits_RV: tf.Tensor, share: float) -> tf.Tensor:
     last_R1 = tf.minimum(tf.reduce_sum(tf.cast(cumulative_RV < share, tf.int32), -1, keepdims=True), logits_RV.shape[1] - 1)
     furthest_R1 = tf.gather(distance_RV, tf.gather(order_RV, last_R1, batch_dims=1), batch_dims=1)
     return tf.where(distance_RV > furthest_R1, tf.constant(-math.inf, logits_RV.dtype), logits_RV)
-
-
-def is_among(tokens: tf.Tensor, ends_E: tf.Tensor) -> tf.Tensor:
-    """Whether each token is one of the ends; of the tokens' shape."""
-    return tf.reduce_any(tokens[..., None] == tf.cast(ends_E, tokens.dtype), -1)

@@ -1,6 +1,6 @@
 """One text for each row: greedy search, and sampling.
 
-R rows, N longest length, M new tokens, V vocabulary, E end tokens.
+R rows, N longest length, M new tokens, V vocabulary.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from typing import NamedTuple
 import torch
 
 from configs import GenerationConfig
+from transformer_torch.generation_ends import Ends
 from transformer_torch.generation_processors import Processors
 
 
 class Texts(NamedTuple):
-    """tokens_RN: the texts so far. log_probs_RN: of each new token, among those that it was chosen from. has_ended_R: which are done."""
+    """tokens_RN: the texts so far. log_probs_RN: of each new token, among those that it was chosen from. state_R: those of `Ends`."""
 
     tokens_RN: torch.Tensor
     log_probs_RN: torch.Tensor
-    has_ended_R: torch.Tensor
+    state_R: torch.Tensor
 
 
 class Search:
@@ -29,18 +30,23 @@ class Search:
     """
 
     def __init__(
-        self, generation: GenerationConfig, processors: Processors, tokens_RN: torch.Tensor, start: int, uniforms_MR: torch.Tensor
+        self,
+        generation: GenerationConfig,
+        processors: Processors,
+        ends: Ends,
+        tokens_RN: torch.Tensor,
+        start: int,
+        uniforms_MR: torch.Tensor,
     ) -> None:
         self.generation = generation
         self.processors = processors
+        self.ends = ends
         self.tokens_RN = tokens_RN
         self.start = start
         self.uniforms_MR = uniforms_MR
-        self.ends_E = torch.tensor(generation.eos_token_id or (), dtype=torch.long, device=tokens_RN.device)
 
     def begin(self) -> Texts:
-        has_ended_R = torch.zeros(len(self.tokens_RN), dtype=torch.bool, device=self.tokens_RN.device)
-        return Texts(self.tokens_RN, torch.zeros_like(self.tokens_RN, dtype=torch.float32), has_ended_R)
+        return Texts(self.tokens_RN, torch.zeros_like(self.tokens_RN, dtype=torch.float32), self.ends.state_R)
 
     def advance(self, texts: Texts, logits_RV: torch.Tensor, length: int) -> tuple[Texts, tuple[torch.Tensor]]:
         scores_RV = self.processors(logits_RV, texts.tokens_RN, length)
@@ -49,14 +55,14 @@ class Search:
         else:
             next_R = scores_RV.argmax(-1)
             log_probs_R = scores_RV.gather(-1, next_R[:, None])[:, 0] - scores_RV.logsumexp(-1)
-        next_R = torch.where(texts.has_ended_R, self.generation.pad_token_id, next_R)
+        has_ended_R = self.ends.has_come(texts.state_R)
+        next_R = torch.where(has_ended_R, self.generation.pad_token_id, next_R)
         texts.tokens_RN[:, length] = next_R
-        texts.log_probs_RN[:, length] = torch.where(texts.has_ended_R, 0.0, log_probs_R.float())
-        has_ended_R = texts.has_ended_R | torch.isin(next_R, self.ends_E)
-        return Texts(texts.tokens_RN, texts.log_probs_RN, has_ended_R), (next_R,)
+        texts.log_probs_RN[:, length] = torch.where(has_ended_R, 0.0, log_probs_R.float())
+        return Texts(texts.tokens_RN, texts.log_probs_RN, self.ends.after(texts.state_R, next_R)), (next_R,)
 
     def goes_on(self, texts: Texts, length: int) -> bool:
-        return length + 1 < self.processors.limit and not bool(texts.has_ended_R.all())
+        return length + 1 < self.processors.limit and not bool(self.ends.has_come(texts.state_R).all())
 
 
 def sample(scores_RV: torch.Tensor, generation: GenerationConfig, uniforms_R: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
