@@ -51,6 +51,9 @@ class GenerationConfig(Config):
     forced_bos_token_id: the first token where the prompt is one token long. forced_eos_token_id: the last token of a text that has
     become as long as it may, one or several to choose from.
     renormalize_logits: probabilities add up to 1 again after all of this, which matters to the scores of beams.
+    prompt_lookup_num_tokens: so many tokens are guessed at once where the last ones, up to `max_matching_ngram_size`, stood in the text
+    before. num_assistant_tokens: so many are guessed at once by an assistant_model. Guesses change when tokens come, and not which: what
+    the model would not have said is dropped (Leviathan et al. 2023).
     eos_token_id: ids at which a text ends; default the model's, () for none. stop_strings: text at which it ends too, with the token that
     makes one whole; its other end may lie in the prompt.
     pad_token_id: what fills up a text that has ended; default (-1) the model's, else its first end, else 0.
@@ -77,6 +80,9 @@ class GenerationConfig(Config):
     forced_bos_token_id: int | None = None
     forced_eos_token_id: Ids | None = None
     renormalize_logits: bool = False
+    prompt_lookup_num_tokens: PositiveInt | None = None
+    max_matching_ngram_size: PositiveInt = 2
+    num_assistant_tokens: PositiveInt = 5
     eos_token_id: Ids | None = None
     stop_strings: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     pad_token_id: int = -1

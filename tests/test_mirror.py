@@ -14,7 +14,10 @@ ROOT = Path(__file__).parent.parent
 TORCH, TENSORFLOW = ROOT / "transformer_torch", ROOT / "transformer_tf"
 
 # Files that one side alone has.
-ONLY = {"module.py": "PyTorch's nn.Module on top of a Keras layer"}
+ONLY = {
+    "module.py": "PyTorch's nn.Module on top of a Keras layer",
+    "generation_programs.py": "XLA compiles what PyTorch runs as it is",
+}
 
 # What the frameworks call differently.
 SAME = {"forward": "call", "device": "", "training": "", "dtype": ""}
@@ -69,6 +72,14 @@ ALLOWED_NAMES = {
         "search": "a graph may take all steps at once, PyTorch takes one at a time",
     },
     "generation_rows.py": {"decode": "the same"},
+    "generation_speculative.py": {
+        "Assistant.__init__": "a graph is given tensors, not objects",
+        "Assistant.propose": "the same",
+        "build_drafter": "the same",
+        "speculate": "the same",
+        "verify": "a graph's guesses have a fixed number, of which some count",
+        "accept": "the same",
+    },
     "generation_processors.py": {
         "Processors.__call__": "PyTorch cuts the tokens where they end, a graph's tensors keep their length",
         "penalize_repetition": "the same",
@@ -77,7 +88,7 @@ ALLOWED_NAMES = {
     },
     "generation_search.py": {
         "Search.advance": "PyTorch writes its tokens in place",
-        "sample": "PyTorch sorts values and order in one",
+        "candidates": "PyTorch sorts values and order in one",
     },
     "linear.py": {
         "PatchProjection.call": "TensorFlow's convolution has its channels last",

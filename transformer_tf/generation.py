@@ -12,19 +12,18 @@ import numpy as np
 import tensorflow as tf
 
 from configs import GenerationConfig, UserError, as_ids, build
+from configs.speculation import check_speculation
 from configs.stopping import Stops, build_stops
-from transformer_tf.cache import Cache
 from transformer_tf.generation_beams import BeamSearch
 from transformer_tf.generation_ends import Ends
 from transformer_tf.generation_processors import Processors
-from transformer_tf.generation_rows import Rows, Strategy, begin, decode
+from transformer_tf.generation_programs import Given, compiled, parts, rounded_up
+from transformer_tf.generation_rows import Strategy, begin, decode
 from transformer_tf.generation_search import Search
+from transformer_tf.generation_speculative import build_drafter, guesses, speculate
 
 if TYPE_CHECKING:
     from transformer_tf.model import Transformer
-
-# Every new length would be compiled anew: room for texts grows in steps.
-BUCKET = 64
 
 
 class Generated(NamedTuple):
@@ -43,6 +42,7 @@ class Request(NamedTuple):
     """What is to be generated, checked. start: the length of a prompt, of an encoder-decoder 1. limit: that of the longest text."""
 
     model: Transformer
+    assistant: Transformer | None
     prompt_BT: np.ndarray
     attended_BT: np.ndarray | None
     generation: GenerationConfig
@@ -74,6 +74,7 @@ def generate(
     attention_mask: Any = None,
     config: GenerationConfig | None = None,
     tokenizer: Any = None,
+    assistant_model: Transformer | None = None,
     return_scores: bool = False,
     **settings: Any,
 ) -> Any:
@@ -81,11 +82,12 @@ def generate(
 
     input_ids: integers (B, T), padded on the left. attention_mask: (B, T), 1 for tokens and 0 for padding.
     settings: those of `configs.GenerationConfig`, greedy without any; they change those of `config`, if it is given. tokenizer: for
-    `stop_strings`, one of the package `tokenizers`, Hugging Face's around it, or the folder of a tokenizer.json.
+    `stop_strings`, one of the package `tokenizers`, Hugging Face's around it, or the folder of a tokenizer.json. assistant_model: a
+    smaller model that guesses tokens.
     Result: integers (B * num_return_sequences, T + at most max_new_tokens), with `return_scores` inside of a `Generated`.
     Raises UserError before anything is computed.
     """
-    request = ask(model, input_ids, attention_mask, config, tokenizer, settings)
+    request = ask(model, input_ids, attention_mask, config, tokenizer, assistant_model, settings)
     *_, (state, end) = search(request, at_once=True)
     generated = finish(request, state, end)
     return generated if return_scores else generated.tokens
@@ -97,20 +99,28 @@ def stream(
     attention_mask: Any = None,
     config: GenerationConfig | None = None,
     tokenizer: Any = None,
+    assistant_model: Transformer | None = None,
     **settings: Any,
 ) -> Iterator[np.ndarray]:
-    """The new tokens of `generate` as soon as they are there: for each step int64 (R, 1). A text that has ended is filled up.
+    """The new tokens of `generate` as soon as they are there: for each step int64 (R, 1), with guesses (1, K). A text that has
+    ended is filled up.
 
     Arguments are those of `generate`. Raises UserError before anything is computed, and for beams, which are known at their end only.
     """
-    request = ask(model, input_ids, attention_mask, config, tokenizer, settings)
+    request = ask(model, input_ids, attention_mask, config, tokenizer, assistant_model, settings)
     if request.generation.num_beams > 1:
         raise UserError(f"num_beams={request.generation.num_beams} and streaming: which beam is best is known at the end; use generate")
     return new_tokens(request)
 
 
 def ask(
-    model: Transformer, input_ids: Any, attention_mask: Any, config: GenerationConfig | None, tokenizer: Any, settings: dict[str, Any]
+    model: Transformer,
+    input_ids: Any,
+    attention_mask: Any,
+    config: GenerationConfig | None,
+    tokenizer: Any,
+    assistant: Transformer | None,
+    settings: dict[str, Any],
 ) -> Request:
     """What a caller asks for, or a UserError."""
     prompt_BT = as_ids(input_ids, "input_ids")
@@ -118,9 +128,11 @@ def ask(
     given = {} if config is None else config.model_dump(exclude_unset=True)
     generation = build(GenerationConfig, given | settings, "generate").complete(model.config)
     generation.check(model.config, prompt_BT, attended_BT)
-    stops = build_stops(generation.eos_token_id or (), model.config.vocab_size, generation.stop_strings, tokenizer)
     start = 1 if model.encoder is not None else prompt_BT.shape[1]
-    return Request(model, prompt_BT, attended_BT, generation, stops, start, generation.limit(start))
+    limit = generation.limit(start)
+    check_speculation(generation, model.config, None if assistant is None else assistant.config, len(prompt_BT), limit)
+    stops = build_stops(generation.eos_token_id or (), model.config.vocab_size, generation.stop_strings, tokenizer)
+    return Request(model, assistant, prompt_BT, attended_BT, generation, stops, start, limit)
 
 
 def new_tokens(request: Request) -> Iterator[np.ndarray]:
@@ -134,73 +146,69 @@ def new_tokens(request: Request) -> Iterator[np.ndarray]:
 def search(request: Request, at_once: bool) -> Iterator[tuple[Any, int]]:
     """The state of the search after each step, or after all of them, and how long the texts are."""
     model, generation, times = request.model, request.generation, request.times
-    room = -(-request.limit // BUCKET) * BUCKET
+    size = guesses(generation, request.assistant)
+    room = rounded_up(request.limit + size)
     rows, tokens_BN, logits_BV = begin(model, request.prompt_BT, request.attended_BT, room, filler(generation))
     rows.repeat(times)
     # Numbers that change from call to call go in as tensors.
-    given = {
-        "tokens_BN": tokens_BN,
-        "mask_RN": rows.mask_RN,
-        "encoder_mask_RS": rows.encoder_mask_RS,
-        "table_SV": tf.constant(request.stops.table_SV),
-        "state_R": tf.constant(request.states()),
-        "uniforms_MR": None,
-        "start": tf.constant(request.start),
-        "least": tf.constant(generation.least(request.start)),
-        "limit": tf.constant(request.limit),
-    }
-    if generation.do_sample:
-        given["uniforms_MR"] = tf.pad(request.uniforms(), ((0, room - (request.limit - request.start)), (0, 0)))
-    first, go_on = programs(model, generation)
-    state, chosen, goes_on = first(given, tf.repeat(logits_BV, times, 0))
-    length, tensors = given["start"], rows.cache.tensors()
-    if at_once:
-        state, _, length, _, _ = go_on(given, state, chosen, length, tensors, given["limit"])
-        yield state, int(length) + 1
+    numbers = (tf.constant(number) for number in (request.start, generation.least(request.start), request.limit))
+    tables = tf.constant(request.stops.table_SV), tf.constant(request.states())
+    given = Given(rows.mask_RN, rows.encoder_mask_RS, *tables, *numbers)
+    if size:
+        drafter = build_drafter(generation, model, request.assistant, request.prompt_BT, request.attended_BT, room, given)
+        yield from speculate(generation, rows, drafter, given, tokens_BN, request.start, size)
         return
-    yield state, request.start + 1
+    uniforms_MR = None
+    if generation.do_sample:
+        uniforms_MR = tf.pad(request.uniforms(), ((0, room - (request.limit - request.start)), (0, 0)))
+    first, go_on = programs(model, generation)
+    state, chosen, goes_on = first(given, rows.cache.tensors(), tokens_BN, uniforms_MR, tf.repeat(logits_BV, times, 0))
+    length, tensors = given.start, rows.cache.tensors()
+    if not at_once:
+        yield state, request.start + 1
     while goes_on:
-        state, chosen, length, tensors, goes_on = go_on(given, state, chosen, length, tensors, length + 2)
+        until = given.limit if at_once else length + 2
+        now = (state, chosen, length, until)
+        state, chosen, length, tensors, goes_on = go_on(given, tensors, tokens_BN, uniforms_MR, *now)
+        if not at_once:
+            yield state, int(length) + 1
+    if at_once:
         yield state, int(length) + 1
 
 
 def programs(model: Transformer, generation: GenerationConfig) -> tuple[Any, Any]:
-    """The first token after the prompts, and those after it, as XLA programs: each is compiled once for each shape and kind of search, and
-    kept with the model."""
-    kept = model.__dict__.setdefault("_programs", {})
-    changing = {**dict.fromkeys(("max_new_tokens", "max_length", "min_new_tokens", "min_length", "seed"), 0), "stop_strings": ()}
-    key = generation.model_copy(update=changing)
-    if key in kept:
-        return kept[key]
+    """The first token after the prompts, and those after it until texts have a length."""
 
-    def build_strategy(given: dict[str, Any], rows: Rows) -> Strategy:
-        tokens_BN, start = given["tokens_BN"], given["start"]
-        processors = Processors(generation, model.config.vocab_size, given["least"], given["limit"], rows.pads_R1)
-        ends = Ends(given["table_SV"], given["state_R"])
+    def strategy(processors: Processors, ends: Ends, given: Given, tokens_BN: tf.Tensor, uniforms_MR: tf.Tensor | None) -> Strategy:
         if generation.num_beams > 1:
-            return BeamSearch(generation, processors, ends, tokens_BN, start)
-        tokens_RN = tf.repeat(tokens_BN, given["state_R"].shape[0] // tokens_BN.shape[0], 0)
-        return Search(generation, processors, ends, tokens_RN, start, given["uniforms_MR"])
+            return BeamSearch(generation, processors, ends, tokens_BN, given.start)
+        tokens_RN = tf.repeat(tokens_BN, given.state_R.shape[0] // tokens_BN.shape[0], 0)
+        return Search(generation, processors, ends, tokens_RN, given.start, uniforms_MR)
 
-    def first(given: dict[str, Any], logits_RV: tf.Tensor) -> tuple[Any, Any, tf.Tensor]:
-        cache = Cache(model.config, 0, 0, logits_RV.dtype)
-        strategy = build_strategy(given, Rows(model, cache, given["mask_RN"], given["encoder_mask_RS"]))
-        state, chosen = strategy.advance(strategy.begin(), logits_RV, given["start"])
-        return state, chosen, strategy.goes_on(state, given["start"])
+    def first(
+        given: Given, tensors: list[tf.Tensor], tokens_BN: tf.Tensor, uniforms_MR: tf.Tensor | None, logits_RV: tf.Tensor
+    ) -> tuple[Any, Any, tf.Tensor]:
+        _, processors, ends = parts(model, generation, given, tensors, given.start)
+        searching = strategy(processors, ends, given, tokens_BN, uniforms_MR)
+        state, chosen = searching.advance(searching.begin(), logits_RV, given.start)
+        return state, chosen, searching.goes_on(state, given.start)
 
     def go_on(
-        given: dict[str, Any], state: Any, chosen: Any, length: tf.Tensor, tensors: list[tf.Tensor], until: tf.Tensor
+        given: Given,
+        tensors: list[tf.Tensor],
+        tokens_BN: tf.Tensor,
+        uniforms_MR: tf.Tensor | None,
+        state: Any,
+        chosen: Any,
+        length: tf.Tensor,
+        until: tf.Tensor,
     ) -> tuple[Any, Any, tf.Tensor, list[tf.Tensor], tf.Tensor]:
-        cache = Cache(model.config, given["state_R"].shape[0], given["tokens_BN"].shape[1], tensors[0].dtype)
-        cache.length = length
-        cache.set_tensors(tensors)
-        rows = Rows(model, cache, given["mask_RN"], given["encoder_mask_RS"])
-        strategy = build_strategy(given, rows)
-        state, chosen = decode(strategy, rows, state, chosen, until)
-        return state, chosen, rows.cache.length, rows.cache.tensors(), strategy.goes_on(state, rows.cache.length)
+        rows, processors, ends = parts(model, generation, given, tensors, length)
+        searching = strategy(processors, ends, given, tokens_BN, uniforms_MR)
+        state, chosen = decode(searching, rows, state, chosen, until)
+        return state, chosen, rows.cache.length, rows.cache.tensors(), searching.goes_on(state, rows.cache.length)
 
-    kept[key] = tuple(tf.function(program, jit_compile=True, autograph=False) for program in (first, go_on))
-    return kept[key]
+    return compiled(model, generation, first), compiled(model, generation, go_on)
 
 
 def finish(request: Request, state: Any, end: int) -> Generated:

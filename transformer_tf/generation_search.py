@@ -52,7 +52,7 @@ class Search:
     def advance(self, texts: Texts, logits_RV: tf.Tensor, length: tf.Tensor) -> tuple[Texts, tuple[tf.Tensor]]:
         scores_RV = self.processors(logits_RV, texts.tokens_RN, length)
         if self.generation.do_sample:
-            next_R, log_probs_R = sample(scores_RV, self.generation, self.uniforms_MR[length - self.start])
+            next_R, log_probs_R = sample(scores_RV, self.generation, tf.gather(self.uniforms_MR, length - self.start))
         else:
             next_R = tf.argmax(scores_RV, -1)
             log_probs_R = tf.gather(scores_RV, next_R, batch_dims=1) - tf.reduce_logsumexp(scores_RV, -1)
@@ -70,15 +70,36 @@ class Search:
 def sample(scores_RV: tf.Tensor, generation: GenerationConfig, uniforms_R: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The token at which the sum of probabilities, from the most probable down, first reaches a uniform random number, and its
     log-probability (R each)."""
-    order_RV = tf.argsort(scores_RV, -1, direction="DESCENDING", stable=True)
-    sorted_RV = tf.gather(tf.cast(scores_RV, tf.float64), order_RV, batch_dims=1)
-    sorted_RV = truncate(sorted_RV / generation.temperature, generation)
-    cumulative_RV = tf.cumsum(tf.nn.softmax(sorted_RV), -1)
-    # Above zero, so that what has been left out at the front is never reached.
-    reached_R1 = tf.maximum(uniforms_R, 1e-300)[:, None] * cumulative_RV[:, -1:]
-    index_R1 = tf.reduce_sum(tf.cast(cumulative_RV < reached_R1, tf.int32), -1, keepdims=True)
+    sorted_RV, order_RV = candidates(scores_RV, generation)
+    index_R1 = draw(tf.nn.softmax(sorted_RV), uniforms_R)[:, None]
     next_R = tf.gather(order_RV, index_R1, batch_dims=1)[:, 0]
     return tf.cast(next_R, tf.int64), tf.gather(tf.nn.log_softmax(sorted_RV), index_R1, batch_dims=1)[:, 0]
+
+
+def distribution(scores_RV: tf.Tensor, generation: GenerationConfig) -> tuple[tf.Tensor, tf.Tensor]:
+    """The probability by which each token is chosen, and the log-probability that is told of it (R, V each): in greedy search the former
+    is 1 for the best."""
+    if not generation.do_sample:
+        best_RV = tf.one_hot(tf.argmax(scores_RV, -1), scores_RV.shape[1], dtype=tf.float64)
+        return best_RV, tf.nn.log_softmax(tf.cast(scores_RV, tf.float64))
+    sorted_RV, order_RV = candidates(scores_RV, generation)
+    log_probs_RV = tf.gather(tf.nn.log_softmax(sorted_RV), tf.argsort(order_RV, -1), batch_dims=1)
+    return tf.exp(log_probs_RV), log_probs_RV
+
+
+def candidates(scores_RV: tf.Tensor, generation: GenerationConfig) -> tuple[tf.Tensor, tf.Tensor]:
+    """Logits from the best to the worst in float64, minus infinity for what is not to be drawn, and the tokens whose they are."""
+    order_RV = tf.argsort(scores_RV, -1, direction="DESCENDING", stable=True)
+    sorted_RV = tf.gather(tf.cast(scores_RV, tf.float64), order_RV, batch_dims=1)
+    return truncate(sorted_RV / generation.temperature, generation), order_RV
+
+
+def draw(weights_RV: tf.Tensor, uniforms_R: tf.Tensor) -> tf.Tensor:
+    """The place (R) at which the sum of weights first reaches a uniform random number's share of them all."""
+    cumulative_RV = tf.cumsum(weights_RV, -1)
+    # Above zero, so that what has been left out at the front is never reached.
+    reached_R1 = tf.maximum(uniforms_R, 1e-300)[:, None] * cumulative_RV[:, -1:]
+    return tf.reduce_sum(tf.cast(cumulative_RV < reached_R1, tf.int32), -1)
 
 
 def truncate(sorted_RV: tf.Tensor, generation: GenerationConfig) -> tf.Tensor:

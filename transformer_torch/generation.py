@@ -12,12 +12,14 @@ import numpy as np
 import torch
 
 from configs import GenerationConfig, UserError, as_ids, build
+from configs.speculation import check_speculation
 from configs.stopping import Stops, build_stops
 from transformer_torch.generation_beams import BeamSearch
 from transformer_torch.generation_ends import Ends
 from transformer_torch.generation_processors import Processors
 from transformer_torch.generation_rows import Strategy, begin, decode
 from transformer_torch.generation_search import Search
+from transformer_torch.generation_speculative import build_drafter, guesses, speculate
 
 if TYPE_CHECKING:
     from transformer_torch.model import Transformer
@@ -39,6 +41,7 @@ class Request(NamedTuple):
     """What is to be generated, checked. start: the length of a prompt, of an encoder-decoder 1. limit: that of the longest text."""
 
     model: Transformer
+    assistant: Transformer | None
     prompt_BT: np.ndarray
     attended_BT: np.ndarray | None
     generation: GenerationConfig
@@ -70,6 +73,7 @@ def generate(
     attention_mask: Any = None,
     config: GenerationConfig | None = None,
     tokenizer: Any = None,
+    assistant_model: Transformer | None = None,
     return_scores: bool = False,
     **settings: Any,
 ) -> Any:
@@ -77,11 +81,12 @@ def generate(
 
     input_ids: integers (B, T), padded on the left. attention_mask: (B, T), 1 for tokens and 0 for padding.
     settings: those of `configs.GenerationConfig`, greedy without any; they change those of `config`, if it is given. tokenizer: for
-    `stop_strings`, one of the package `tokenizers`, Hugging Face's around it, or the folder of a tokenizer.json.
+    `stop_strings`, one of the package `tokenizers`, Hugging Face's around it, or the folder of a tokenizer.json. assistant_model: a
+    smaller model that guesses tokens.
     Result: integers (B * num_return_sequences, T + at most max_new_tokens), with `return_scores` inside of a `Generated`.
     Raises UserError before anything is computed.
     """
-    request = ask(model, input_ids, attention_mask, config, tokenizer, settings)
+    request = ask(model, input_ids, attention_mask, config, tokenizer, assistant_model, settings)
     *_, (state, end) = search(request)
     generated = finish(request, state, end)
     return generated if return_scores else generated.tokens
@@ -93,20 +98,28 @@ def stream(
     attention_mask: Any = None,
     config: GenerationConfig | None = None,
     tokenizer: Any = None,
+    assistant_model: Transformer | None = None,
     **settings: Any,
 ) -> Iterator[np.ndarray]:
-    """The new tokens of `generate` as soon as they are there: for each step int64 (R, 1). A text that has ended is filled up.
+    """The new tokens of `generate` as soon as they are there: for each step int64 (R, 1), with guesses (1, K). A text that has
+    ended is filled up.
 
     Arguments are those of `generate`. Raises UserError before anything is computed, and for beams, which are known at their end only.
     """
-    request = ask(model, input_ids, attention_mask, config, tokenizer, settings)
+    request = ask(model, input_ids, attention_mask, config, tokenizer, assistant_model, settings)
     if request.generation.num_beams > 1:
         raise UserError(f"num_beams={request.generation.num_beams} and streaming: which beam is best is known at the end; use generate")
     return new_tokens(request)
 
 
 def ask(
-    model: Transformer, input_ids: Any, attention_mask: Any, config: GenerationConfig | None, tokenizer: Any, settings: dict[str, Any]
+    model: Transformer,
+    input_ids: Any,
+    attention_mask: Any,
+    config: GenerationConfig | None,
+    tokenizer: Any,
+    assistant: Transformer | None,
+    settings: dict[str, Any],
 ) -> Request:
     """What a caller asks for, or a UserError."""
     prompt_BT = as_ids(on_host(input_ids), "input_ids")
@@ -114,9 +127,11 @@ def ask(
     given = {} if config is None else config.model_dump(exclude_unset=True)
     generation = build(GenerationConfig, given | settings, "generate").complete(model.config)
     generation.check(model.config, prompt_BT, attended_BT)
-    stops = build_stops(generation.eos_token_id or (), model.config.vocab_size, generation.stop_strings, tokenizer)
     start = 1 if model.encoder is not None else prompt_BT.shape[1]
-    return Request(model, prompt_BT, attended_BT, generation, stops, start, generation.limit(start))
+    limit = generation.limit(start)
+    check_speculation(generation, model.config, None if assistant is None else assistant.config, len(prompt_BT), limit)
+    stops = build_stops(generation.eos_token_id or (), model.config.vocab_size, generation.stop_strings, tokenizer)
+    return Request(model, assistant, prompt_BT, attended_BT, generation, stops, start, limit)
 
 
 def new_tokens(request: Request) -> Iterator[np.ndarray]:
@@ -131,21 +146,29 @@ def new_tokens(request: Request) -> Iterator[np.ndarray]:
 def search(request: Request) -> Iterator[tuple[Any, int]]:
     """The state of the search after each step, and how long the texts are."""
     model, generation, times = request.model, request.generation, request.times
-    was_training = model.training
-    model.eval()
+    size = guesses(generation, request.assistant)
+    models = [model] if request.assistant is None else [model, request.assistant]
+    were_training = [one.training for one in models]
+    for one in models:
+        one.eval()
     try:
         rows, tokens_BN, logits_BV = begin(model, request.prompt_BT, request.attended_BT, request.limit, filler(generation))
         device, least = tokens_BN.device, generation.least(request.start)
         rows.repeat(times)
         processors = Processors(generation, model.config.vocab_size, least, request.limit, rows.pads_R1, device)
         ends = Ends(torch.from_numpy(request.stops.table_SV).to(device), torch.from_numpy(request.states()).to(device))
+        if size:
+            drafter = build_drafter(generation, model, request.assistant, request.prompt_BT, request.attended_BT, request.limit, processors)
+            yield from speculate(generation, rows, drafter, processors, ends, tokens_BN, request.start, size)
+            return
         strategy: Strategy = BeamSearch(generation, processors, ends, tokens_BN, request.start)
         if generation.num_beams == 1:
             uniforms_MR = torch.from_numpy(request.uniforms()).to(device)
             strategy = Search(generation, processors, ends, tokens_BN.repeat_interleave(times, 0), request.start, uniforms_MR)
         yield from decode(strategy, rows, logits_BV.repeat_interleave(times, 0))
     finally:
-        model.train(was_training)
+        for one, was_training in zip(models, were_training, strict=True):
+            one.train(was_training)
 
 
 def finish(request: Request, state: Any, end: int) -> Generated:

@@ -9,6 +9,7 @@ import math
 from typing import NamedTuple
 
 import torch
+from torch.nn import functional as F
 
 from configs import GenerationConfig
 from transformer_torch.generation_ends import Ends
@@ -68,14 +69,35 @@ class Search:
 def sample(scores_RV: torch.Tensor, generation: GenerationConfig, uniforms_R: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The token at which the sum of probabilities, from the most probable down, first reaches a uniform random number, and its
     log-probability (R each)."""
-    sorted_RV, order_RV = torch.sort(scores_RV.double(), dim=-1, descending=True, stable=True)
-    sorted_RV = truncate(sorted_RV / generation.temperature, generation)
-    cumulative_RV = torch.softmax(sorted_RV, -1).cumsum(-1)
-    # Above zero, so that what has been left out at the front is never reached.
-    reached_R1 = uniforms_R.clamp(min=1e-300)[:, None] * cumulative_RV[:, -1:]
-    index_R1 = (cumulative_RV < reached_R1).sum(-1, keepdim=True)
+    sorted_RV, order_RV = candidates(scores_RV, generation)
+    index_R1 = draw(sorted_RV.softmax(-1), uniforms_R)[:, None]
     next_R = order_RV.gather(-1, index_R1)[:, 0]
     return next_R, sorted_RV.log_softmax(-1).gather(-1, index_R1)[:, 0]
+
+
+def distribution(scores_RV: torch.Tensor, generation: GenerationConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    """The probability by which each token is chosen, and the log-probability that is told of it (R, V each): in greedy search the former
+    is 1 for the best."""
+    if not generation.do_sample:
+        best_RV = F.one_hot(scores_RV.argmax(-1), scores_RV.shape[1])
+        return best_RV.double(), scores_RV.double().log_softmax(-1)
+    sorted_RV, order_RV = candidates(scores_RV, generation)
+    log_probs_RV = torch.zeros_like(sorted_RV).scatter(-1, order_RV, sorted_RV.log_softmax(-1))
+    return log_probs_RV.exp(), log_probs_RV
+
+
+def candidates(scores_RV: torch.Tensor, generation: GenerationConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits from the best to the worst in float64, minus infinity for what is not to be drawn, and the tokens whose they are."""
+    sorted_RV, order_RV = torch.sort(scores_RV.double(), dim=-1, descending=True, stable=True)
+    return truncate(sorted_RV / generation.temperature, generation), order_RV
+
+
+def draw(weights_RV: torch.Tensor, uniforms_R: torch.Tensor) -> torch.Tensor:
+    """The place (R) at which the sum of weights first reaches a uniform random number's share of them all."""
+    cumulative_RV = weights_RV.cumsum(-1)
+    # Above zero, so that what has been left out at the front is never reached.
+    reached_R1 = uniforms_R.clamp(min=1e-300)[:, None] * cumulative_RV[:, -1:]
+    return (cumulative_RV < reached_R1).sum(-1)
 
 
 def truncate(sorted_RV: torch.Tensor, generation: GenerationConfig) -> torch.Tensor:
