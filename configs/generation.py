@@ -131,10 +131,15 @@ class GenerationConfig(Config):
         What acts in sampling or in beam search alone is left out where there is none, as Hugging Face does.
         Raises UserError for settings that would change tokens and are not built here.
         """
+        return cls.model_validate(cls.merged(source, changes))
+
+    @staticmethod
+    def merged(source: str | os.PathLike[str] | Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+        """The same as names and values, not yet checked."""
         values = hugging_face_settings(read_generation_config(source))
-        values = {name: value for name, value in values.items() if TWINS.get(name) not in changes} | changes
-        dropped = (() if values.get("do_sample") else SAMPLING) + (() if values.get("num_beams", 1) > 1 else BEAMS)
-        return cls.model_validate({name: value for name, value in values.items() if name not in dropped or name in changes})
+        values = {name: value for name, value in values.items() if TWINS.get(name) not in changes} | dict(changes)
+        dropped = (() if values.get("do_sample") else SAMPLING) + (BEAMS if values.get("num_beams", 1) == 1 else ())
+        return {name: value for name, value in values.items() if name not in dropped or name in changes}
 
     def to_hugging_face(self) -> dict[str, Any]:
         """What a `generation_config.json` says of these settings; `seed` has no place there, and no top_k means 50 to Hugging Face."""
