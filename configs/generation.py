@@ -23,6 +23,7 @@ TWINS = {"max_new_tokens": "max_length", "max_length": "max_new_tokens", "min_ne
 
 Ids = Annotated[tuple[int, ...], Field(strict=False)]
 Share = Annotated[float, Field(gt=0, le=1)]
+Text = Annotated[str, Field(min_length=1)]
 
 
 def as_ids(ids: Any, name: str) -> np.ndarray:
@@ -50,7 +51,11 @@ class GenerationConfig(Config):
     forced_bos_token_id: the first token where the prompt is one token long. forced_eos_token_id: the last token of a text that has
     become as long as it may, one or several to choose from.
     renormalize_logits: probabilities add up to 1 again after all of this, which matters to the scores of beams.
-    eos_token_id: ids at which a text ends; default the model's, () for none.
+    prompt_lookup_num_tokens: so many tokens are guessed at once where the last ones, up to `max_matching_ngram_size`, stood in the text
+    before. num_assistant_tokens: so many are guessed at once by an assistant_model. Guesses change when tokens come, and not which: what
+    the model would not have said is dropped (Leviathan et al. 2023).
+    eos_token_id: ids at which a text ends; default the model's, () for none. stop_strings: text at which it ends too, with the token that
+    makes one whole; its other end may lie in the prompt.
     pad_token_id: what fills up a text that has ended; default (-1) the model's, else its first end, else 0.
     """
 
@@ -75,13 +80,22 @@ class GenerationConfig(Config):
     forced_bos_token_id: int | None = None
     forced_eos_token_id: Ids | None = None
     renormalize_logits: bool = False
+    prompt_lookup_num_tokens: PositiveInt | None = None
+    max_matching_ngram_size: PositiveInt = 2
+    num_assistant_tokens: PositiveInt = 5
     eos_token_id: Ids | None = None
+    stop_strings: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     pad_token_id: int = -1
 
     @field_validator("eos_token_id", "forced_eos_token_id", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
         return (value,) if isinstance(value, int) else value
+
+    @field_validator("stop_strings", mode="before")
+    @classmethod
+    def _one_string_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _settings_fit(self) -> GenerationConfig:
@@ -117,10 +131,15 @@ class GenerationConfig(Config):
         What acts in sampling or in beam search alone is left out where there is none, as Hugging Face does.
         Raises UserError for settings that would change tokens and are not built here.
         """
+        return cls.model_validate(cls.merged(source, changes))
+
+    @staticmethod
+    def merged(source: str | os.PathLike[str] | Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+        """The same as names and values, not yet checked."""
         values = hugging_face_settings(read_generation_config(source))
-        values = {name: value for name, value in values.items() if TWINS.get(name) not in changes} | changes
-        dropped = (() if values.get("do_sample") else SAMPLING) + (() if values.get("num_beams", 1) > 1 else BEAMS)
-        return cls.model_validate({name: value for name, value in values.items() if name not in dropped or name in changes})
+        values = {name: value for name, value in values.items() if TWINS.get(name) not in changes} | dict(changes)
+        dropped = (() if values.get("do_sample") else SAMPLING) + (BEAMS if values.get("num_beams", 1) == 1 else ())
+        return {name: value for name, value in values.items() if name not in dropped or name in changes}
 
     def to_hugging_face(self) -> dict[str, Any]:
         """What a `generation_config.json` says of these settings; `seed` has no place there, and no top_k means 50 to Hugging Face."""

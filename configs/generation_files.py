@@ -33,7 +33,10 @@ SAME = (
     "forced_bos_token_id",
     "forced_eos_token_id",
     "renormalize_logits",
+    "prompt_lookup_num_tokens",
+    "max_matching_ngram_size",
     "eos_token_id",
+    "stop_strings",
     "pad_token_id",
 )
 # They change no token: what is kept and given back, how it is computed, and what the model's config holds.
@@ -64,7 +67,6 @@ WITHOUT_EFFECT = {
     "assistant_confidence_threshold",
     "assistant_lookbehind",
     "target_lookbehind",
-    "max_matching_ngram_size",
 }
 # Settings that are not built do nothing at these values, and at none, zero or nothing.
 NEUTRAL = {"encoder_repetition_penalty": 1, "num_beam_groups": 1, "guidance_scale": 1}

@@ -46,6 +46,14 @@ def load_model_config(name_or_path: str | os.PathLike[str], overrides: Sequence[
     return build(ModelConfig, values, str(name_or_path))
 
 
+def read_settings(overrides: Sequence[str]) -> dict[str, Any]:
+    """The values of ``key=value`` words."""
+    values: dict[str, Any] = {}
+    for override in overrides:
+        _apply(values, override)
+    return values
+
+
 def read_preset(name: str, folder: str) -> dict[str, Any]:
     path = FOLDER / folder / f"{name}.yaml"
     if not path.is_file():

@@ -17,6 +17,7 @@ TORCH, TENSORFLOW = ROOT / "transformer_torch", ROOT / "transformer_tf"
 ONLY = {
     "module.py": "PyTorch's nn.Module on top of a Keras layer",
     "dropout.py": "PyTorch draws random numbers one by one on a CPU",
+    "generation_programs.py": "XLA compiles what PyTorch runs as it is",
 }
 
 # What the frameworks call differently.
@@ -31,12 +32,11 @@ ALLOWED_DEFINITIONS = {
     },
     "feed_forward.py": {"silu": "PyTorch has it as F.silu"},
     "generation.py": {
-        "_compiled_decode": "XLA compiles the whole loop, PyTorch runs it as it is",
+        "programs": "XLA compiles the loop, PyTorch runs it as it is",
         "on_host": "NumPy reads TensorFlow's tensors from any device",
     },
     "generation_beams.py": {"raised": "a length is a number in PyTorch and a tensor in a graph"},
     "generation_processors.py": {"last": "a graph's tensors have a fixed length, of which a part is filled"},
-    "generation_search.py": {"is_among": "PyTorch has it as torch.isin"},
     "layers.py": {
         "checkpoint": "PyTorch has it as torch.utils.checkpoint",
         "to_length": "TensorFlow reads a cache whole",
@@ -76,7 +76,16 @@ ALLOWED_NAMES = {
     "weights.py": {"assign": "a PyTorch weight may lie in the mapped file, a TensorFlow variable has memory of its own"},
     "cache.py": {"Cache.reorder": "PyTorch moves what is filled and not shared, a graph makes new arrays"},
     "generation.py": {
-        "_generate": "TensorFlow's search is inside of the compiled program",
+        "search": "a graph may take all steps at once, PyTorch takes one at a time",
+    },
+    "generation_rows.py": {"decode": "the same"},
+    "generation_speculative.py": {
+        "Assistant.__init__": "a graph is given tensors, not objects",
+        "Assistant.propose": "the same",
+        "build_drafter": "the same",
+        "speculate": "the same",
+        "verify": "a graph's guesses have a fixed number, of which some count",
+        "accept": "the same",
     },
     "generation_processors.py": {
         "Processors.__call__": "PyTorch cuts the tokens where they end, a graph's tensors keep their length",
@@ -86,7 +95,7 @@ ALLOWED_NAMES = {
     },
     "generation_search.py": {
         "Search.advance": "PyTorch writes its tokens in place",
-        "sample": "PyTorch sorts values and order in one",
+        "candidates": "PyTorch sorts values and order in one",
     },
     "linear.py": {
         "PatchProjection.call": "TensorFlow's convolution has its channels last",

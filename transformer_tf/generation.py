@@ -1,28 +1,29 @@
 """Continue prompts token by token.
 
-B batch, R rows (a row for each text of each prompt), T prompt length, S encoder length, N longest length, M new tokens, D model width,
-V vocabulary.
+B batch, R rows (a row for each text of each prompt), T prompt length, N longest length, M new tokens, V vocabulary.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from configs import GenerationConfig, as_ids, build
-from transformer_tf.cache import Cache
+from configs import GenerationConfig, UserError, as_ids, build
+from configs.speculation import check_speculation
+from configs.stopping import Stops, build_stops
 from transformer_tf.generation_beams import BeamSearch
+from transformer_tf.generation_ends import Ends
 from transformer_tf.generation_processors import Processors
-from transformer_tf.generation_rows import Rows, decode
+from transformer_tf.generation_programs import Given, compiled, parts, rounded_up
+from transformer_tf.generation_rows import Strategy, begin, decode
 from transformer_tf.generation_search import Search
+from transformer_tf.generation_speculative import build_drafter, guesses, speculate
 
 if TYPE_CHECKING:
     from transformer_tf.model import Transformer
-
-# Every new length would be compiled anew: room for texts grows in steps.
-BUCKET = 64
 
 
 class Generated(NamedTuple):
@@ -37,96 +38,188 @@ class Generated(NamedTuple):
     log_probs: tf.Tensor
 
 
+class Request(NamedTuple):
+    """What is to be generated, checked. start: the length of a prompt, of an encoder-decoder 1. limit: that of the longest text."""
+
+    model: Transformer
+    assistant: Transformer | None
+    prompt_BT: np.ndarray
+    attended_BT: np.ndarray | None
+    generation: GenerationConfig
+    stops: Stops
+    start: int
+    limit: int
+
+    @property
+    def times(self) -> int:
+        """Rows for each prompt."""
+        return self.generation.num_beams if self.generation.num_beams > 1 else self.generation.num_return_sequences
+
+    def uniforms(self) -> np.ndarray:
+        """The random numbers of a sampling, one for each new token."""
+        shape = self.limit - self.start, len(self.prompt_BT) * self.times
+        return np.random.default_rng(self.generation.seed).random(shape)
+
+    def states(self) -> np.ndarray:
+        """What each row's prompt leaves for `Ends`."""
+        said_BT = self.prompt_BT
+        if self.model.encoder is not None:
+            said_BT = np.full((len(said_BT), 1), self.model.config.special_tokens.decoder_start)
+        return self.stops.begin(said_BT).repeat(self.times)
+
+
 def generate(
     model: Transformer,
     input_ids: Any,
     attention_mask: Any = None,
     config: GenerationConfig | None = None,
+    tokenizer: Any = None,
+    assistant_model: Transformer | None = None,
     return_scores: bool = False,
     **settings: Any,
 ) -> Any:
     """Prompts and what follows them; from an encoder-decoder, what it says to its input, decoder_start first.
 
     input_ids: integers (B, T), padded on the left. attention_mask: (B, T), 1 for tokens and 0 for padding.
-    settings: those of `configs.GenerationConfig`, greedy without any; they change those of `config`, if it is given.
+    settings: those of `configs.GenerationConfig`, greedy without any; they change those of `config`, if it is given. tokenizer: for
+    `stop_strings`, one of the package `tokenizers`, Hugging Face's around it, or the folder of a tokenizer.json. assistant_model: a
+    smaller model that guesses tokens.
     Result: integers (B * num_return_sequences, T + at most max_new_tokens), with `return_scores` inside of a `Generated`.
     Raises UserError before anything is computed.
     """
+    request = ask(model, input_ids, attention_mask, config, tokenizer, assistant_model, settings)
+    *_, (state, end) = search(request, at_once=True)
+    generated = finish(request, state, end)
+    return generated if return_scores else generated.tokens
+
+
+def stream(
+    model: Transformer,
+    input_ids: Any,
+    attention_mask: Any = None,
+    config: GenerationConfig | None = None,
+    tokenizer: Any = None,
+    assistant_model: Transformer | None = None,
+    **settings: Any,
+) -> Iterator[np.ndarray]:
+    """The new tokens of `generate` as soon as they are there: for each step int64 (R, 1), with guesses (1, K). A text that has
+    ended is filled up.
+
+    Arguments are those of `generate`. Raises UserError before anything is computed, and for beams, which are known at their end only.
+    """
+    request = ask(model, input_ids, attention_mask, config, tokenizer, assistant_model, settings)
+    if request.generation.num_beams > 1:
+        raise UserError(f"num_beams={request.generation.num_beams} and streaming: which beam is best is known at the end; use generate")
+    return new_tokens(request)
+
+
+def ask(
+    model: Transformer,
+    input_ids: Any,
+    attention_mask: Any,
+    config: GenerationConfig | None,
+    tokenizer: Any,
+    assistant: Transformer | None,
+    settings: dict[str, Any],
+) -> Request:
+    """What a caller asks for, or a UserError."""
     prompt_BT = as_ids(input_ids, "input_ids")
     attended_BT = None if attention_mask is None else as_ids(attention_mask, "attention_mask")
     given = {} if config is None else config.model_dump(exclude_unset=True)
     generation = build(GenerationConfig, given | settings, "generate").complete(model.config)
     generation.check(model.config, prompt_BT, attended_BT)
-    generated = _generate(model, prompt_BT, attended_BT, generation)
-    return generated if return_scores else generated.tokens
-
-
-def _generate(model: Transformer, prompt_BT: np.ndarray, attended_BT: np.ndarray | None, generation: GenerationConfig) -> Generated:
-    config = model.config
-    encoded_BSD = encoder_mask_BS = None
-    if model.encoder is not None:
-        encoder_mask_BS = None if attended_BT is None else tf.constant(attended_BT)
-        encoded_BSD = model.encoder(tf.constant(prompt_BT), encoder_mask_BS)
-        prompt_BT, attended_BT = np.full((len(prompt_BT), 1), config.special_tokens.decoder_start), None
-    batch, start = prompt_BT.shape
+    start = 1 if model.encoder is not None else prompt_BT.shape[1]
     limit = generation.limit(start)
-    room = -(-limit // BUCKET) * BUCKET
-    mask_BN = None
-    if attended_BT is not None and not attended_BT.all():
-        mask_BN = tf.pad(tf.constant(attended_BT, tf.int64), ((0, 0), (0, room - start)), constant_values=1)
-    tokens_BN = tf.pad(tf.constant(prompt_BT, tf.int64), ((0, 0), (0, room - start)), constant_values=filler(generation))
+    check_speculation(generation, model.config, None if assistant is None else assistant.config, len(prompt_BT), limit)
+    stops = build_stops(generation.eos_token_id or (), model.config.vocab_size, generation.stop_strings, tokenizer)
+    return Request(model, assistant, prompt_BT, attended_BT, generation, stops, start, limit)
 
-    rows = Rows(model, Cache(config, batch, room, tf.as_dtype(model.compute_dtype)), mask_BN, encoder_mask_BS)
-    times = generation.num_beams if generation.num_beams > 1 else generation.num_return_sequences
-    logits_RV = tf.repeat(rows.first(tokens_BN[:, :start], encoded_BSD), times, 0)
-    if times > 1:
-        rows.repeat(times)
+
+def new_tokens(request: Request) -> Iterator[np.ndarray]:
+    """Those of each step."""
+    length = request.start
+    for texts, end in search(request, at_once=False):
+        yield texts.tokens_RN[:, length:end].numpy()
+        length = end
+
+
+def search(request: Request, at_once: bool) -> Iterator[tuple[Any, int]]:
+    """The state of the search after each step, or after all of them, and how long the texts are."""
+    model, generation, times = request.model, request.generation, request.times
+    size = guesses(generation, request.assistant)
+    room = rounded_up(request.limit + size)
+    rows, tokens_BN, logits_BV = begin(model, request.prompt_BT, request.attended_BT, room, filler(generation))
+    rows.repeat(times)
+    # Numbers that change from call to call go in as tensors.
+    numbers = (tf.constant(number) for number in (request.start, generation.least(request.start), request.limit))
+    tables = tf.constant(request.stops.table_SV), tf.constant(request.states())
+    given = Given(rows.mask_RN, rows.encoder_mask_RS, *tables, *numbers)
+    if size:
+        drafter = build_drafter(generation, model, request.assistant, request.prompt_BT, request.attended_BT, room, given)
+        yield from speculate(generation, rows, drafter, given, tokens_BN, request.start, size)
+        return
     uniforms_MR = None
     if generation.do_sample:
-        uniforms_MR = np.zeros((room, batch * times))
-        uniforms_MR[: limit - start] = np.random.default_rng(generation.seed).random((limit - start, batch * times))
-    # Numbers that change from call to call go in as tensors.
-    numbers = [tf.constant(number) for number in (start, generation.least(start), limit)]
-    inputs = (tokens_BN, logits_RV, rows.cache.tensors(), rows.mask_RN, rows.encoder_mask_RS, *numbers)
-    tokens_RN, scores_R, log_probs_RN, end = _compiled_decode(model, generation)(*inputs, uniforms_MR)
-    return Generated(tokens_RN[:, :end], scores_R, log_probs_RN[:, start:end])
+        uniforms_MR = tf.pad(request.uniforms(), ((0, room - (request.limit - request.start)), (0, 0)))
+    first, go_on = programs(model, generation)
+    state, chosen, goes_on = first(given, rows.cache.tensors(), tokens_BN, uniforms_MR, tf.repeat(logits_BV, times, 0))
+    length, tensors = given.start, rows.cache.tensors()
+    if not at_once:
+        yield state, request.start + 1
+    while goes_on:
+        until = given.limit if at_once else length + 2
+        now = (state, chosen, length, until)
+        state, chosen, length, tensors, goes_on = go_on(given, tensors, tokens_BN, uniforms_MR, *now)
+        if not at_once:
+            yield state, int(length) + 1
+    if at_once:
+        yield state, int(length) + 1
 
 
-def _compiled_decode(model: Transformer, generation: GenerationConfig) -> Any:
-    """All tokens after the first logits as one XLA program, compiled once for each shape and kind of search, and kept with the model."""
-    programs = model.__dict__.setdefault("_programs", {})
-    key = generation.model_copy(update=dict.fromkeys(("max_new_tokens", "max_length", "min_new_tokens", "min_length", "seed"), 0))
-    if key in programs:
-        return programs[key]
+def programs(model: Transformer, generation: GenerationConfig) -> tuple[Any, Any]:
+    """The first token after the prompts, and those after it until texts have a length."""
 
-    def run(
-        tokens_BN: tf.Tensor,
-        logits_RV: tf.Tensor,
-        tensors: list[tf.Tensor],
-        mask_RN: tf.Tensor | None,
-        encoder_mask_RS: tf.Tensor | None,
-        start: tf.Tensor,
-        least: tf.Tensor,
-        limit: tf.Tensor,
-        uniforms_MR: tf.Tensor | None,
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        cache = Cache(model.config, logits_RV.shape[0], tokens_BN.shape[1], tensors[0].dtype)
-        cache.length = start
-        cache.set_tensors(tensors)
-        rows = Rows(model, cache, mask_RN, encoder_mask_RS)
-        processors = Processors(generation, model.config.vocab_size, least, limit, rows.pads_R1)
+    def strategy(processors: Processors, ends: Ends, given: Given, tokens_BN: tf.Tensor, uniforms_MR: tf.Tensor | None) -> Strategy:
         if generation.num_beams > 1:
-            beams, _ = decode(BeamSearch(generation, processors, tokens_BN, start), rows, logits_RV)
-            count, room = generation.num_return_sequences, tokens_BN.shape[1]
-            end = start + tf.reduce_max(beams.ended_lengths_BW[:, :count])
-            tokens, log_probs = (tf.reshape(texts[:, :count], (-1, room)) for texts in (beams.ended_tokens_BWN, beams.ended_log_probs_BWN))
-            return tokens, tf.reshape(beams.ended_scores_BW[:, :count], (-1,)), log_probs, end
-        tokens_RN = tf.repeat(tokens_BN, logits_RV.shape[0] // tokens_BN.shape[0], 0)
-        texts, end = decode(Search(generation, processors, tokens_RN, start, uniforms_MR), rows, logits_RV)
-        return texts.tokens_RN, tf.reduce_sum(texts.log_probs_RN, -1), texts.log_probs_RN, end
+            return BeamSearch(generation, processors, ends, tokens_BN, given.start)
+        tokens_RN = tf.repeat(tokens_BN, given.state_R.shape[0] // tokens_BN.shape[0], 0)
+        return Search(generation, processors, ends, tokens_RN, given.start, uniforms_MR)
 
-    programs[key] = tf.function(run, jit_compile=True, autograph=False)
-    return programs[key]
+    def first(
+        given: Given, tensors: list[tf.Tensor], tokens_BN: tf.Tensor, uniforms_MR: tf.Tensor | None, logits_RV: tf.Tensor
+    ) -> tuple[Any, Any, tf.Tensor]:
+        _, processors, ends = parts(model, generation, given, tensors, given.start)
+        searching = strategy(processors, ends, given, tokens_BN, uniforms_MR)
+        state, chosen = searching.advance(searching.begin(), logits_RV, given.start)
+        return state, chosen, searching.goes_on(state, given.start)
+
+    def go_on(
+        given: Given,
+        tensors: list[tf.Tensor],
+        tokens_BN: tf.Tensor,
+        uniforms_MR: tf.Tensor | None,
+        state: Any,
+        chosen: Any,
+        length: tf.Tensor,
+        until: tf.Tensor,
+    ) -> tuple[Any, Any, tf.Tensor, list[tf.Tensor], tf.Tensor]:
+        rows, processors, ends = parts(model, generation, given, tensors, length)
+        searching = strategy(processors, ends, given, tokens_BN, uniforms_MR)
+        state, chosen = decode(searching, rows, state, chosen, until)
+        return state, chosen, rows.cache.length, rows.cache.tensors(), searching.goes_on(state, rows.cache.length)
+
+    return compiled(model, generation, first), compiled(model, generation, go_on)
+
+
+def finish(request: Request, state: Any, end: int) -> Generated:
+    """The result, from the last state of a search and the length of its texts."""
+    start, count = request.start, request.generation.num_return_sequences
+    if request.generation.num_beams == 1:
+        return Generated(state.tokens_RN[:, :end], tf.reduce_sum(state.log_probs_RN, -1), state.log_probs_RN[:, start:end])
+    end, room = start + int(tf.reduce_max(state.ended_lengths_BW[:, :count])), state.ended_tokens_BWN.shape[2]
+    all_texts = (state.ended_tokens_BWN, state.ended_log_probs_BWN)
+    tokens, log_probs = (tf.reshape(texts[:, :count], (-1, room))[:, :end] for texts in all_texts)
+    return Generated(tokens, tf.reshape(state.ended_scores_BW[:, :count], (-1,)), log_probs[:, start:])
 
 
 def filler(generation: GenerationConfig) -> int:

@@ -1,7 +1,7 @@
 """Beam search (Sutskever et al. 2014, 3.2), with Hugging Face's rules for when it is over.
 
 B batch, W beams, C candidates for the next beams, M beams and candidates, N longest length, V vocabulary, I beams times vocabulary,
-E end tokens, R rows (batch times beams).
+R rows (batch times beams).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import keras
 import tensorflow as tf
 
 from configs import GenerationConfig
+from transformer_tf.generation_ends import Ends
 from transformer_tf.generation_processors import Processors
-from transformer_tf.generation_search import is_among
 
 # The score of what is not there, as Hugging Face has it: -infinity would make NaN of a length.
 NOTHING = -1.0e9
@@ -22,7 +22,7 @@ NOTHING = -1.0e9
 class Beams(NamedTuple):
     """Texts that go on, and texts that have ended.
 
-    tokens_BWN, log_probs_BWN: what goes on, and of each new token its log-probability. scores_BW: their sum.
+    tokens_BWN, log_probs_BWN: what goes on, and of each new token its log-probability. scores_BW: their sum. state_BW: those of `Ends`.
     ended_tokens_BWN, ended_log_probs_BWN: the best texts that have ended. ended_scores_BW: the sum, divided by length ** length_penalty.
     ended_lengths_BW: their new tokens. has_ended_BW: False where there is none yet. can_improve_B1: whether what goes on may still become
     better than what has ended. is_over: whether the search is.
@@ -31,6 +31,7 @@ class Beams(NamedTuple):
     tokens_BWN: tf.Tensor
     log_probs_BWN: tf.Tensor
     scores_BW: tf.Tensor
+    state_BW: tf.Tensor
     ended_tokens_BWN: tf.Tensor
     ended_log_probs_BWN: tf.Tensor
     ended_scores_BW: tf.Tensor
@@ -46,13 +47,16 @@ class BeamSearch:
     tokens_BN: the prompts, and room. start: tokens of a prompt.
     """
 
-    def __init__(self, generation: GenerationConfig, processors: Processors, tokens_BN: tf.Tensor, start: int | tf.Tensor) -> None:
+    def __init__(
+        self, generation: GenerationConfig, processors: Processors, ends: Ends, tokens_BN: tf.Tensor, start: int | tf.Tensor
+    ) -> None:
         self.generation = generation
         self.processors = processors
+        self.ends = ends
         self.tokens_BN = tokens_BN
         self.start = start
         self.stops_early = generation.early_stopping is True
-        self.ends_E = tf.constant(generation.eos_token_id or (), tokens_BN.dtype)
+        self.num_ends = len(generation.eos_token_id or ())
 
     def begin(self) -> Beams:
         batch, width = self.tokens_BN.shape[0], self.generation.num_beams
@@ -60,10 +64,12 @@ class BeamSearch:
         log_probs_BWN = tf.zeros(tokens_BWN.shape, tf.float32)
         # All beams are the same text still: one counts.
         scores_BW = tf.repeat(tf.constant([[0.0] + [NOTHING] * (width - 1)]), batch, 0)
+        state_BW = tf.reshape(self.ends.state_R, (batch, width))
         return Beams(
             tokens_BWN,
             log_probs_BWN,
             scores_BW,
+            state_BW,
             ended_tokens_BWN=tokens_BWN,
             ended_log_probs_BWN=log_probs_BWN,
             ended_scores_BW=tf.fill((batch, width), NOTHING),
@@ -81,9 +87,10 @@ class BeamSearch:
         scores_BI = tf.reshape(scores_RV, (batch, width * vocab_size))
         totals_BI = scores_BI + tf.repeat(beams.scores_BW, vocab_size, 1)
         # Enough for `width` that go on, even if every end of every beam is among the best.
-        totals_BC, index_BC = tf.math.top_k(totals_BI, width * (1 + max(1, self.ends_E.shape[0])))
+        totals_BC, index_BC = tf.math.top_k(totals_BI, width * (1 + max(1, self.num_ends)))
         parent_BC, token_BC = index_BC // vocab_size, tf.cast(index_BC % vocab_size, beams.tokens_BWN.dtype)
-        ends_BC = is_among(token_BC, self.ends_E) | (length + 1 == self.processors.limit)
+        state_BC = self.ends.after(pick(beams.state_BW, parent_BC), token_BC)
+        ends_BC = self.ends.has_come(state_BC) | (length + 1 == self.processors.limit)
         tokens_BCN = keras.ops.slice_update(pick(beams.tokens_BWN, parent_BC), (0, 0, length), token_BC[:, :, None])
         chosen_BC = pick(scores_BI, index_BC)
         log_probs_BCN = keras.ops.slice_update(pick(beams.log_probs_BWN, parent_BC), (0, 0, length), chosen_BC[:, :, None])
@@ -91,7 +98,7 @@ class BeamSearch:
         scores_BW, going_BW = tf.math.top_k(totals_BC + tf.cast(ends_BC, tf.float32) * NOTHING, width)
         tokens_BWN = pick(tokens_BCN, going_BW)
         ended = self.end(beams, tokens_BCN, log_probs_BCN, totals_BC, ends_BC, length + 1 - self.start)
-        beams = Beams(tokens_BWN, pick(log_probs_BCN, going_BW), scores_BW, **ended)
+        beams = Beams(tokens_BWN, pick(log_probs_BCN, going_BW), scores_BW, pick(state_BC, going_BW), **ended)
         beams = self.judge(beams, ends_BC, length + 1)
         first_B1 = tf.range(batch)[:, None] * width
         order_R = tf.reshape(first_B1 + pick(parent_BC, going_BW), (-1,))

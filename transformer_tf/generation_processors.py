@@ -99,7 +99,8 @@ def completing(tokens_RN: tf.Tensor, length: tf.Tensor, word: tuple[int, ...], v
 
 def last(tokens_RN: tf.Tensor, length: tf.Tensor, size: int) -> tf.Tensor:
     """The `size` tokens before `length` (R, P); whoever asks for more than there are gets others."""
-    return tf.slice(tokens_RN, (0, tf.maximum(length - size, 0)), (tokens_RN.shape[0], size))
+    # Not a slice: XLA would compile one anew for each place where it begins.
+    return tf.gather(tokens_RN, tf.maximum(length - size, 0) + tf.range(size), axis=1)
 
 
 def found(tokens_RN: tf.Tensor, counts_RN: tf.Tensor, vocab_size: int) -> tf.Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import tensorflow as tf
 
 from transformer_tf.cache import Cache
@@ -34,7 +35,7 @@ class Rows:
         """Logits (B, V) of the token that follows each prompt."""
         positions_BT = None if self.mask_RN is None else tf.maximum(tf.cumsum(self.mask_RN[:, : prompt_BT.shape[1]], -1) - 1, 0)
         self.shared = prompt_BT.shape[1]
-        return self.read(prompt_BT, positions_BT, encoded_BSD)
+        return self.logits(self.read(prompt_BT, positions_BT, encoded_BSD)[:, -1:])[:, 0]
 
     def repeat(self, times: int) -> None:
         """Several texts for each prompt, which is read once."""
@@ -47,14 +48,21 @@ class Rows:
         """Logits (R, V) of the token after `tokens_R`. order_R: which row each one goes on from, default its own."""
         if order_R is not None:
             self.cache.reorder(order_R, self.shared)
-        positions_R1 = None if self.pads_R1 is None else tf.cast(self.cache.length, self.pads_R1.dtype) - self.pads_R1
-        return self.read(tokens_R[:, None], positions_R1, None)
+        return self.several(tokens_R[:, None])[:, 0]
+
+    def several(self, tokens_RT: tf.Tensor) -> tf.Tensor:
+        """Logits (R, T, V) of what follows each of some tokens, which come one behind the other."""
+        place_T = tf.range(tokens_RT.shape[1]) + self.cache.length
+        positions_RT = None if self.pads_R1 is None else tf.cast(place_T, self.pads_R1.dtype) - self.pads_R1
+        return self.logits(self.read(tokens_RT, positions_RT, None))
 
     def read(self, ids_BT: tf.Tensor, positions_BT: tf.Tensor | None, encoded_BSD: tf.Tensor | None) -> tf.Tensor:
-        hidden_BTD = self.model.decoder(
+        return self.model.decoder(
             ids_BT, self.mask_RN, positions_BT, cache=self.cache, encoded_BSD=encoded_BSD, encoder_mask_BS=self.encoder_mask_RS
         )
-        return self.model.head(hidden_BTD[:, -1:], self.model.token_table())[:, 0]
+
+    def logits(self, hidden_BTD: tf.Tensor) -> tf.Tensor:
+        return self.model.head(hidden_BTD, self.model.token_table())
 
 
 class Strategy(Protocol):
@@ -70,13 +78,32 @@ class Strategy(Protocol):
         """Whether a token is to follow those that were added behind `length`."""
 
 
-def decode(strategy: Strategy, rows: Rows, logits_RV: tf.Tensor) -> tuple[Any, tf.Tensor]:
-    """Token after token until the strategy has enough: its last state, and how long the texts are. In a graph, a loop of the graph's."""
-    start = tf.convert_to_tensor(rows.cache.length)
-    state, chosen = strategy.advance(strategy.begin(), logits_RV, start)
+def begin(
+    model: Transformer, prompt_BT: np.ndarray, attended_BT: np.ndarray | None, room: int, filler: int
+) -> tuple[Rows, tf.Tensor, tf.Tensor]:
+    """Prompts that have been read: what is remembered of them, their tokens (B, N) with room for more, and the logits (B, V) of what
+    follows. An encoder has read the prompts of an encoder-decoder, and the decoder its first token."""
+    config = model.config
+    encoded_BSD = encoder_mask_BS = None
+    if model.encoder is not None:
+        encoder_mask_BS = None if attended_BT is None else tf.constant(attended_BT)
+        encoded_BSD = model.encoder(tf.constant(prompt_BT), encoder_mask_BS)
+        prompt_BT, attended_BT = np.full((len(prompt_BT), 1), config.special_tokens.decoder_start), None
+    batch, start = prompt_BT.shape
+    mask_BN = None
+    if attended_BT is not None and not attended_BT.all():
+        mask_BN = tf.pad(tf.constant(attended_BT, tf.int64), ((0, 0), (0, room - start)), constant_values=1)
+    tokens_BN = tf.pad(tf.constant(prompt_BT, tf.int64), ((0, 0), (0, room - start)), constant_values=filler)
+    rows = Rows(model, Cache(config, batch, room, tf.as_dtype(model.compute_dtype)), mask_BN, encoder_mask_BS)
+    return rows, tokens_BN, rows.first(tokens_BN[:, :start], encoded_BSD)
+
+
+def decode(strategy: Strategy, rows: Rows, state: Any, chosen: Any, until: tf.Tensor) -> tuple[Any, Any]:
+    """Token after token, in a loop of the graph's, until the texts are `until` long or the strategy has enough: its state, and what
+    `Rows.next` is to read."""
 
     def goes_on(state: Any, chosen: Any, length: tf.Tensor, tensors: list[tf.Tensor]) -> tf.Tensor:
-        return strategy.goes_on(state, length)
+        return strategy.goes_on(state, length) & (length + 1 < until)
 
     def advance(state: Any, chosen: Any, length: tf.Tensor, tensors: list[tf.Tensor]) -> tuple[Any, ...]:
         rows.cache.length = length
@@ -85,5 +112,7 @@ def decode(strategy: Strategy, rows: Rows, logits_RV: tf.Tensor) -> tuple[Any, t
         state, chosen = strategy.advance(state, logits_RV, rows.cache.length)
         return state, chosen, rows.cache.length, rows.cache.tensors()
 
-    state, _, length, _ = tf.while_loop(goes_on, advance, (state, chosen, start, rows.cache.tensors()))
-    return state, length + 1
+    now = (state, chosen, tf.convert_to_tensor(rows.cache.length), rows.cache.tensors())
+    state, chosen, rows.cache.length, tensors = tf.while_loop(goes_on, advance, now)
+    rows.cache.set_tensors(tensors)
+    return state, chosen

@@ -1,6 +1,6 @@
 """One text for each row: greedy search, and sampling.
 
-R rows, N longest length, M new tokens, V vocabulary, E end tokens.
+R rows, N longest length, M new tokens, V vocabulary.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ import keras
 import tensorflow as tf
 
 from configs import GenerationConfig
+from transformer_tf.generation_ends import Ends
 from transformer_tf.generation_processors import Processors
 
 
 class Texts(NamedTuple):
-    """tokens_RN: the texts so far. log_probs_RN: of each new token, among those that it was chosen from. has_ended_R: which are done."""
+    """tokens_RN: the texts so far. log_probs_RN: of each new token, among those that it was chosen from. state_R: those of `Ends`."""
 
     tokens_RN: tf.Tensor
     log_probs_RN: tf.Tensor
-    has_ended_R: tf.Tensor
+    state_R: tf.Tensor
 
 
 class Search:
@@ -30,49 +31,75 @@ class Search:
     """
 
     def __init__(
-        self, generation: GenerationConfig, processors: Processors, tokens_RN: tf.Tensor, start: int, uniforms_MR: tf.Tensor
+        self,
+        generation: GenerationConfig,
+        processors: Processors,
+        ends: Ends,
+        tokens_RN: tf.Tensor,
+        start: int | tf.Tensor,
+        uniforms_MR: tf.Tensor,
     ) -> None:
         self.generation = generation
         self.processors = processors
+        self.ends = ends
         self.tokens_RN = tokens_RN
         self.start = start
         self.uniforms_MR = uniforms_MR
-        self.ends_E = tf.constant(generation.eos_token_id or (), self.tokens_RN.dtype)
 
     def begin(self) -> Texts:
-        has_ended_R = tf.zeros(self.tokens_RN.shape[0], tf.bool)
-        return Texts(self.tokens_RN, tf.zeros(self.tokens_RN.shape, tf.float32), has_ended_R)
+        return Texts(self.tokens_RN, tf.zeros(self.tokens_RN.shape, tf.float32), self.ends.state_R)
 
     def advance(self, texts: Texts, logits_RV: tf.Tensor, length: tf.Tensor) -> tuple[Texts, tuple[tf.Tensor]]:
         scores_RV = self.processors(logits_RV, texts.tokens_RN, length)
         if self.generation.do_sample:
-            next_R, log_probs_R = sample(scores_RV, self.generation, self.uniforms_MR[length - self.start])
+            next_R, log_probs_R = sample(scores_RV, self.generation, tf.gather(self.uniforms_MR, length - self.start))
         else:
             next_R = tf.argmax(scores_RV, -1)
             log_probs_R = tf.gather(scores_RV, next_R, batch_dims=1) - tf.reduce_logsumexp(scores_RV, -1)
-        next_R = tf.where(texts.has_ended_R, tf.constant(self.generation.pad_token_id, next_R.dtype), next_R)
+        has_ended_R = self.ends.has_come(texts.state_R)
+        next_R = tf.where(has_ended_R, tf.constant(self.generation.pad_token_id, next_R.dtype), next_R)
         tokens_RN = keras.ops.slice_update(texts.tokens_RN, (0, length), next_R[:, None])
-        log_probs_R = tf.where(texts.has_ended_R, 0.0, tf.cast(log_probs_R, tf.float32))
+        log_probs_R = tf.where(has_ended_R, 0.0, tf.cast(log_probs_R, tf.float32))
         log_probs_RN = keras.ops.slice_update(texts.log_probs_RN, (0, length), log_probs_R[:, None])
-        has_ended_R = texts.has_ended_R | is_among(next_R, self.ends_E)
-        return Texts(tokens_RN, log_probs_RN, has_ended_R), (next_R,)
+        return Texts(tokens_RN, log_probs_RN, self.ends.after(texts.state_R, next_R)), (next_R,)
 
     def goes_on(self, texts: Texts, length: tf.Tensor) -> tf.Tensor:
-        return (length + 1 < self.processors.limit) & ~tf.reduce_all(texts.has_ended_R)
+        return (length + 1 < self.processors.limit) & ~tf.reduce_all(self.ends.has_come(texts.state_R))
 
 
 def sample(scores_RV: tf.Tensor, generation: GenerationConfig, uniforms_R: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The token at which the sum of probabilities, from the most probable down, first reaches a uniform random number, and its
     log-probability (R each)."""
-    order_RV = tf.argsort(scores_RV, -1, direction="DESCENDING", stable=True)
-    sorted_RV = tf.gather(tf.cast(scores_RV, tf.float64), order_RV, batch_dims=1)
-    sorted_RV = truncate(sorted_RV / generation.temperature, generation)
-    cumulative_RV = tf.cumsum(tf.nn.softmax(sorted_RV), -1)
-    # Above zero, so that what has been left out at the front is never reached.
-    reached_R1 = tf.maximum(uniforms_R, 1e-300)[:, None] * cumulative_RV[:, -1:]
-    index_R1 = tf.reduce_sum(tf.cast(cumulative_RV < reached_R1, tf.int32), -1, keepdims=True)
+    sorted_RV, order_RV = candidates(scores_RV, generation)
+    index_R1 = draw(tf.nn.softmax(sorted_RV), uniforms_R)[:, None]
     next_R = tf.gather(order_RV, index_R1, batch_dims=1)[:, 0]
     return tf.cast(next_R, tf.int64), tf.gather(tf.nn.log_softmax(sorted_RV), index_R1, batch_dims=1)[:, 0]
+
+
+def distribution(scores_RV: tf.Tensor, generation: GenerationConfig) -> tuple[tf.Tensor, tf.Tensor]:
+    """The probability by which each token is chosen, and the log-probability that is told of it (R, V each): in greedy search the former
+    is 1 for the best."""
+    if not generation.do_sample:
+        best_RV = tf.one_hot(tf.argmax(scores_RV, -1), scores_RV.shape[1], dtype=tf.float64)
+        return best_RV, tf.nn.log_softmax(tf.cast(scores_RV, tf.float64))
+    sorted_RV, order_RV = candidates(scores_RV, generation)
+    log_probs_RV = tf.gather(tf.nn.log_softmax(sorted_RV), tf.argsort(order_RV, -1), batch_dims=1)
+    return tf.exp(log_probs_RV), log_probs_RV
+
+
+def candidates(scores_RV: tf.Tensor, generation: GenerationConfig) -> tuple[tf.Tensor, tf.Tensor]:
+    """Logits from the best to the worst in float64, minus infinity for what is not to be drawn, and the tokens whose they are."""
+    order_RV = tf.argsort(scores_RV, -1, direction="DESCENDING", stable=True)
+    sorted_RV = tf.gather(tf.cast(scores_RV, tf.float64), order_RV, batch_dims=1)
+    return truncate(sorted_RV / generation.temperature, generation), order_RV
+
+
+def draw(weights_RV: tf.Tensor, uniforms_R: tf.Tensor) -> tf.Tensor:
+    """The place (R) at which the sum of weights first reaches a uniform random number's share of them all."""
+    cumulative_RV = tf.cumsum(weights_RV, -1)
+    # Above zero, so that what has been left out at the front is never reached.
+    reached_R1 = tf.maximum(uniforms_R, 1e-300)[:, None] * cumulative_RV[:, -1:]
+    return tf.reduce_sum(tf.cast(cumulative_RV < reached_R1, tf.int32), -1)
 
 
 def truncate(sorted_RV: tf.Tensor, generation: GenerationConfig) -> tf.Tensor:
@@ -103,8 +130,3 @@ def keep_typical(logits_RV: tf.Tensor, share: float) -> tf.Tensor:
     last_R1 = tf.minimum(tf.reduce_sum(tf.cast(cumulative_RV < share, tf.int32), -1, keepdims=True), logits_RV.shape[1] - 1)
     furthest_R1 = tf.gather(distance_RV, tf.gather(order_RV, last_R1, batch_dims=1), batch_dims=1)
     return tf.where(distance_RV > furthest_R1, tf.constant(-math.inf, logits_RV.dtype), logits_RV)
-
-
-def is_among(tokens: tf.Tensor, ends_E: tf.Tensor) -> tf.Tensor:
-    """Whether each token is one of the ends; of the tokens' shape."""
-    return tf.reduce_any(tokens[..., None] == tf.cast(ends_E, tokens.dtype), -1)

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from configs import ModelConfig, UserError, check_inputs
 from transformer_tf.attention import ATTENTIONS
 from transformer_tf.cache import Cache
-from transformer_tf.generation import generate
+from transformer_tf.generation import generate, stream
 from transformer_tf.heads import build_head
 from transformer_tf.layers import Stack
 from transformer_tf.pooler import Pooler
@@ -124,6 +125,10 @@ class Transformer(keras.Model):
     def generate(self, input_ids: Any, **settings: Any) -> Any:
         """Continue prompts; see `transformer_tf.generation.generate`."""
         return generate(self, input_ids, **settings)
+
+    def stream(self, input_ids: Any, **settings: Any) -> Iterator[np.ndarray]:
+        """Continue prompts token by token; see `transformer_tf.generation.stream`."""
+        return stream(self, input_ids, **settings)
 
     def set_gradient_checkpointing(self, enabled: bool = True) -> None:
         """Keep only the layers' inputs for the backward pass and compute the rest again (Chen et al. 2016)."""

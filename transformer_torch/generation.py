@@ -1,22 +1,25 @@
 """Continue prompts token by token.
 
-B batch, R rows (a row for each text of each prompt), T prompt length, S encoder length, N longest length, M new tokens, D model width,
-V vocabulary.
+B batch, R rows (a row for each text of each prompt), T prompt length, N longest length, M new tokens, V vocabulary.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
-from configs import GenerationConfig, as_ids, build
-from transformer_torch.cache import Cache
+from configs import GenerationConfig, UserError, as_ids, build
+from configs.speculation import check_speculation
+from configs.stopping import Stops, build_stops
 from transformer_torch.generation_beams import BeamSearch
+from transformer_torch.generation_ends import Ends
 from transformer_torch.generation_processors import Processors
-from transformer_torch.generation_rows import Rows, decode
+from transformer_torch.generation_rows import Strategy, begin, decode
 from transformer_torch.generation_search import Search
+from transformer_torch.generation_speculative import build_drafter, guesses, speculate
 
 if TYPE_CHECKING:
     from transformer_torch.model import Transformer
@@ -34,68 +37,148 @@ class Generated(NamedTuple):
     log_probs: torch.Tensor
 
 
+class Request(NamedTuple):
+    """What is to be generated, checked. start: the length of a prompt, of an encoder-decoder 1. limit: that of the longest text."""
+
+    model: Transformer
+    assistant: Transformer | None
+    prompt_BT: np.ndarray
+    attended_BT: np.ndarray | None
+    generation: GenerationConfig
+    stops: Stops
+    start: int
+    limit: int
+
+    @property
+    def times(self) -> int:
+        """Rows for each prompt."""
+        return self.generation.num_beams if self.generation.num_beams > 1 else self.generation.num_return_sequences
+
+    def uniforms(self) -> np.ndarray:
+        """The random numbers of a sampling, one for each new token."""
+        shape = self.limit - self.start, len(self.prompt_BT) * self.times
+        return np.random.default_rng(self.generation.seed).random(shape)
+
+    def states(self) -> np.ndarray:
+        """What each row's prompt leaves for `Ends`."""
+        said_BT = self.prompt_BT
+        if self.model.encoder is not None:
+            said_BT = np.full((len(said_BT), 1), self.model.config.special_tokens.decoder_start)
+        return self.stops.begin(said_BT).repeat(self.times)
+
+
 def generate(
     model: Transformer,
     input_ids: Any,
     attention_mask: Any = None,
     config: GenerationConfig | None = None,
+    tokenizer: Any = None,
+    assistant_model: Transformer | None = None,
     return_scores: bool = False,
     **settings: Any,
 ) -> Any:
     """Prompts and what follows them; from an encoder-decoder, what it says to its input, decoder_start first.
 
     input_ids: integers (B, T), padded on the left. attention_mask: (B, T), 1 for tokens and 0 for padding.
-    settings: those of `configs.GenerationConfig`, greedy without any; they change those of `config`, if it is given.
+    settings: those of `configs.GenerationConfig`, greedy without any; they change those of `config`, if it is given. tokenizer: for
+    `stop_strings`, one of the package `tokenizers`, Hugging Face's around it, or the folder of a tokenizer.json. assistant_model: a
+    smaller model that guesses tokens.
     Result: integers (B * num_return_sequences, T + at most max_new_tokens), with `return_scores` inside of a `Generated`.
     Raises UserError before anything is computed.
     """
+    request = ask(model, input_ids, attention_mask, config, tokenizer, assistant_model, settings)
+    *_, (state, end) = search(request)
+    generated = finish(request, state, end)
+    return generated if return_scores else generated.tokens
+
+
+def stream(
+    model: Transformer,
+    input_ids: Any,
+    attention_mask: Any = None,
+    config: GenerationConfig | None = None,
+    tokenizer: Any = None,
+    assistant_model: Transformer | None = None,
+    **settings: Any,
+) -> Iterator[np.ndarray]:
+    """The new tokens of `generate` as soon as they are there: for each step int64 (R, 1), with guesses (1, K). A text that has
+    ended is filled up.
+
+    Arguments are those of `generate`. Raises UserError before anything is computed, and for beams, which are known at their end only.
+    """
+    request = ask(model, input_ids, attention_mask, config, tokenizer, assistant_model, settings)
+    if request.generation.num_beams > 1:
+        raise UserError(f"num_beams={request.generation.num_beams} and streaming: which beam is best is known at the end; use generate")
+    return new_tokens(request)
+
+
+def ask(
+    model: Transformer,
+    input_ids: Any,
+    attention_mask: Any,
+    config: GenerationConfig | None,
+    tokenizer: Any,
+    assistant: Transformer | None,
+    settings: dict[str, Any],
+) -> Request:
+    """What a caller asks for, or a UserError."""
     prompt_BT = as_ids(on_host(input_ids), "input_ids")
     attended_BT = None if attention_mask is None else as_ids(on_host(attention_mask), "attention_mask")
     given = {} if config is None else config.model_dump(exclude_unset=True)
     generation = build(GenerationConfig, given | settings, "generate").complete(model.config)
     generation.check(model.config, prompt_BT, attended_BT)
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            generated = _generate(model, prompt_BT, attended_BT, generation)
-    finally:
-        model.train(was_training)
-    return generated if return_scores else generated.tokens
-
-
-def _generate(model: Transformer, prompt_BT: np.ndarray, attended_BT: np.ndarray | None, generation: GenerationConfig) -> Generated:
-    config, weight = model.config, next(model.parameters())
-    device = weight.device
-    encoded_BSD = encoder_mask_BS = None
-    if model.encoder is not None:
-        encoder_mask_BS = None if attended_BT is None else torch.from_numpy(attended_BT).to(device)
-        encoded_BSD = model.encoder(torch.from_numpy(prompt_BT).to(device), encoder_mask_BS)
-        prompt_BT, attended_BT = np.full((len(prompt_BT), 1), config.special_tokens.decoder_start), None
-    batch, start = prompt_BT.shape
+    start = 1 if model.encoder is not None else prompt_BT.shape[1]
     limit = generation.limit(start)
-    mask_BN = None
-    if attended_BT is not None and not attended_BT.all():
-        mask_BN = torch.ones(batch, limit, dtype=torch.long, device=device)
-        mask_BN[:, :start] = torch.from_numpy(attended_BT)
-    tokens_BN = torch.full((batch, limit), filler(generation), dtype=torch.long, device=device)
-    tokens_BN[:, :start] = torch.from_numpy(prompt_BT)
+    check_speculation(generation, model.config, None if assistant is None else assistant.config, len(prompt_BT), limit)
+    stops = build_stops(generation.eos_token_id or (), model.config.vocab_size, generation.stop_strings, tokenizer)
+    return Request(model, assistant, prompt_BT, attended_BT, generation, stops, start, limit)
 
-    rows = Rows(model, Cache(config, batch, limit, weight.dtype, device), mask_BN, encoder_mask_BS)
-    times = generation.num_beams if generation.num_beams > 1 else generation.num_return_sequences
-    logits_RV = rows.first(tokens_BN[:, :start], encoded_BSD).repeat_interleave(times, 0)
-    if times > 1:
+
+def new_tokens(request: Request) -> Iterator[np.ndarray]:
+    """Those of each step."""
+    length = request.start
+    for texts, end in search(request):
+        yield texts.tokens_RN[:, length:end].cpu().numpy()
+        length = end
+
+
+@torch.no_grad()
+def search(request: Request) -> Iterator[tuple[Any, int]]:
+    """The state of the search after each step, and how long the texts are."""
+    model, generation, times = request.model, request.generation, request.times
+    size = guesses(generation, request.assistant)
+    models = [model] if request.assistant is None else [model, request.assistant]
+    were_training = [one.training for one in models]
+    for one in models:
+        one.eval()
+    try:
+        rows, tokens_BN, logits_BV = begin(model, request.prompt_BT, request.attended_BT, request.limit, filler(generation))
+        device, least = tokens_BN.device, generation.least(request.start)
         rows.repeat(times)
-    processors = Processors(generation, config.vocab_size, generation.least(start), limit, rows.pads_R1, device)
-    if generation.num_beams > 1:
-        beams, _ = decode(BeamSearch(generation, processors, tokens_BN, start), rows, logits_RV)
-        count = generation.num_return_sequences
-        end = start + int(beams.ended_lengths_BW[:, :count].max())
-        tokens, log_probs = (texts[:, :count].flatten(0, 1) for texts in (beams.ended_tokens_BWN, beams.ended_log_probs_BWN))
-        return Generated(tokens[:, :end], beams.ended_scores_BW[:, :count].flatten(), log_probs[:, start:end])
-    uniforms_MR = torch.from_numpy(np.random.default_rng(generation.seed).random((limit - start, batch * times))).to(device)
-    texts, end = decode(Search(generation, processors, tokens_BN.repeat_interleave(times, 0), start, uniforms_MR), rows, logits_RV)
-    return Generated(texts.tokens_RN[:, :end], texts.log_probs_RN.sum(-1), texts.log_probs_RN[:, start:end])
+        processors = Processors(generation, model.config.vocab_size, least, request.limit, rows.pads_R1, device)
+        ends = Ends(torch.from_numpy(request.stops.table_SV).to(device), torch.from_numpy(request.states()).to(device))
+        if size:
+            drafter = build_drafter(generation, model, request.assistant, request.prompt_BT, request.attended_BT, request.limit, processors)
+            yield from speculate(generation, rows, drafter, processors, ends, tokens_BN, request.start, size)
+            return
+        strategy: Strategy = BeamSearch(generation, processors, ends, tokens_BN, request.start)
+        if generation.num_beams == 1:
+            uniforms_MR = torch.from_numpy(request.uniforms()).to(device)
+            strategy = Search(generation, processors, ends, tokens_BN.repeat_interleave(times, 0), request.start, uniforms_MR)
+        yield from decode(strategy, rows, logits_BV.repeat_interleave(times, 0))
+    finally:
+        for one, was_training in zip(models, were_training, strict=True):
+            one.train(was_training)
+
+
+def finish(request: Request, state: Any, end: int) -> Generated:
+    """The result, from the last state of a search and the length of its texts."""
+    start, count = request.start, request.generation.num_return_sequences
+    if request.generation.num_beams == 1:
+        return Generated(state.tokens_RN[:, :end], state.log_probs_RN.sum(-1), state.log_probs_RN[:, start:end])
+    end = start + int(state.ended_lengths_BW[:, :count].max())
+    tokens, log_probs = (texts[:, :count].flatten(0, 1)[:, :end] for texts in (state.ended_tokens_BWN, state.ended_log_probs_BWN))
+    return Generated(tokens, state.ended_scores_BW[:, :count].flatten(), log_probs[:, start:])
 
 
 def filler(generation: GenerationConfig) -> int:

@@ -1,7 +1,7 @@
 """Beam search (Sutskever et al. 2014, 3.2), with Hugging Face's rules for when it is over.
 
 B batch, W beams, C candidates for the next beams, M beams and candidates, N longest length, V vocabulary, I beams times vocabulary,
-E end tokens, R rows (batch times beams).
+R rows (batch times beams).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from configs import GenerationConfig
+from transformer_torch.generation_ends import Ends
 from transformer_torch.generation_processors import Processors
 
 # The score of what is not there, as Hugging Face has it: -infinity would make NaN of a length.
@@ -20,7 +21,7 @@ NOTHING = -1.0e9
 class Beams(NamedTuple):
     """Texts that go on, and texts that have ended.
 
-    tokens_BWN, log_probs_BWN: what goes on, and of each new token its log-probability. scores_BW: their sum.
+    tokens_BWN, log_probs_BWN: what goes on, and of each new token its log-probability. scores_BW: their sum. state_BW: those of `Ends`.
     ended_tokens_BWN, ended_log_probs_BWN: the best texts that have ended. ended_scores_BW: the sum, divided by length ** length_penalty.
     ended_lengths_BW: their new tokens. has_ended_BW: False where there is none yet. can_improve_B1: whether what goes on may still become
     better than what has ended. is_over: whether the search is.
@@ -29,6 +30,7 @@ class Beams(NamedTuple):
     tokens_BWN: torch.Tensor
     log_probs_BWN: torch.Tensor
     scores_BW: torch.Tensor
+    state_BW: torch.Tensor
     ended_tokens_BWN: torch.Tensor
     ended_log_probs_BWN: torch.Tensor
     ended_scores_BW: torch.Tensor
@@ -44,13 +46,14 @@ class BeamSearch:
     tokens_BN: the prompts, and room. start: tokens of a prompt.
     """
 
-    def __init__(self, generation: GenerationConfig, processors: Processors, tokens_BN: torch.Tensor, start: int) -> None:
+    def __init__(self, generation: GenerationConfig, processors: Processors, ends: Ends, tokens_BN: torch.Tensor, start: int) -> None:
         self.generation = generation
         self.processors = processors
+        self.ends = ends
         self.tokens_BN = tokens_BN
         self.start = start
         self.stops_early = generation.early_stopping is True
-        self.ends_E = torch.tensor(generation.eos_token_id or (), dtype=torch.long, device=tokens_BN.device)
+        self.num_ends = len(generation.eos_token_id or ())
 
     def begin(self) -> Beams:
         batch, width, device = len(self.tokens_BN), self.generation.num_beams, self.tokens_BN.device
@@ -59,10 +62,12 @@ class BeamSearch:
         # All beams are the same text still: one counts.
         scores_BW = torch.full((batch, width), NOTHING, device=device)
         scores_BW[:, 0] = 0.0
+        state_BW = self.ends.state_R.reshape(batch, width)
         return Beams(
             tokens_BWN,
             log_probs_BWN,
             scores_BW,
+            state_BW,
             ended_tokens_BWN=tokens_BWN,
             ended_log_probs_BWN=log_probs_BWN,
             ended_scores_BW=torch.full((batch, width), NOTHING, device=device),
@@ -80,9 +85,10 @@ class BeamSearch:
         scores_BI = scores_RV.reshape(batch, width * vocab_size)
         totals_BI = scores_BI + beams.scores_BW.repeat_interleave(vocab_size, 1)
         # Enough for `width` that go on, even if every end of every beam is among the best.
-        totals_BC, index_BC = totals_BI.topk(width * (1 + max(1, len(self.ends_E))))
+        totals_BC, index_BC = totals_BI.topk(width * (1 + max(1, self.num_ends)))
         parent_BC, token_BC = index_BC // vocab_size, index_BC % vocab_size
-        ends_BC = torch.isin(token_BC, self.ends_E) | (length + 1 == self.processors.limit)
+        state_BC = self.ends.after(pick(beams.state_BW, parent_BC), token_BC)
+        ends_BC = self.ends.has_come(state_BC) | (length + 1 == self.processors.limit)
         tokens_BCN = pick(beams.tokens_BWN, parent_BC)
         tokens_BCN[:, :, length] = token_BC
         chosen_BC = pick(scores_BI, index_BC)
@@ -92,7 +98,7 @@ class BeamSearch:
         scores_BW, going_BW = (totals_BC + ends_BC * NOTHING).topk(width)
         tokens_BWN = pick(tokens_BCN, going_BW)
         ended = self.end(beams, tokens_BCN, log_probs_BCN, totals_BC, ends_BC, length + 1 - self.start)
-        beams = Beams(tokens_BWN, pick(log_probs_BCN, going_BW), scores_BW, **ended)
+        beams = Beams(tokens_BWN, pick(log_probs_BCN, going_BW), scores_BW, pick(state_BC, going_BW), **ended)
         beams = self.judge(beams, ends_BC, length + 1)
         first_B1 = torch.arange(batch, device=logits_RV.device)[:, None] * width
         order_R = (first_B1 + pick(parent_BC, going_BW)).reshape(-1)

@@ -5,8 +5,10 @@ B batch, R rows (a row for each text of each prompt), N longest length, T prompt
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import torch
 
 from transformer_torch.cache import Cache
@@ -34,7 +36,7 @@ class Rows:
         """Logits (B, V) of the token that follows each prompt."""
         positions_BT = None if self.mask_RN is None else (self.mask_RN[:, : prompt_BT.shape[1]].cumsum(-1) - 1).clamp(min=0)
         self.shared = prompt_BT.shape[1]
-        return self.read(prompt_BT, positions_BT, encoded_BSD)
+        return self.logits(self.read(prompt_BT, positions_BT, encoded_BSD)[:, -1:])[:, 0]
 
     def repeat(self, times: int) -> None:
         """Several texts for each prompt, which is read once."""
@@ -47,14 +49,21 @@ class Rows:
         """Logits (R, V) of the token after `tokens_R`. order_R: which row each one goes on from, default its own."""
         if order_R is not None:
             self.cache.reorder(order_R, self.shared)
-        positions_R1 = None if self.pads_R1 is None else self.cache.length - self.pads_R1
-        return self.read(tokens_R[:, None], positions_R1, None)
+        return self.several(tokens_R[:, None])[:, 0]
+
+    def several(self, tokens_RT: torch.Tensor) -> torch.Tensor:
+        """Logits (R, T, V) of what follows each of some tokens, which come one behind the other."""
+        place_T = torch.arange(tokens_RT.shape[1], device=tokens_RT.device) + self.cache.length
+        positions_RT = None if self.pads_R1 is None else place_T - self.pads_R1
+        return self.logits(self.read(tokens_RT, positions_RT, None))
 
     def read(self, ids_BT: torch.Tensor, positions_BT: torch.Tensor | None, encoded_BSD: torch.Tensor | None) -> torch.Tensor:
-        hidden_BTD = self.model.decoder(
+        return self.model.decoder(
             ids_BT, self.mask_RN, positions_BT, cache=self.cache, encoded_BSD=encoded_BSD, encoder_mask_BS=self.encoder_mask_RS
         )
-        return self.model.head(hidden_BTD[:, -1:], self.model.token_table())[:, 0]
+
+    def logits(self, hidden_BTD: torch.Tensor) -> torch.Tensor:
+        return self.model.head(hidden_BTD, self.model.token_table())
 
 
 class Strategy(Protocol):
@@ -70,10 +79,34 @@ class Strategy(Protocol):
         """Whether a token is to follow those that were added behind `length`."""
 
 
-def decode(strategy: Strategy, rows: Rows, logits_RV: torch.Tensor) -> tuple[Any, int]:
-    """Token after token until the strategy has enough: its last state, and how long the texts are."""
+def begin(
+    model: Transformer, prompt_BT: np.ndarray, attended_BT: np.ndarray | None, room: int, filler: int
+) -> tuple[Rows, torch.Tensor, torch.Tensor]:
+    """Prompts that have been read: what is remembered of them, their tokens (B, N) with room for more, and the logits (B, V) of what
+    follows. An encoder has read the prompts of an encoder-decoder, and the decoder its first token."""
+    config, weight = model.config, next(model.parameters())
+    device = weight.device
+    encoded_BSD = encoder_mask_BS = None
+    if model.encoder is not None:
+        encoder_mask_BS = None if attended_BT is None else torch.from_numpy(attended_BT).to(device)
+        encoded_BSD = model.encoder(torch.from_numpy(prompt_BT).to(device), encoder_mask_BS)
+        prompt_BT, attended_BT = np.full((len(prompt_BT), 1), config.special_tokens.decoder_start), None
+    batch, start = prompt_BT.shape
+    mask_BN = None
+    if attended_BT is not None and not attended_BT.all():
+        mask_BN = torch.ones(batch, room, dtype=torch.long, device=device)
+        mask_BN[:, :start] = torch.from_numpy(attended_BT)
+    tokens_BN = torch.full((batch, room), filler, dtype=torch.long, device=device)
+    tokens_BN[:, :start] = torch.from_numpy(prompt_BT)
+    rows = Rows(model, Cache(config, batch, room, weight.dtype, device), mask_BN, encoder_mask_BS)
+    return rows, tokens_BN, rows.first(tokens_BN[:, :start], encoded_BSD)
+
+
+def decode(strategy: Strategy, rows: Rows, logits_RV: torch.Tensor) -> Iterator[tuple[Any, int]]:
+    """Token after token until the strategy has enough: each time its state, and how long the texts are."""
     state, chosen = strategy.advance(strategy.begin(), logits_RV, rows.cache.length)
+    yield state, rows.cache.length + 1
     while strategy.goes_on(state, rows.cache.length):
         logits_RV = rows.next(*chosen)
         state, chosen = strategy.advance(state, logits_RV, rows.cache.length)
-    return state, rows.cache.length + 1
+        yield state, rows.cache.length + 1

@@ -1,6 +1,6 @@
 """One text for each row: greedy search, and sampling.
 
-R rows, N longest length, M new tokens, V vocabulary, E end tokens.
+R rows, N longest length, M new tokens, V vocabulary.
 """
 
 from __future__ import annotations
@@ -9,17 +9,19 @@ import math
 from typing import NamedTuple
 
 import torch
+from torch.nn import functional as F
 
 from configs import GenerationConfig
+from transformer_torch.generation_ends import Ends
 from transformer_torch.generation_processors import Processors
 
 
 class Texts(NamedTuple):
-    """tokens_RN: the texts so far. log_probs_RN: of each new token, among those that it was chosen from. has_ended_R: which are done."""
+    """tokens_RN: the texts so far. log_probs_RN: of each new token, among those that it was chosen from. state_R: those of `Ends`."""
 
     tokens_RN: torch.Tensor
     log_probs_RN: torch.Tensor
-    has_ended_R: torch.Tensor
+    state_R: torch.Tensor
 
 
 class Search:
@@ -29,18 +31,23 @@ class Search:
     """
 
     def __init__(
-        self, generation: GenerationConfig, processors: Processors, tokens_RN: torch.Tensor, start: int, uniforms_MR: torch.Tensor
+        self,
+        generation: GenerationConfig,
+        processors: Processors,
+        ends: Ends,
+        tokens_RN: torch.Tensor,
+        start: int,
+        uniforms_MR: torch.Tensor,
     ) -> None:
         self.generation = generation
         self.processors = processors
+        self.ends = ends
         self.tokens_RN = tokens_RN
         self.start = start
         self.uniforms_MR = uniforms_MR
-        self.ends_E = torch.tensor(generation.eos_token_id or (), dtype=torch.long, device=tokens_RN.device)
 
     def begin(self) -> Texts:
-        has_ended_R = torch.zeros(len(self.tokens_RN), dtype=torch.bool, device=self.tokens_RN.device)
-        return Texts(self.tokens_RN, torch.zeros_like(self.tokens_RN, dtype=torch.float32), has_ended_R)
+        return Texts(self.tokens_RN, torch.zeros_like(self.tokens_RN, dtype=torch.float32), self.ends.state_R)
 
     def advance(self, texts: Texts, logits_RV: torch.Tensor, length: int) -> tuple[Texts, tuple[torch.Tensor]]:
         scores_RV = self.processors(logits_RV, texts.tokens_RN, length)
@@ -49,27 +56,48 @@ class Search:
         else:
             next_R = scores_RV.argmax(-1)
             log_probs_R = scores_RV.gather(-1, next_R[:, None])[:, 0] - scores_RV.logsumexp(-1)
-        next_R = torch.where(texts.has_ended_R, self.generation.pad_token_id, next_R)
+        has_ended_R = self.ends.has_come(texts.state_R)
+        next_R = torch.where(has_ended_R, self.generation.pad_token_id, next_R)
         texts.tokens_RN[:, length] = next_R
-        texts.log_probs_RN[:, length] = torch.where(texts.has_ended_R, 0.0, log_probs_R.float())
-        has_ended_R = texts.has_ended_R | torch.isin(next_R, self.ends_E)
-        return Texts(texts.tokens_RN, texts.log_probs_RN, has_ended_R), (next_R,)
+        texts.log_probs_RN[:, length] = torch.where(has_ended_R, 0.0, log_probs_R.float())
+        return Texts(texts.tokens_RN, texts.log_probs_RN, self.ends.after(texts.state_R, next_R)), (next_R,)
 
     def goes_on(self, texts: Texts, length: int) -> bool:
-        return length + 1 < self.processors.limit and not bool(texts.has_ended_R.all())
+        return length + 1 < self.processors.limit and not bool(self.ends.has_come(texts.state_R).all())
 
 
 def sample(scores_RV: torch.Tensor, generation: GenerationConfig, uniforms_R: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The token at which the sum of probabilities, from the most probable down, first reaches a uniform random number, and its
     log-probability (R each)."""
-    sorted_RV, order_RV = torch.sort(scores_RV.double(), dim=-1, descending=True, stable=True)
-    sorted_RV = truncate(sorted_RV / generation.temperature, generation)
-    cumulative_RV = torch.softmax(sorted_RV, -1).cumsum(-1)
-    # Above zero, so that what has been left out at the front is never reached.
-    reached_R1 = uniforms_R.clamp(min=1e-300)[:, None] * cumulative_RV[:, -1:]
-    index_R1 = (cumulative_RV < reached_R1).sum(-1, keepdim=True)
+    sorted_RV, order_RV = candidates(scores_RV, generation)
+    index_R1 = draw(sorted_RV.softmax(-1), uniforms_R)[:, None]
     next_R = order_RV.gather(-1, index_R1)[:, 0]
     return next_R, sorted_RV.log_softmax(-1).gather(-1, index_R1)[:, 0]
+
+
+def distribution(scores_RV: torch.Tensor, generation: GenerationConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    """The probability by which each token is chosen, and the log-probability that is told of it (R, V each): in greedy search the former
+    is 1 for the best."""
+    if not generation.do_sample:
+        best_RV = F.one_hot(scores_RV.argmax(-1), scores_RV.shape[1])
+        return best_RV.double(), scores_RV.double().log_softmax(-1)
+    sorted_RV, order_RV = candidates(scores_RV, generation)
+    log_probs_RV = torch.zeros_like(sorted_RV).scatter(-1, order_RV, sorted_RV.log_softmax(-1))
+    return log_probs_RV.exp(), log_probs_RV
+
+
+def candidates(scores_RV: torch.Tensor, generation: GenerationConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits from the best to the worst in float64, minus infinity for what is not to be drawn, and the tokens whose they are."""
+    sorted_RV, order_RV = torch.sort(scores_RV.double(), dim=-1, descending=True, stable=True)
+    return truncate(sorted_RV / generation.temperature, generation), order_RV
+
+
+def draw(weights_RV: torch.Tensor, uniforms_R: torch.Tensor) -> torch.Tensor:
+    """The place (R) at which the sum of weights first reaches a uniform random number's share of them all."""
+    cumulative_RV = weights_RV.cumsum(-1)
+    # Above zero, so that what has been left out at the front is never reached.
+    reached_R1 = uniforms_R.clamp(min=1e-300)[:, None] * cumulative_RV[:, -1:]
+    return (cumulative_RV < reached_R1).sum(-1)
 
 
 def truncate(sorted_RV: torch.Tensor, generation: GenerationConfig) -> torch.Tensor:

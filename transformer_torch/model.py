@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from configs import ModelConfig, UserError, check_inputs
 from transformer_torch.attention import ATTENTIONS
 from transformer_torch.cache import Cache
-from transformer_torch.generation import generate
+from transformer_torch.generation import generate, stream
 from transformer_torch.heads import build_head
 from transformer_torch.layers import Stack
 from transformer_torch.pooler import Pooler
@@ -114,6 +115,10 @@ class Transformer(nn.Module):
     def generate(self, input_ids: Any, **settings: Any) -> Any:
         """Continue prompts; see `transformer_torch.generation.generate`."""
         return generate(self, input_ids, **settings)
+
+    def stream(self, input_ids: Any, **settings: Any) -> Iterator[np.ndarray]:
+        """Continue prompts token by token; see `transformer_torch.generation.stream`."""
+        return stream(self, input_ids, **settings)
 
     def set_gradient_checkpointing(self, enabled: bool = True) -> None:
         """Keep only the layers' inputs for the backward pass and compute the rest again (Chen et al. 2016)."""

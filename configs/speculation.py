@@ -1,0 +1,50 @@
+"""Tokens that are guessed before the model says them (Leviathan et al. 2023): what is refused, and guesses from the text itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from configs.errors import UserError
+from configs.generation import GenerationConfig
+from configs.model import ModelConfig
+from configs.parts import DynamicScaling, RotaryPositions
+
+
+def check_speculation(generation: GenerationConfig, model: ModelConfig, assistant: ModelConfig | None, batch: int, limit: int) -> None:
+    """Refuse what cannot be guessed. limit: the longest text."""
+    lookup = generation.prompt_lookup_num_tokens
+    if lookup is None and assistant is None:
+        return
+    asked = "assistant_model" if assistant is not None else f"prompt_lookup_num_tokens={lookup}"
+    if lookup is not None and assistant is not None:
+        raise UserError(f"prompt_lookup_num_tokens={lookup} and assistant_model both guess tokens; choose one of them")
+    for name, count in (("num_beams", generation.num_beams), ("num_return_sequences", generation.num_return_sequences)):
+        if count > 1:
+            raise UserError(f"{asked} guesses for one text, and {name}={count}; choose one of them")
+    if batch > 1:
+        raise UserError(f"{asked} guesses for one prompt, and there are {batch}; give them one by one, or leave it out")
+    if assistant is not None and (assistant.vocab_size, assistant.architecture) != (model.vocab_size, model.architecture):
+        raise UserError(
+            f"assistant_model is a {assistant.architecture} with a vocabulary of {assistant.vocab_size}, and the model a "
+            f"{model.architecture} with {model.vocab_size}; use one that reads the same ids"
+        )
+    if assistant is not None and assistant.longest is not None and limit > assistant.longest:
+        raise UserError(f"texts of {limit} tokens exceed assistant_model's max_length of {assistant.longest}; shorten them")
+    for config in (model, assistant or model):
+        scaling = config.positions.scaling if isinstance(config.positions, RotaryPositions) else None
+        if isinstance(scaling, DynamicScaling) and limit > (scaling.original_max_length or config.max_length):
+            # Its angles depend on the longest position that is read at once.
+            raise UserError(
+                f"{asked} guesses no tokens beyond the length that dynamic scaling starts from; shorten the text or leave it out"
+            )
+
+
+def look_up(tokens: Sequence[int], longest: int, count: int) -> list[int]:
+    """What followed the last tokens of a text where they last stood before: up to `count` tokens. As many of the last ones as agree, at
+    most `longest`, are looked for ("Prompt Lookup Decoding", Saxena 2023)."""
+    for size in range(min(longest, len(tokens) - 1), 0, -1):
+        last = tokens[-size:]
+        for start in range(len(tokens) - size - 1, -1, -1):
+            if tokens[start : start + size] == last:
+                return list(tokens[start + size : start + size + count])
+    return []

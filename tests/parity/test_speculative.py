@@ -1,0 +1,185 @@
+"""Guessed tokens change when tokens come, and not which."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import torch
+
+import transformer_tf
+import transformer_torch
+from configs import GenerationConfig, ModelConfig, UserError, load_model_config
+from configs.speculation import check_speculation, look_up
+from tests.parity.conftest import Subject
+from tests.parity.rungs import Entry
+from transformer_torch.generation_speculative import accept
+
+DECODERS = [
+    Entry("gpt2", "GPT2LMHeadModel"),
+    Entry("mistral", "MistralForCausalLM"),
+    Entry("gemma3", "Gemma3ForCausalLM"),
+    Entry("t5", "T5ForConditionalGeneration"),
+]
+# As many kinds of guesses, each right now and then and wrong now and then.
+GUESSES: list[dict[str, Any]] = [{"prompt_lookup_num_tokens": 3}, {"num_assistant_tokens": 2}]
+
+
+@pytest.fixture(autouse=True)
+def without_compiling(request: pytest.FixtureRequest) -> Iterator[None]:
+    """TensorFlow's programs run as they are written, but in the test of XLA."""
+    tf.config.run_functions_eagerly("xla" not in request.node.name)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@torch.no_grad()
+def noisy(subject: Subject, framework: str) -> Any:
+    """An assistant that is right now and then: the same model with some noise in its weights."""
+    folder = subject.folder.parent / f"{subject.folder.name}-noisy"
+    if not folder.exists():
+        model, generator = transformer_torch.load(subject.folder), torch.Generator().manual_seed(0)
+        for weight in model.parameters():
+            weight.data = weight + 0.01 * torch.randn(weight.shape, generator=generator)
+        transformer_torch.save(model, folder)
+    return (transformer_torch if framework == "torch" else transformer_tf).load(folder)
+
+
+# In TensorFlow without compiling these take long: there some decoders guess.
+TRIALS = [(entry, guesses, framework) for entry in DECODERS for guesses in GUESSES for framework in ("torch", "tensorflow")]
+TRIALS = [trial for number, trial in enumerate(TRIALS) if trial[2] == "torch" or number in (1, 7, 15)]
+
+
+@pytest.mark.parametrize(("subject", "guesses", "framework"), TRIALS, indirect=["subject"], ids=lambda value: str(value)[:20])
+def test_greedy_tokens_are_those_without_guesses(subject: Subject, framework: str, guesses: dict[str, Any]) -> None:
+    model = subject.ours(framework, "float32").model
+    assistant = noisy(subject, framework) if "num_assistant_tokens" in guesses else None
+    ids = np.tile(subject.inputs(1, 4)["input_ids"], 2)
+    mask = np.array([[0, 1, 1, 1, 1, 1, 1, 1]])
+    rounds = new = 0
+    trials: list[dict[str, Any]] = [{"attention_mask": mask, "repetition_penalty": 1.3, "eos_token_id": [2, 7], "min_new_tokens": 4}, {}]
+    for more in trials[: 2 if framework == "torch" else 1]:
+        settings = {"max_new_tokens": 14, "eos_token_id": (), "pad_token_id": 0, **more}
+        expected = subject.ours("torch", "float32").model.generate(ids, return_scores=True, **settings)
+        found = model.generate(ids, return_scores=True, assistant_model=assistant, **settings, **guesses)
+        np.testing.assert_array_equal(found.tokens, expected.tokens)
+        np.testing.assert_allclose(found.log_probs, expected.log_probs, atol=1e-4)
+        if framework == "torch":
+            steps = list(model.stream(ids, assistant_model=assistant, **settings, **guesses))
+            rounds, new = rounds + len(steps), new + sum(step.shape[1] for step in steps)
+            start = 1 if subject.config.architecture == "encoder_decoder" else ids.shape[1]
+            np.testing.assert_array_equal(np.concatenate(steps, 1), expected.tokens[:, start:])
+    assert framework == "tensorflow" or rounds < new, "no guess was ever right"
+
+
+@pytest.mark.parametrize("subject", DECODERS[:1], indirect=True, ids=str)
+@pytest.mark.parametrize("guesses", GUESSES, ids=["lookup", "assistant"])
+def test_both_frameworks_sample_the_same_tokens(subject: Subject, guesses: dict[str, Any]) -> None:
+    ids = np.tile(subject.inputs(1, 3)["input_ids"], 2)
+    settings = {"do_sample": True, "temperature": 2.0, "top_k": 20, "max_new_tokens": 10, "eos_token_id": (), **guesses}
+    drawn = []
+    for framework in ("torch", "tensorflow"):
+        assistant = noisy(subject, framework) if "num_assistant_tokens" in guesses else None
+        model = subject.ours(framework, "float32").model
+        drawn.append(np.concatenate([model.generate(ids, assistant_model=assistant, **settings, seed=seed) for seed in range(3)]))
+    np.testing.assert_array_equal(*drawn)
+    assert len(np.unique(drawn[0], axis=0)) == 3
+
+
+@pytest.mark.parametrize("subject", DECODERS[:1], indirect=True, ids=str)
+def test_what_xla_compiles_guesses_and_is_traced_once(subject: Subject) -> None:
+    model, assistant = subject.fresh("tensorflow", "float32").model, noisy(subject, "tensorflow")
+    ids = subject.inputs(1, 8)["input_ids"]
+    for settings in ({"max_new_tokens": 14}, {"max_new_tokens": 9, "min_new_tokens": 2}):
+        expected = subject.ours("torch", "float32").model.generate(ids, eos_token_id=(), **settings)
+        found = model.generate(ids, eos_token_id=(), **settings, assistant_model=assistant, num_assistant_tokens=2)
+        np.testing.assert_array_equal(found, expected)
+    counts = {key[0]: program.experimental_get_tracing_count() for key, program in (model._programs | assistant._programs).items()}
+    # With guesses, and where there is no room for any without.
+    assert counts["guess"] == 1
+    assert counts["check"] <= 2
+
+
+@pytest.mark.parametrize("subject", DECODERS[:1], indirect=True, ids=str)
+def test_guesses_leave_the_distribution_as_it_is(subject: Subject) -> None:
+    """Pearson's chi-squared over 400 first tokens. A wrong temperature is seen."""
+    model, assistant = subject.ours("torch", "float32").model, noisy(subject, "torch")
+    prompt = subject.inputs(1, 5)["input_ids"]
+    settings = {"do_sample": True, "top_k": 8, "max_new_tokens": 2}
+    logits_V = subject.truth.logits({"input_ids": prompt})[0, -1]
+    draws = 400
+    counts_V = np.zeros(len(logits_V))
+    for seed in range(draws):
+        text = model.generate(prompt, assistant_model=assistant, num_assistant_tokens=1, temperature=2.0, seed=seed, **settings)
+        counts_V[text[0, 5]] += 1
+    for temperature, is_right in ((2.0, True), (5.0, False)):
+        weights_V = np.exp((logits_V - logits_V.max()) / temperature)
+        weights_V[np.argsort(-weights_V)[8:]] = 0
+        assert is_alike(counts_V, draws * weights_V / weights_V.sum()) == is_right
+
+
+def is_alike(counts_V: np.ndarray, expected_V: np.ndarray) -> bool:
+    kept = expected_V > 0
+    assert not counts_V[~kept].any()
+    statistic = ((counts_V - expected_V)[kept] ** 2 / expected_V[kept]).sum()
+    # Its mean is the degrees of freedom, its variance twice that: four standard deviations.
+    degrees = kept.sum() - 1
+    return statistic < degrees + 4 * np.sqrt(2 * degrees)
+
+
+def test_the_rule_of_acceptance_gives_the_models_own_distribution() -> None:
+    """8,000 draws of one guess and of what follows it, for two distributions that are far apart."""
+    random = np.random.default_rng(1)
+    mine_TV, theirs_KV = random.dirichlet(np.ones(6), 2), random.dirichlet(np.ones(6), 1)
+    first_V, second_V, accepted = np.zeros(6), np.zeros(6), 0
+    p_TV, q_KV = torch.from_numpy(mine_TV), torch.from_numpy(theirs_KV)
+    for guess, uniforms in zip(random.choice(6, 8_000, p=theirs_KV[0]), torch.from_numpy(random.random((8_000, 2))), strict=True):
+        kept, last = accept(torch.tensor([guess]), q_KV, p_TV, uniforms)
+        first_V[guess if kept else int(last)] += 1
+        if kept:
+            accepted += 1
+            second_V[int(last)] += 1
+    assert is_alike(first_V, 8_000 * mine_TV[0])
+    assert not is_alike(first_V, 8_000 * theirs_KV[0])
+    assert is_alike(second_V, accepted * mine_TV[1])
+    # Leviathan et al. 2023, 3.2: accepted is the share that both have in common.
+    assert abs(accepted / 8_000 - np.minimum(mine_TV[0], theirs_KV[0]).sum()) < 0.03
+
+
+def test_what_followed_the_last_tokens() -> None:
+    assert look_up([1, 2, 3, 4, 1, 2], 2, 2) == [3, 4]
+    assert look_up([1, 2, 3, 9, 2, 5, 1, 2], 2, 9) == [3, 9, 2, 5, 1, 2]
+    assert look_up([9, 2, 5, 1, 2], 2, 1) == [5]
+    assert look_up([7, 7, 7], 3, 4) == [7]
+    assert look_up([1, 2, 3], 2, 4) == look_up([1], 2, 4) == []
+
+
+MODEL = load_model_config("gpt2-mini")
+
+
+@pytest.mark.parametrize(
+    ("settings", "assistant", "batch", "said"),
+    [
+        ({"prompt_lookup_num_tokens": 3}, None, 2, "for one prompt, and there are 2"),
+        ({"prompt_lookup_num_tokens": 3, "num_beams": 2}, None, 1, "num_beams=2"),
+        ({"do_sample": True, "num_return_sequences": 2}, MODEL, 1, "num_return_sequences=2"),
+        ({"prompt_lookup_num_tokens": 3}, MODEL, 1, "both guess"),
+        ({}, load_model_config("gpt2"), 1, "a vocabulary of 50257"),
+        ({}, load_model_config("gpt2-mini", ["max_length=16"]), 1, "exceed assistant_model's max_length of 16"),
+    ],
+)
+def test_what_cannot_be_guessed(settings: dict[str, Any], assistant: ModelConfig | None, batch: int, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        check_speculation(GenerationConfig(**settings), MODEL, assistant, batch, 20)
+
+
+def test_dynamic_angles_are_not_guessed_beyond_their_start() -> None:
+    scaled = load_model_config(
+        "llama-character", ["positions={kind: rotary, scaling: {kind: dynamic, factor: 2.0, original_max_length: 16}}"]
+    )
+    check_speculation(GenerationConfig(prompt_lookup_num_tokens=3), scaled, None, 1, 16)
+    with pytest.raises(UserError, match="dynamic scaling"):
+        check_speculation(GenerationConfig(prompt_lookup_num_tokens=3), scaled, None, 1, 17)

@@ -1,0 +1,153 @@
+"""`python -m transformer_torch.generate` and `python -m transformer_tf.generate`."""
+
+from __future__ import annotations
+
+import builtins
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import transformer_tf.generate
+import transformer_torch.generate
+from configs import UserError, load_model_config
+from configs.text import Tokenizer
+from train.tokenization import train_bpe
+from transformer_torch import Transformer, load, save
+
+TEXTS = ["the quick brown fox jumps over the lazy dog and the cat", "a dog and a fox and the quick cat jump"] * 20
+COMMANDS = {"torch": transformer_torch.generate.main, "tensorflow": transformer_tf.generate.main}
+
+
+def folder(path: Path, preset: str, *changes: str) -> Path:
+    """A run with random weights and a tokenizer of 300 tokens."""
+    config = load_model_config(preset, ["vocab_size=300", "width=32", "num_layers=2", *changes])
+    save(Transformer(config, seed=5), path)
+    train_bpe(TEXTS, 300).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return folder(tmp_path_factory.mktemp("decoder") / "run", "gpt2-mini", "max_length=64", "special_tokens={eos: [7]}")
+
+
+@pytest.fixture(scope="module")
+def translator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    special = "special_tokens={eos: [7], pad: 0, decoder_start: 0}"
+    return folder(tmp_path_factory.mktemp("translator") / "run", "transformer-tiny", "max_length=64", special)
+
+
+@pytest.fixture(params=COMMANDS)
+def command(request: pytest.FixtureRequest) -> Callable[[list[str]], int]:
+    return COMMANDS[request.param]
+
+
+def expected(run: Path, prompt: str, **settings: Any) -> str:
+    tokenizer, model = Tokenizer(run), load(run)
+    ids = tokenizer.encode(prompt)
+    text = model.generate([[*ids, 7] if model.encoder is not None else ids], **settings)[0].tolist()
+    text = [token for token in text[0 if model.encoder is not None else len(ids) :] if token not in (0, 7)]
+    return tokenizer.decode(([] if model.encoder is not None else ids) + text)
+
+
+def test_a_prompt_goes_on_as_generate_has_it(run: Path, command: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert command([str(run), "the quick", "max_new_tokens=9", "a dog"]) == 0
+    told = capsys.readouterr().out
+    first, second = (expected(run, prompt, max_new_tokens=9) for prompt in ("the quick", "a dog"))
+    assert told == f"{first}\n\n{second}\n"
+    assert len(first) > len("the quick") + 9
+
+
+def test_sampling_and_beams(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = COMMANDS["torch"]
+    command([str(run), "the quick", "max_new_tokens=9", "do_sample=true", "top_k=20", "seed=3"])
+    assert capsys.readouterr().out == expected(run, "the quick", max_new_tokens=9, do_sample=True, top_k=20, seed=3) + "\n"
+    command([str(run), "the quick", "max_new_tokens=5", "num_beams=3", "num_return_sequences=2"])
+    assert capsys.readouterr().out.startswith(expected(run, "the quick", max_new_tokens=5, num_beams=3) + "\n")
+
+
+@pytest.mark.parametrize(("architecture", "framework"), [("run", "torch"), ("translator", "torch"), ("translator", "tensorflow")])
+def test_a_file_line_by_line(
+    architecture: str, framework: str, request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = COMMANDS[framework]
+    run: Path = request.getfixturevalue(architecture)
+    lines = ["the quick brown", "", "a", "the lazy dog and the cat", "fox"]
+    (tmp_path / "in.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    files = ["--input", str(tmp_path / "in.txt"), "--output", str(tmp_path / "out.txt"), "--batch-size", "3"]
+    assert command([str(run), *files, "max_new_tokens=6"]) == 0
+    told = (tmp_path / "out.txt").read_text(encoding="utf-8").split("\n")
+    for line, said in zip(lines, told, strict=False):
+        whole = expected(run, line, max_new_tokens=6) if line else ""
+        assert said == " ".join(whole[len(line) if architecture == "run" else 0 :].splitlines())
+    assert len(told) == 6
+    assert "4 lines in" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "out.txt"]
+
+
+def test_a_conversation_goes_on_after_a_mistake(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    said = iter(["a dog", "", "the quick"])
+
+    def ask(prompt: str) -> str:
+        try:
+            return next(said)
+        except StopIteration:
+            raise EOFError from None
+
+    monkeypatch.setattr(builtins, "input", ask)
+    COMMANDS["torch"]([str(run), "--interactive", "max_new_tokens=4"])
+    told = capsys.readouterr()
+    assert told.out == "".join(expected(run, prompt, max_new_tokens=4) + "\n" for prompt in ("a dog", "the quick")) + "\n"
+    assert told.err == "error: the prompt is empty; there is nothing to begin from\n"
+
+
+def test_the_folders_own_settings_are_the_default(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("model.yaml", "model.safetensors", "tokenizer.json"):
+        (tmp_path / name).write_bytes((run / name).read_bytes())
+    (tmp_path / "generation_config.json").write_text(json.dumps({"max_new_tokens": 3, "repetition_penalty": 1.5}), encoding="utf-8")
+    COMMANDS["torch"]([str(tmp_path), "the quick"])
+    assert capsys.readouterr().out == expected(run, "the quick", max_new_tokens=3, repetition_penalty=1.5) + "\n"
+    COMMANDS["torch"]([str(tmp_path), "the quick", "max_new_tokens=5", "repetition_penalty=1.0"])
+    assert capsys.readouterr().out == expected(run, "the quick", max_new_tokens=5) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([""], "the prompt '' is empty"),
+        ([], "there is nothing to begin from; give a prompt"),
+        (["the", "max_new_tokens=64"], "exceed the model's max_length of 64"),
+        (["the fox " * 60], "exceed the model's max_length of 64"),
+        (["the", "num_beam=4"], "unknown key 'num_beam'; did you mean 'num_beams'"),
+        (["the", "temperature=0.5"], "set do_sample=True"),
+        (["the", "--input", "lines.txt"], "--input and --output belong together"),
+        (["--input", "nowhere.txt", "--output", "out.txt"], "nowhere.txt cannot be read"),
+        (["the", "prompt_lookup_num_tokens=3", "num_beams=2"], "num_beams=2"),
+    ],
+)
+def test_mistakes_are_told_before_weights_are_read(
+    run: Path, words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("transformer_torch.generate.load", lambda *arguments, **settings: pytest.fail("weights were read"))
+    with pytest.raises(UserError, match=said) as caught:
+        COMMANDS["torch"]([str(run), *words])
+    assert "\n" not in str(caught.value)
+
+
+def test_ids_that_the_model_does_not_know(run: Path, tmp_path: Path) -> None:
+    small = folder(tmp_path / "small", "gpt2-mini", "vocab_size=260")
+    with pytest.raises(UserError, match=r"the prompt 'the quick': input_ids has id 2.., outside the vocabulary of 260"):
+        COMMANDS["torch"]([str(small), "the quick"])
+
+
+def test_no_tokenizer_and_no_decoder(tmp_path: Path) -> None:
+    save(Transformer(load_model_config("gpt2-mini", ["num_layers=1"])), tmp_path / "bare")
+    with pytest.raises(UserError, match=r"holds no tokenizer\.json"):
+        COMMANDS["torch"]([str(tmp_path / "bare"), "the"])
+    save(Transformer(load_model_config("bert-tiny", ["num_layers=1"])), tmp_path / "encoder")
+    with pytest.raises(UserError, match="only a language-model head generates"):
+        COMMANDS["torch"]([str(tmp_path / "encoder"), "the"])

@@ -1,0 +1,155 @@
+"""Guess several tokens, and let the model read them at once (Leviathan et al. 2023, algorithm 1).
+
+R rows, here one, N longest length, K guessed tokens, T tokens that are read at once (K + 1), V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from configs import GenerationConfig
+from configs.speculation import look_up
+from transformer_torch.generation_ends import Ends
+from transformer_torch.generation_processors import Processors
+from transformer_torch.generation_rows import Rows, begin
+from transformer_torch.generation_search import Texts, distribution, draw
+
+if TYPE_CHECKING:
+    from transformer_torch.model import Transformer
+
+
+class Drafter(Protocol):
+    """A way to guess tokens."""
+
+    def propose(self, tokens_RN: torch.Tensor, length: int, count: int, uniforms_K: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """At most `count` tokens (K) that may follow the first `length`, and the probabilities (K, V) by which they were drawn."""
+
+
+class PromptLookup:
+    """What followed the last tokens where they stood before. source: ids that stand before the text."""
+
+    def __init__(self, generation: GenerationConfig, vocab_size: int, source: list[int]) -> None:
+        self.generation = generation
+        self.vocab_size = vocab_size
+        self.source = source
+
+    def propose(self, tokens_RN: torch.Tensor, length: int, count: int, uniforms_K: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        seen = self.source + tokens_RN[0, :length].tolist()
+        found = look_up(seen, self.generation.max_matching_ngram_size, count)
+        guessed_K = torch.tensor(found, dtype=torch.long, device=tokens_RN.device)
+        return guessed_K, F.one_hot(guessed_K, self.vocab_size).double()
+
+
+class Assistant:
+    """A smaller model that chooses tokens as the large one would. rows: what it remembers of the text."""
+
+    def __init__(self, generation: GenerationConfig, model: Transformer, processors: Processors, rows: Rows) -> None:
+        self.generation = generation
+        self.model = model
+        self.processors = processors
+        self.rows = rows
+
+    def propose(self, tokens_RN: torch.Tensor, length: int, count: int, uniforms_K: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        guesses_KV = torch.zeros(count, self.model.config.vocab_size, dtype=torch.float64, device=tokens_RN.device)
+        # The last token has not been read, and after guesses that were all right neither has the one before.
+        for place in range(min(self.rows.cache.length, length - 1), length + count - 1):
+            self.rows.cache.length = place
+            logits_RV = self.rows.next(tokens_RN[:, place])
+            if (number := place + 1 - length) >= 0:
+                scores_RV = self.processors(logits_RV, tokens_RN, place + 1)
+                guesses_KV[number] = distribution(scores_RV, self.generation)[0][0]
+                tokens_RN[:, place + 1] = draw(guesses_KV[number][None], uniforms_K[number : number + 1])
+        return tokens_RN[0, length : length + count], guesses_KV
+
+
+def guesses(generation: GenerationConfig, assistant: Transformer | None) -> int:
+    """How many tokens are guessed at once; 0 where none are."""
+    return generation.num_assistant_tokens if assistant is not None else generation.prompt_lookup_num_tokens or 0
+
+
+def build_drafter(
+    generation: GenerationConfig,
+    model: Transformer,
+    assistant: Transformer | None,
+    prompt_BT: np.ndarray,
+    attended_BT: np.ndarray | None,
+    room: int,
+    processors: Processors,
+) -> Drafter:
+    """The way to guess that is asked for. What an encoder reads stands before the text."""
+    if assistant is None:
+        return PromptLookup(generation, model.config.vocab_size, prompt_BT[0].tolist() if model.encoder is not None else [])
+    rows, _, _ = begin(assistant, prompt_BT, attended_BT, room, 0)
+    return Assistant(generation, assistant, processors, rows)
+
+
+def speculate(
+    generation: GenerationConfig,
+    rows: Rows,
+    drafter: Drafter,
+    processors: Processors,
+    ends: Ends,
+    tokens_RN: torch.Tensor,
+    start: int,
+    size: int,
+) -> Iterator[tuple[Texts, int]]:
+    """Round after round of at most `size` guesses: each time the texts, and how long they are."""
+    texts, length = Texts(tokens_RN, torch.zeros_like(tokens_RN, dtype=torch.float32), ends.state_R), start
+    random = np.random.default_rng(generation.seed)
+    while length < processors.limit and not bool(ends.has_come(texts.state_R).all()):
+        uniforms = torch.from_numpy(random.random(2 * size + 1)).to(tokens_RN.device)
+        count = min(size, processors.limit - length - 1)
+        guessed_K, guesses_KV = drafter.propose(texts.tokens_RN, length, count, uniforms[:size])
+        texts, length = verify(generation, rows, processors, ends, texts, length, guessed_K, guesses_KV, uniforms[size:])
+        yield texts, length
+
+
+def verify(
+    generation: GenerationConfig,
+    rows: Rows,
+    processors: Processors,
+    ends: Ends,
+    texts: Texts,
+    length: int,
+    guessed_K: torch.Tensor,
+    guesses_KV: torch.Tensor,
+    uniforms: torch.Tensor,
+) -> tuple[Texts, int]:
+    """The text with the guesses that the model would have said, and the token that follows them."""
+    tokens_RN, count = texts.tokens_RN, len(guessed_K)
+    tokens_RN[0, length : length + count] = guessed_K
+    # The cache is cut back to what was accepted; the last token is read again.
+    rows.cache.length = length - 1
+    logits_RTV = rows.several(tokens_RN[:, length - 1 : length + count])
+    scores_TV = torch.cat([processors(logits_RTV[:, place], tokens_RN, length + place) for place in range(count + 1)])
+    chosen_TV, log_probs_TV = distribution(scores_TV, generation)
+    accepted, last = accept(guessed_K, guesses_KV, chosen_TV, uniforms)
+    new_T = torch.cat([guessed_K[:accepted], last[None]])
+
+    new, state_R = 0, texts.state_R
+    while new <= accepted and not bool(ends.has_come(state_R).all()):
+        state_R = ends.after(state_R, new_T[new, None])
+        new += 1
+    tokens_RN[0, length : length + count + 1] = generation.pad_token_id
+    tokens_RN[0, length : length + new] = new_T[:new]
+    texts.log_probs_RN[0, length : length + new] = log_probs_TV[: accepted + 1].gather(1, new_T[:, None])[:new, 0].float()
+    return Texts(tokens_RN, texts.log_probs_RN, state_R), length + new
+
+
+def accept(guessed_K: torch.Tensor, guesses_KV: torch.Tensor, chosen_TV: torch.Tensor, uniforms: torch.Tensor) -> tuple[int, torch.Tensor]:
+    """How many guesses hold, and the token after them. Algorithm 1 of Leviathan et al. 2023: a guess is kept with probability
+    min(1, p / q); what is drawn in the place of the first that is not comes from max(0, p - q). So all is distributed as p.
+
+    guesses_KV: q. chosen_TV: p. uniforms: random numbers in [0, 1), K or more and one at the end.
+    """
+    count = len(guessed_K)
+    mine_K, theirs_K = (values.gather(1, guessed_K[:, None])[:, 0] for values in (chosen_TV[:count], guesses_KV))
+    accepted = int((uniforms[:count] * theirs_K < mine_K).long().cumprod(0).sum())
+    # Behind the last guess nothing was guessed.
+    rest_TV = chosen_TV - F.pad(guesses_KV, (0, 0, 0, 1))
+    return accepted, draw(rest_TV[accepted, None].clamp(min=0), uniforms[-1:])[0]

@@ -1,0 +1,199 @@
+"""`python -m transformer_torch.generate` and `python -m transformer_tf.generate`: what both do, without either framework."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from configs import GenerationConfig, ModelConfig, UserError, build
+from configs.generation_files import FILE
+from configs.reading import read_settings
+from configs.speculation import check_speculation
+from configs.text import Tokenizer
+from weight_mapping.checkpoint import Checkpoint
+from weight_mapping.hub import local_folder
+from weight_mapping.text_files import Progress, read_lines, whole_file
+
+DESCRIPTION = """\
+Continue prompts, or say what an encoder-decoder makes of them, token by token. Settings are those of generation_config.json, where the
+folder has one, and key=value, under Hugging Face's names.
+
+  python -m {package}.generate runs/gpt2_stdlib "Return a" max_new_tokens=40
+  python -m {package}.generate runs/gpt2_stdlib --interactive do_sample=true top_k=50
+  python -m {package}.generate runs/dates --input dates.txt --output iso.txt num_beams=4
+"""
+DEFAULT_NEW_TOKENS = 100
+UNFINISHED = "\N{REPLACEMENT CHARACTER}"
+
+
+class Session:
+    """A checkpoint's tokenizer and settings, checked against prompts before its weights are read."""
+
+    def __init__(self, source: str, words: Sequence[str]) -> None:
+        self.folder = local_folder(source)
+        with Checkpoint(self.folder) as checkpoint:
+            self.config: ModelConfig = checkpoint.config
+        self.settings = read_settings(words)
+        values = self.settings
+        if (self.folder / FILE).is_file():
+            values = GenerationConfig.merged(self.folder, self.settings)
+        self.generation = build(GenerationConfig, values, "settings")
+        if self.config.head.kind != "language_model":
+            raise UserError(f"{source} has head.kind={self.config.head.kind!r}; only a language-model head generates")
+        self.tokenizer = Tokenizer(self.folder)
+
+    def encode(self, text: str, where: str) -> list[int]:
+        """The ids of a prompt that the model can serve; an encoder's end in its end token."""
+        ids, ends = self.tokenizer.encode(text), self.config.special_tokens.eos
+        if not ids:
+            raise UserError(f"{where} is empty; there is nothing to begin from")
+        if self.config.architecture == "encoder_decoder" and ends and ids[-1] not in ends:
+            ids.append(ends[0])
+        try:
+            self.for_batch([ids])
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+        return ids
+
+    def for_batch(self, rows: Sequence[Sequence[int]]) -> dict[str, Any]:
+        """What `generate` is asked for: rows of like lengths, padded on the left for a decoder, and room for what the model may say."""
+        width, pad = max(map(len, rows)), self.config.special_tokens.pad or 0
+        ids, mask = np.full((len(rows), width), pad, np.int64), np.zeros((len(rows), width), np.int64)
+        for number, row in enumerate(rows):
+            place = slice(width - len(row), width) if self.config.architecture == "decoder" else slice(0, len(row))
+            ids[number, place], mask[number, place] = row, 1
+        generation = self.generation
+        if generation.max_new_tokens is None and generation.max_length is None:
+            used = 1 if self.config.architecture == "encoder_decoder" else width
+            room = DEFAULT_NEW_TOKENS if self.config.longest is None else self.config.longest - used
+            generation = generation.model_copy(update={"max_new_tokens": max(1, min(DEFAULT_NEW_TOKENS, room))})
+        generation.complete(self.config).check(self.config, ids, mask)
+        check_speculation(generation, self.config, None, 1, 1)
+        tokenizer = self.tokenizer if generation.stop_strings else None
+        return {"input_ids": ids, "attention_mask": mask, "config": generation, "tokenizer": tokenizer}
+
+    def said(self, row: Sequence[int], asked: dict[str, Any]) -> str:
+        """The text that the model has added to the first prompt, up to its end."""
+        prompt = [] if self.config.architecture == "encoder_decoder" else asked["input_ids"][0].tolist()
+        generation = asked["config"].complete(self.config)
+        new, ends = list(row[len(prompt) :]), generation.eos_token_id
+        new = new[: next((place for place, token in enumerate(new) if token in ends), len(new))]
+        while new and new[-1] == generation.pad_token_id:
+            new.pop()
+        return self.tokenizer.decode(prompt + new)[len(self.tokenizer.decode(prompt)) :]
+
+
+def generate_command(package: str, load: Callable[..., Any], arguments: Sequence[str] | None = None) -> int:
+    """The command of one framework. load: its function that reads a checkpoint."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {package}.generate",
+        description=DESCRIPTION.format(package=package),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", metavar="RUN_OR_CHECKPOINT", help="folder of a run, of a Hugging Face checkpoint, or a hub name")
+    parser.add_argument("words", nargs="*", metavar="PROMPT or key=value", help="prompts, and settings such as num_beams=4")
+    parser.add_argument("--interactive", action="store_true", help="ask for prompts, until the end of the input (Ctrl-D)")
+    parser.add_argument("--input", type=Path, metavar="FILE", help="prompts, one a line; needs --output")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="what the model says to each line, one a line")
+    parser.add_argument("--batch-size", type=int, default=16, help="lines of a file that are read at once (16)")
+    parser.add_argument("--assistant", metavar="RUN_OR_CHECKPOINT", help="a smaller model that guesses tokens")
+    parser.add_argument("--dtype", default="float32", help="type of weights and arithmetic: float32, bfloat16, float16 or float64")
+    options = parser.parse_intermixed_args(arguments)
+    settings = [word for word in options.words if re.fullmatch(r"\w+=\S*", word)]
+    prompts = [word for word in options.words if word not in settings]
+    check_options(options, prompts)
+    session = Session(options.source, settings)
+    asked = [session.for_batch([session.encode(prompt, f"the prompt {prompt!r}")]) for prompt in prompts]
+    lines = read_lines(options.input) if options.input else []
+    rows = {number: session.encode(line, f"{options.input}, line {number + 1}") for number, line in enumerate(lines) if line.strip()}
+    more = {"assistant_model": load(options.assistant, dtype=options.dtype)} if options.assistant else {}
+    model = load(session.folder, dtype=options.dtype)
+    for number, (prompt, question) in enumerate(zip(prompts, asked, strict=True)):
+        print("\n" if number else "", end="")
+        tell(session, model, prompt, question | more)
+    if options.input:
+        answers = dict(zip(rows, answer(session, model, list(rows.values()), options.batch_size, more), strict=True))
+        with whole_file(options.output) as path:
+            path.write_text("".join(f"{answers.get(number, '')}\n" for number in range(len(lines))), encoding="utf-8")
+    if options.interactive:
+        converse(session, model, more)
+    return 0
+
+
+def check_options(options: argparse.Namespace, prompts: list[str]) -> None:
+    """Refuse what contradicts itself, before anything is read."""
+    if (options.input is None) != (options.output is None):
+        raise UserError("--input and --output belong together; give both or neither")
+    if not prompts and not options.interactive and options.input is None:
+        raise UserError("there is nothing to begin from; give a prompt, --interactive, or --input and --output")
+    if options.input is not None and options.output.exists():
+        raise UserError(f"{options.output} exists; name another file or remove it")
+    if options.input is not None and not options.output.absolute().parent.is_dir():
+        raise UserError(f"{options.output.parent} is no folder; make it, or name another file")
+    if options.batch_size < 1:
+        raise UserError(f"--batch-size {options.batch_size}: at least one line is read at once")
+
+
+def tell(session: Session, model: Any, prompt: str, asked: dict[str, Any]) -> None:
+    """Print what follows a prompt as it comes; of several texts, all at the end."""
+    is_decoder = session.config.architecture == "decoder"
+    if session.generation.num_beams > 1 or session.generation.num_return_sequences > 1:
+        for row in np.asarray(model.generate(**asked)).tolist():
+            print((prompt if is_decoder else "") + session.said(row, asked))
+        return
+    print(prompt if is_decoder else "", end="", flush=True)
+    for piece in pieces(session, model, asked):
+        print(piece, end="", flush=True)
+    print()
+
+
+def pieces(session: Session, model: Any, asked: dict[str, Any]) -> Iterator[str]:
+    """New text, as soon as its characters are whole."""
+    row = list(asked["input_ids"][0]) if session.config.architecture == "decoder" else []
+    shown = ""
+    for step in model.stream(**asked):
+        row += step[0].tolist()
+        text = session.said(row, asked)
+        if not text.endswith(UNFINISHED):
+            yield text[len(shown) :]
+            shown = text
+    yield session.said(row, asked)[len(shown) :]
+
+
+def answer(session: Session, model: Any, rows: list[list[int]], batch_size: int, more: dict[str, Any]) -> list[str]:
+    """What the model says to each row, one line each: rows of like lengths at once, the longest first, so that memory is known at once."""
+    if session.generation.num_return_sequences > 1:
+        raise UserError(f"num_return_sequences={session.generation.num_return_sequences} and --output: a line has one text; set it to 1")
+    guesses = bool(more) or session.generation.prompt_lookup_num_tokens is not None
+    order = sorted(range(len(rows)), key=lambda number: -len(rows[number]))
+    size = 1 if guesses else batch_size
+    answers = [""] * len(rows)
+    with Progress(len(rows)) as progress:
+        for first in range(0, len(order), size):
+            group = order[first : first + size]
+            asked = session.for_batch([rows[number] for number in group])
+            for place, row in enumerate(np.asarray(model.generate(**asked, **more)).tolist()):
+                prompt = {"config": asked["config"], "input_ids": asked["input_ids"][place : place + 1]}
+                answers[group[place]] = " ".join(session.said(row, prompt).splitlines())
+            progress.advance(len(group))
+    return answers
+
+
+def converse(session: Session, model: Any, more: dict[str, Any]) -> None:
+    """Prompts from the terminal, one a line; a mistake is told, and the next one may be right."""
+    while True:
+        try:
+            prompt = input("> ")
+        except EOFError:
+            print()
+            return
+        try:
+            tell(session, model, prompt, session.for_batch([session.encode(prompt, "the prompt")]) | more)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
