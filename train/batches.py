@@ -139,11 +139,7 @@ class BlockValidation:
     """
 
     def __init__(self, tokens_N: np.ndarray, block_size: int, batch_size: int) -> None:
-        if len(tokens_N) <= block_size:
-            raise UserError(
-                f"the validation text has {len(tokens_N):,} tokens, and one block needs {block_size + 1:,}; "
-                f"use more text, a larger data.validation_fraction or a smaller train.block_size"
-            )
+        held_out_blocks(tokens_N, block_size + 1)
         self.tokens_N = tokens_N
         self.block_size = block_size
         self.batch_size = batch_size
@@ -161,6 +157,16 @@ class BlockValidation:
             inputs_BT.reshape(-1)[:count] = targets_M[:count]
             labels_BT.reshape(-1)[:count] = targets_M[1 : count + 1]
             yield Batch({"input_ids": inputs_BT}, labels_BT, count)
+
+
+def held_out_blocks(tokens_N: np.ndarray, length: int) -> int:
+    """How many whole blocks of `length` tokens there are to validate on. Raises UserError where that is none."""
+    if len(tokens_N) < length:
+        raise UserError(
+            f"the validation text has {len(tokens_N):,} tokens, and one block needs {length:,}; "
+            f"use more text, a larger data.validation_fraction or a smaller train.block_size"
+        )
+    return len(tokens_N) // length
 
 
 def blocks_in_a_step(config: RunConfig) -> int:

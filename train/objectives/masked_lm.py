@@ -9,7 +9,7 @@ import numpy as np
 
 from configs import RunConfig, UserError
 from configs.objectives import MaskedLM
-from train.batches import IGNORED, Batch, BlockBatches, ExampleValidation, blocks_in_a_step
+from train.batches import IGNORED, Batch, BlockBatches, ExampleValidation, blocks_in_a_step, held_out_blocks
 from train.objectives.corpus import Corpus, fingerprint
 from train.objectives.running_text import running_text
 from train.tokenization import TextTokenizer
@@ -29,12 +29,7 @@ def prepare(config: RunConfig) -> Corpus:
     length = config.block_size - hide.around
     if length < 1:
         raise UserError(f"train.block_size={config.block_size} leaves no room for a token between the special tokens; make it larger")
-    count = len(text.validation_N) // length
-    if not count:
-        raise UserError(
-            f"the validation text has {len(text.validation_N):,} tokens, and one block needs {length:,}; "
-            f"use more text, a larger data.validation_fraction, or a smaller train.block_size"
-        )
+    count = held_out_blocks(text.validation_N, length)
 
     def training(places_BT: np.ndarray, step: int) -> Batch:
         places_BT = places_BT[:, :-1]
@@ -48,10 +43,12 @@ def prepare(config: RunConfig) -> Corpus:
         randoms = [np.random.default_rng([config.seed, number, HELD_OUT]) for number in numbers_B]
         return hide(text.validation_N[places_BT], text.validation_starts_N[places_BT], randoms)
 
+    size = config.train.evaluation_batch_size
+    targets = sum(validating(np.arange(first, min(first + size, count)), 0).targets for first in range(0, count, size))
     return Corpus(
         text.tokenizer,
         BlockBatches(text.train_N, length, blocks_in_a_step(config), config.seed, training),
-        ExampleValidation(np.zeros(count), config.train.evaluation_batch_size, validating(np.arange(count), 0).targets, validating),
+        ExampleValidation(np.zeros(count), size, targets, validating),
         fingerprint(text.train_N, text.validation_N),
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from configs import RunConfig, UserError
 from configs.objectives import SpanCorruption
-from train.batches import Batch, BlockBatches, ExampleValidation, blocks_in_a_step
+from train.batches import Batch, BlockBatches, ExampleValidation, blocks_in_a_step, held_out_blocks
 from train.objectives.corpus import Corpus, fingerprint
 from train.objectives.running_text import running_text
 from train.tokenization import SENTINEL
@@ -38,12 +38,7 @@ def prepare(config: RunConfig) -> Corpus:
             f"set tokenizer.sentinels={spans}, or a smaller train.block_size"
         )
     sentinels = np.array(named)
-    count = len(validation_N) // length
-    if not count:
-        raise UserError(
-            f"the validation text has {len(validation_N):,} tokens, and one block needs {length:,}; "
-            f"use more text, a larger data.validation_fraction, or a smaller train.block_size"
-        )
+    count = held_out_blocks(validation_N, length)
 
     def corrupt(tokens_BL: np.ndarray, randoms: list[np.random.Generator]) -> Batch:
         masks = [random_spans(length, objective, random) for random in randoms]
