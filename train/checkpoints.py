@@ -13,7 +13,13 @@ from accelerate.utils import gather_object
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    get_state_dict,
+    set_state_dict,
+)
 
 from configs import UserError
 from weight_mapping import whole_folder, write_json
@@ -80,7 +86,7 @@ def load(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: to
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: damaged ({error}); remove it to go on from the checkpoint before") from None
     weights |= {name: weights[first] for name, first in shared_names(model).items()}
-    _, current = get_state_dict(model, optimizer, options=WHOLE_EVERYWHERE)
+    groups = get_optimizer_state_dict(model, optimizer)["param_groups"]
     loaded: dict[str, Any] = {}
     for name, value in flat.items():
         parameter, _, key = name.rpartition(".")
@@ -89,7 +95,7 @@ def load(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: to
         model,
         optimizer,
         model_state_dict=weights,
-        optim_state_dict={"state": loaded, "param_groups": current["param_groups"]},
+        optim_state_dict={"state": loaded, "param_groups": groups},
         options=WHOLE_EVERYWHERE,
     )
     rank = accelerator.process_index

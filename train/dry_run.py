@@ -46,6 +46,7 @@ def count_step(config: RunConfig, batch: Batch) -> tuple[int, int, int]:
     """Parameters, FLOPs of one forward and backward pass, and bytes that are kept in between; nothing is computed for it.
 
     A matrix product of (m, k) and (k, n) is 2 m k n FLOPs, as the PaLM paper counts (Chowdhery et al. 2022, appendix B).
+    Attention is counted as one kernel that keeps no scores; where a device has none for it, more is kept.
     """
     with torch.device("meta"):
         model = Transformer(config.model, seed=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -12,13 +13,20 @@ from weight_mapping import families
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def tabulate() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tabulate", DOCS / "tabulate.py")
+def load(name: str) -> ModuleType:
+    """A script of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    # Where a dataclass looks for what its annotations name.
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def tabulate() -> ModuleType:
+    return load("tabulate")
 
 
 def test_the_page_is_what_the_presets_say() -> None:
