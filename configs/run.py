@@ -11,6 +11,8 @@ from configs.data import Data, Fraction
 from configs.model import ModelConfig
 from configs.objectives import AnyObjective, CausalLM
 
+SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "mask_token", "cls_token", "sep_token")
+
 
 class Tokenizer(Config):
     """How text becomes ids.
@@ -38,6 +40,8 @@ class Tokenizer(Config):
             raise ValueError("kind 'file' needs path, a tokenizer.json or its folder")
         if self.kind in ("file", "initial") and (self.special_tokens or self.sentinels):
             raise ValueError(f"special_tokens and sentinels are for a tokenizer that is made here; one of kind '{self.kind}' has its own")
+        if unknown := set(self.special_tokens or ()) - set(SPECIAL_TOKENS):
+            raise ValueError(f"special_tokens has {min(unknown)!r}; the names are {', '.join(SPECIAL_TOKENS)}")
         if self.kind == "word_bpe" and "unk_token" not in (self.special_tokens or {}):
             raise ValueError("kind 'word_bpe' needs special_tokens.unk_token, for characters that the training text has not")
         return self
@@ -174,6 +178,10 @@ class RunConfig(Config):
         if (self.tokenizer is None) == (self.objective.inputs == "tokens"):
             what = "needs a tokenizer, such as {kind: character}" if self.tokenizer is None else "takes no tokenizer; leave it out"
             raise ValueError(f"objective '{self.objective.kind}' {what}")
+        if self.tokenizer and self.tokenizer.kind == "character" and getattr(self.data, "streaming", False):
+            raise ValueError("tokenizer.kind 'character' needs all of the text, and data.streaming reads it piece by piece; choose one")
+        if self.train.cross_check and self.objective.kind != "causal_lm":
+            raise ValueError(f"train.cross_check continues a prompt, which objective '{self.objective.kind}' does not learn; leave it out")
         if self.tokenizer and self.tokenizer.kind == "initial" and self.initial is None:
             raise ValueError("tokenizer.kind 'initial' is that of a checkpoint; set initial, or another kind")
         if self.tokenizer and self.tokenizer.vocab_size and self.tokenizer.vocab_size > self.model.vocab_size:

@@ -59,10 +59,13 @@ def once_a_machine() -> int:
 def preview(config: RunConfig) -> int:
     """What a run would be, told by the first process."""
     from train.dry_run import dry_run
+    from train.initial import told
     from train.objectives import prepare
 
     if os.environ.get("RANK", "0") == "0":
-        dry_run(config, prepare(config), int(os.environ.get("WORLD_SIZE", "1")))
+        corpus, beginning = prepare(config), told(config)
+        dry_run(config, corpus, int(os.environ.get("WORLD_SIZE", "1")))
+        print("".join(f"{note}\n" for note in beginning), end="")
     return 0
 
 
@@ -80,6 +83,7 @@ def run(config: RunConfig) -> int:
     from train.initial import told
     from train.loop import Trainer
     from train.objectives import prepare
+    from train.objectives.corpus import with_labels
     from train.run_folder import SUMMARY, RunFolder, open_run
     from train.stop import Stop
     from train.trackers import check_trackers
@@ -87,6 +91,8 @@ def run(config: RunConfig) -> int:
     check_trackers(config)
     accelerator, launcher = launch.start(config)
     corpus = prepare(config)
+    config = with_labels(config, corpus)
+    beginning = told(config)
     launch.check_same_text(accelerator, corpus.fingerprint)
     folder: RunFolder | None = None
     decision: list[object] = [None, False, None]
@@ -103,7 +109,7 @@ def run(config: RunConfig) -> int:
     folder = folder or RunFolder(Path(str(decision[0])), bool(decision[1]))
 
     if accelerator.is_main_process:
-        print("".join(f"{note}\n" for note in (*corpus.notes, *told(config))), end="")
+        print("".join(f"{note}\n" for note in (*corpus.notes, *beginning)), end="")
     trainer = Trainer(config, accelerator, corpus, folder)
     stop = Stop(launcher.pid)
     code = trainer.train(stop)

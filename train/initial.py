@@ -14,10 +14,13 @@ OWN = {"head", "pooler", "dropout", "initialization", "special_tokens", "max_len
 NEW = ("head.", "pooler.")
 
 
-def starting_tensors(config: RunConfig) -> Iterator[tuple[str, np.ndarray]]:
-    """Canonical names and weights. Raises UserError for a checkpoint of another model: only head and pooler may be others."""
+def starting_tensors(config: RunConfig, resumed: bool = False) -> Iterator[tuple[str, np.ndarray]]:
+    """Canonical names and weights. Raises UserError for a checkpoint of another model: only head and pooler may be others.
+
+    resumed: the run has weights of its own, which replace these; nothing is read.
+    """
     drawn = initial_tensors(config.model, config.seed)
-    if config.initial is None:
+    if config.initial is None or resumed:
         yield from drawn
         return
     with Checkpoint(config.initial) as checkpoint:

@@ -47,7 +47,7 @@ class Trainer:
         # Every process drops out other values; the weights come from the config's seed alone.
         torch.manual_seed(config.seed * 1000 + accelerator.process_index)
         self.plain = Transformer(config.model, seed=None)
-        assign(self.plain, starting_tensors(config))
+        assign(self.plain, starting_tensors(config, run.resumed))
         self.plain.to(accelerator.device)
         self.plain.set_gradient_checkpointing(config.train.gradient_checkpointing)
         if config.train.compile:

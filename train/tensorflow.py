@@ -31,7 +31,9 @@ def main() -> int:
 
 def run(config: RunConfig) -> int:
     """The whole of a run. Its folder is NAME_tensorflow, and loads in both frameworks. 0, or the exit code of a signal."""
+    from train.initial import told
     from train.objectives import prepare
+    from train.objectives.corpus import with_labels
     from train.run_folder import open_run
 
     for name, asked in {"train.trackers": bool(config.train.trackers), "train.compile=true": config.train.compile}.items():
@@ -39,14 +41,15 @@ def run(config: RunConfig) -> int:
             raise UserError(f"{name} is not built for TensorFlow yet; leave it out, or train with PyTorch")
     config = config.model_copy(update={"name": f"{config.name}_tensorflow"})
     corpus = prepare(config)
+    config = with_labels(config, corpus)
+    beginning = told(config)
     # TensorFlow takes seconds to import, and a mistake in the data is told before that.
-    from train.initial import told
     from train.tensorflow_devices import strategy
     from train.tensorflow_loop import Stop, Trainer
 
     strategy(config)
     folder = open_run(config)
-    print("".join(f"{note}\n" for note in (*corpus.notes, *told(config))), end="")
+    print("".join(f"{note}\n" for note in (*corpus.notes, *beginning)), end="")
     trainer = Trainer(config, corpus, folder)
     stop = Stop()
     code = trainer.train(stop)

@@ -45,7 +45,7 @@ class Trainer:
         with self.strategy.scope():
             is_mixed = config.train.precision == "bf16"
             self.model = model = Transformer(config.model, seed=None, dtype="mixed_bfloat16" if is_mixed else dtype)
-            assign(model, starting_tensors(config))
+            assign(model, starting_tensors(config, run is not None and run.resumed))
             model.set_gradient_checkpointing(config.train.gradient_checkpointing)
             self.rate = tf.Variable(0.0, dtype=tf.float64, trainable=False)
             self.optimizer = build_optimizer(config.optimizer, lambda: self.rate)

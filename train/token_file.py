@@ -18,7 +18,7 @@ Piece = tuple[str, bool]
 
 
 def tokens_on_disk(
-    folder: Path, what: object, pieces: Iterable[Piece], tokenizer: TextTokenizer, words: bool
+    folder: Path, what: str, pieces: Iterable[Piece], tokenizer: TextTokenizer, words: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """The ids of all pieces, int32 (N,), and True where a word begins, bool (N,), both mapped from files below `folder`.
 
@@ -26,7 +26,7 @@ def tokens_on_disk(
     a document, before which the end-of-text token comes. words: False if every token may count as a word.
     Of several processes that ask for the same files one writes them, and the others wait.
     """
-    key = hashlib.sha256(json.dumps([str(what), tokenizer.tokenizer.to_str(), words]).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps([what, tokenizer.tokenizer.to_str(), tokenizer.end_of_text, words]).encode()).hexdigest()[:16]
     paths = [folder / FOLDER / f"{key}.{kind}" for kind in ("ids", "starts")]
     paths[0].parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / FOLDER / f"{key}.lock"):

@@ -6,13 +6,13 @@ Hugging Face's AutoTokenizer loads what is saved.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tokenizers
-from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, decoders, models, pre_tokenizers, processors, trainers
 
 from configs import RunConfig, UserError
 from weight_mapping.hub import local_folder
@@ -68,6 +68,15 @@ class TextTokenizer:
             starts.append(np.diff([-1 if word is None else word for word in found.word_ids], prepend=-2) != 0)
         return np.concatenate(ids), np.concatenate(starts)
 
+    def special_ids(self) -> list[int]:
+        """The ids of all tokens that no text has."""
+        return [number for number, token in self.tokenizer.get_added_tokens_decoder().items() if token.special]
+
+    def around(self) -> tuple[list[int], list[int]]:
+        """What an encoder reads before and behind a text: cls_token and sep_token, where there are any."""
+        first, last = ([] if token is None else [token] for token in map(self.special_id, ("cls_token", "sep_token")))
+        return first, last
+
     def special_id(self, name: str) -> int | None:
         """The id of a special token by the name that `transformers` gives it, such as mask_token; None where there is none."""
         token = self.special_tokens.get(name)
@@ -94,12 +103,11 @@ class TextTokenizer:
     def save(self, folder: Path) -> None:
         """Write tokenizer.json and tokenizer_config.json into an existing folder."""
         self.tokenizer.save(str(folder / FILE))
-        if self.config is not None:
-            shutil.copyfile(self.config, folder / CONFIG)
-            return
         settings = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+        if self.config is not None:
+            settings = json.loads(self.config.read_text(encoding="utf-8"))
         special = {} if self.end_of_text is None else {"bos_token": self.end_of_text, "eos_token": self.end_of_text}
-        special = self.special_tokens or special
+        special = {name: token for name, token in (self.special_tokens or special).items() if name not in settings}
         (folder / CONFIG).write_text(json.dumps({**settings, **special}, indent=2) + "\n", encoding="utf-8")
 
 
@@ -113,7 +121,7 @@ class CharacterTokenizer(TextTokenizer):
         tokenizer.add_special_tokens(special)
         tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
         tokenizer.decoder = decoders.Fuse()
-        super().__init__(tokenizer, None, special_tokens=special_tokens)
+        super().__init__(tokenizer, end_of_text(special_tokens), special_tokens=special_tokens)
         self.first = len(special)
         self.code_points = np.array([ord(character) for character in characters], np.uint32)
 
@@ -152,7 +160,23 @@ def build_tokenizer(config: RunConfig, train: Sequence[str], validation: Sequenc
             f"every id needs a row: set model.vocab_size={tokenizer.vocab_size}"
         )
     check_special_tokens(tokenizer, config)
+    if kind not in ("file", "initial"):
+        surround_texts(tokenizer, config.objective.kind in ("seq2seq", "span_corruption"))
     return tokenizer
+
+
+def surround_texts(tokenizer: TextTokenizer, ends: bool) -> None:
+    """Whoever loads the tokenizer gets what the model is given: a text between cls_token and sep_token, or with `ends` before eos_token."""
+    special = tokenizer.special_tokens
+    first, last = special.get("cls_token", ""), special.get("sep_token", "")
+    if ends and not (first or last):
+        last = special.get("eos_token", "")
+    if first or last:
+        tokens = [(token, tokenizer.tokenizer.token_to_id(token)) for token in dict.fromkeys((first, last)) if token]
+        single, pair = [first, "$A", last], [first, "$A", last, "$B:1", last and f"{last}:1"]
+        tokenizer.tokenizer.post_processor = processors.TemplateProcessing(
+            single=[part for part in single if part], pair=[part for part in pair if part], special_tokens=tokens
+        )
 
 
 def check_special_tokens(tokenizer: TextTokenizer, config: RunConfig) -> None:
@@ -164,6 +188,11 @@ def check_special_tokens(tokenizer: TextTokenizer, config: RunConfig) -> None:
         if found is not None and ids and found not in ids:
             key = f"model.special_tokens.{'eos' if name == 'eos_token' else 'pad'}"
             raise UserError(f"tokenizer.special_tokens.{name}={token!r} has id {found}, and {key} says {ids[0]}; set {key} to {found}")
+
+
+def end_of_text(special_tokens: Mapping[str, str] | None, otherwise: str | None = None) -> str | None:
+    """What stands between documents: eos_token, where tokens are named."""
+    return otherwise if special_tokens is None else special_tokens.get("eos_token")
 
 
 def in_order(special_tokens: Mapping[str, str], sentinels: int) -> list[str]:
@@ -191,7 +220,7 @@ def train_bpe(
         show_progress=False,
     )
     tokenizer.train_from_iterator(documents, trainer)
-    return TextTokenizer(tokenizer, END_OF_TEXT if special_tokens is None else None, special_tokens=special_tokens)
+    return TextTokenizer(tokenizer, end_of_text(special_tokens, END_OF_TEXT), special_tokens=special_tokens)
 
 
 def train_word_bpe(texts: Sequence[str], vocab_size: int, special_tokens: Mapping[str, str], sentinels: int = 0) -> TextTokenizer:
@@ -218,7 +247,7 @@ def train_word_bpe(texts: Sequence[str], vocab_size: int, special_tokens: Mappin
     tokenizer.pre_tokenizer = words
     tokenizer.decoder = decoders.BPEDecoder(suffix=END_OF_WORD)
     tokenizer.add_special_tokens(special)
-    return TextTokenizer(tokenizer, None, special_tokens=special_tokens)
+    return TextTokenizer(tokenizer, end_of_text(special_tokens), special_tokens=special_tokens)
 
 
 def read_tokenizer(path: Path) -> TextTokenizer:
@@ -234,16 +263,16 @@ def read_tokenizer(path: Path) -> TextTokenizer:
     tokenizer.no_padding()
     tokenizer.no_truncation()
     config = file.parent / CONFIG
-    end_of_text = END_OF_TEXT
-    if config.is_file():
-        named = json.loads(config.read_text(encoding="utf-8")).get("eos_token") or END_OF_TEXT
-        end_of_text = named["content"] if isinstance(named, dict) else named
-    known = tokenizer.token_to_id(end_of_text) is not None
-    return TextTokenizer(tokenizer, end_of_text if known else None, config if config.is_file() else None, named_tokens(config))
+    special_tokens = named_tokens(config)
+    end = special_tokens.get("eos_token", END_OF_TEXT)
+    known = tokenizer.token_to_id(end) is not None
+    return TextTokenizer(tokenizer, end if known else None, config if config.is_file() else None, special_tokens)
 
 
 def named_tokens(config: Path) -> dict[str, str]:
-    """The special tokens that a tokenizer_config.json names."""
-    values = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    """The special tokens that a tokenizer_config.json names, or in old folders the special_tokens_map.json beside it."""
+    values: dict[str, Any] = {}
+    for path in (config.with_name("special_tokens_map.json"), config):
+        values |= json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     tokens = {name: value["content"] if isinstance(value, dict) else value for name, value in values.items() if name.endswith("_token")}
     return {name: token for name, token in tokens.items() if isinstance(token, str)}

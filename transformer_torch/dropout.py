@@ -21,7 +21,7 @@ class Dropout(nn.Dropout):
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         if hidden.device.type != "cpu" or not self.training or torch.compiler.is_compiling():
             return super().forward(hidden)
-        return DropByBits.apply(hidden, round(self.p * LEVELS)) if self.p else hidden
+        return DropByBits.apply(hidden, min(round(self.p * LEVELS), LEVELS - 1)) if self.p else hidden
 
 
 class DropByBits(torch.autograd.Function):

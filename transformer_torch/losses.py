@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.autograd.function import once_differentiable
 
 IGNORED = -100
 # Rows whose logits are worked on at a time, so that they stay in the processor's cache.
@@ -21,7 +22,7 @@ def cross_entropy(logits_BTV: torch.Tensor, labels_BT: torch.Tensor, label_smoot
 
 
 class CrossEntropy(torch.autograd.Function):
-    """The loss, and with it its gradient, softmax(logits) - target: nothing else of the size of the logits is made or kept."""
+    """The loss, and with it its gradient, softmax(logits) - target, in the logits' type: nothing else of their size is kept."""
 
     @staticmethod
     def forward(ctx: Any, logits_NV: torch.Tensor, labels_N: torch.Tensor, label_smoothing: float) -> torch.Tensor:
@@ -48,6 +49,7 @@ class CrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (gradient_NV,) = ctx.saved_tensors
         scaled_NV = torch.empty_like(gradient_NV)

@@ -103,3 +103,19 @@ class TestInitial:
 
         with pytest.raises(UserError, match=message):
             list(starting_tensors(self.config(change)))
+
+    def test_a_mistake_leaves_no_folder(self, tmp_path: Path) -> None:
+        from configs import UserError
+        from train.__main__ import run
+
+        with pytest.raises(UserError, match=r"has num_layers=6, and the run's model has 5"):
+            run(self.config("model.num_layers=5", f"train.output={tmp_path}"))
+        assert not list(tmp_path.iterdir())
+
+    def test_a_resumed_run_does_not_need_it(self) -> None:
+        from weight_mapping import initial_tensors
+
+        config = self.config().model_copy(update={"initial": "gone"})
+        drawn = dict(initial_tensors(config.model, config.seed))
+        for name, array in starting_tensors(config, resumed=True):
+            np.testing.assert_array_equal(array, drawn[name])

@@ -94,8 +94,9 @@ class TestMaskedLM:
         words_T = np.array([0, 0, 0, 1, 2, 2, 3, 3, 3, 3])
         starts_T = np.diff(words_T, prepend=-1) > 0
         for seed in range(30):
-            chosen = choose(starts_T, 0.3, np.random.default_rng(seed))
+            chosen = choose(starts_T, words_T != 2, 0.3, np.random.default_rng(seed))
             assert 1 <= len(chosen) <= 3
+            assert not (words_T[chosen] == 2).any(), "the third word is special"
             for word in set(words_T[chosen]):
                 assert (words_T[chosen] == word).sum() == (words_T == word).sum()
 
@@ -115,6 +116,22 @@ class TestMaskedLM:
             prepare(config("bert_stdlib", "train.block_size=2"))
         with pytest.raises(ValueError, match=r"masked=0.9 and replaced=0.2 are more than all"):
             MaskedLM(masked=0.9, replaced=0.2)
+
+    def test_special_tokens_of_the_text_are_not_asked_for(self, config: Callable[..., RunConfig]) -> None:
+        """Here the end of a document is also the end of a block, as RoBERTa has it."""
+        special = "{pad_token: '[P]', unk_token: '[U]', cls_token: '[C]', sep_token: '[S]', eos_token: '[S]', mask_token: '[M]'}"
+        path = Path(config("bert_stdlib").data.path)  # type: ignore[union-attr]
+        for number in range(40):
+            path.with_name(f"{number}.txt").write_text(f"document {number} is short.\n")
+        more = [f"tokenizer.special_tokens={special}", f"data.path={path.parent}", "objective.share=0.5", "train.block_size=42"]
+        corpus = prepare(config("bert_stdlib", *more))
+        assert corpus.tokenizer is not None
+        separator, seen = corpus.tokenizer.special_id("sep_token"), 0
+        for step in range(30):
+            batch = corpus.train.batch(step)
+            assert not (batch.labels == separator).any()
+            seen += int((batch.inputs["input_ids"][:, 1:-1] == separator).sum())
+        assert seen > 10
 
 
 class TestSpanCorruption:
@@ -166,6 +183,10 @@ class TestSpanCorruption:
             text = text.replace(f"<extra_id_{number}>", words)
         assert text in TEXT
         assert sum(other.targets for other in corpus.validation.batches()) == corpus.validation.targets
+
+    def test_targets_that_the_model_has_no_room_for_are_refused(self, config: Callable[..., RunConfig]) -> None:
+        with pytest.raises(UserError, match=r"have targets of \d+, and model.max_length is 128; lower objective.share"):
+            prepare(config("t5_stdlib", "objective={kind: span_corruption, share: 0.7, mean_span: 20}"))
 
     def test_too_few_sentinels_are_refused(self, config: Callable[..., RunConfig]) -> None:
         with pytest.raises(UserError, match=r"have 7 spans, and the tokenizer has 4 sentinels; set tokenizer.sentinels=7"):
@@ -224,7 +245,7 @@ class TestSequenceClassification:
         assert data.names == ("asyncio", "email")
         assert len(data.train) > 3 * len(data.validation) > 200
         assert not set(data.train) & set(data.validation)
-        assert not any(label in text.lower().split() for text, label in data.train + data.validation)
+        assert not any(label in text.lower() for text, label in data.train + data.validation)
         with pytest.raises(UserError, match=r"no docstrings of a package 'asincio'"):
             read_labelled(DocstringsData(packages=("asincio", "email")))
 
@@ -262,6 +283,41 @@ class TestImageClassification:
     def test_another_size_and_too_few_classes_are_refused(self, change: str, message: str) -> None:
         with pytest.raises(UserError, match=message):
             prepare(load_run_config(ROOT / "configs" / "runs" / "digits.yaml", [change]))
+
+
+@pytest.mark.parametrize("name", ["bert_stdlib", "t5_stdlib", "docstrings", "dates"])
+def test_who_loads_the_tokenizer_gets_what_the_model_is_given(name: str, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from train.tokenization import read_tokenizer
+
+    corpus = prepare(load_run_config(ROOT / "configs" / "runs" / f"{name}.yaml"))
+    assert corpus.tokenizer is not None
+    corpus.tokenizer.save(tmp_path)
+    text, theirs = "3 May 1987", AutoTokenizer.from_pretrained(str(tmp_path))
+    ids = corpus.tokenizer.encode_each([text])[0].tolist()
+    first, last = corpus.tokenizer.around()
+    end = corpus.tokenizer.special_id("eos_token")
+    assert theirs(text)["input_ids"] == ([*first, *ids, *last] if last else [*ids, end])
+    assert theirs.decode(ids) == text
+    again = read_tokenizer(tmp_path)
+    np.testing.assert_array_equal(again.encode([text, text]), corpus.tokenizer.encode([text, text]))
+
+
+def test_what_means_nothing_is_refused() -> None:
+    run = ROOT / "configs" / "runs" / "bert_stdlib.yaml"
+    with pytest.raises(UserError, match=r"special_tokens has 'cls'; the names are bos_token, eos_token,"):
+        load_run_config(run, ["tokenizer.special_tokens={cls: '[CLS]'}"])
+    with pytest.raises(UserError, match=r"cross_check continues a prompt, which objective 'masked_lm' does not learn"):
+        load_run_config(run, ["train.cross_check=true"])
+    with pytest.raises(UserError, match=r"tokenizer.kind 'character' needs all of the text, and data.streaming reads it piece by piece"):
+        load_run_config(run, ["tokenizer={kind: character}", "data={source: text, path: x, streaming: true}"])
+    with pytest.raises(UserError, match=r"pooler.kind 'first' reads the class token, and the tokenizer names none; set cls_token"):
+        prepare(
+            load_run_config(run.with_name("docstrings.yaml"), ["model.pooler={kind: first}", "tokenizer.special_tokens={pad_token: '[P]'}"])
+        )
+    with pytest.raises(UserError, match=r"leaves a split without a class; change it"):
+        prepare(load_run_config(run.with_name("digits.yaml"), ["data.validation_fraction=0.001"]))
 
 
 def test_a_tokenizer_is_for_tokens() -> None:
@@ -302,6 +358,27 @@ class TestHub:
         batch = corpus.train.batch(0)
         words = [corpus.tokenizer.decode(row.tolist(), skip_special_tokens=True) for row in batch.inputs["input_ids"]]
         assert all((word in ("good", "fine")) == (label == 0) for word, label in zip(words, batch.labels, strict=True))
+
+    def test_numbers_are_classes_and_what_has_no_label_is_left_out(self, tmp_path: Path) -> None:
+        import datasets
+
+        write_dataset(tmp_path, {"text": [f"text {n % 12}" for n in range(48)], "label": [n % 12 for n in range(48)]})
+        data = f"data={{source: hub, name: {tmp_path}, columns: [text, label], validation_fraction: 0.25}}"
+        corpus = prepare(labelled(tmp_path, data, "model.head.num_labels=12"))
+        assert corpus.labels == tuple(map(str, range(12)))
+        label = datasets.ClassLabel(names=["pos", "neg"])
+        write_dataset(tmp_path, {"text": ["good", "bad", "unknown"] * 8, "label": [0, 1, -1] * 8}, label=label)
+        corpus = prepare(labelled(tmp_path, data, "model.head.num_labels=2"))
+        assert "train: 6 of 18 texts are empty or have no label, and are left out" in corpus.notes
+        assert corpus.labels == ("pos", "neg")
+
+    def test_what_is_no_text_is_refused_by_its_row(self, tmp_path: Path) -> None:
+        write_dataset(tmp_path, {"text": ["a text"] * 130 + [None] + ["a text"] * 20})
+        for streaming in ("", ", streaming: true, validation_split: train"):
+            data = f"data={{source: hub, name: {tmp_path}{streaming}}}"
+            config = load_run_config(ROOT / "configs" / "runs" / "gpt2_stdlib.yaml", [*SMALL, data, "train.block_size=20"])
+            with pytest.raises(UserError, match=r"column 'text' of the dataset holds NoneType in row 130, not text"):
+                prepare(config)
 
     def test_images(self, tmp_path: Path) -> None:
         import datasets

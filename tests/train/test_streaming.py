@@ -13,6 +13,7 @@ from train.objectives import prepare
 from train.objectives.running_text import running_text
 from train.sources import stream as streams
 from train.sources.stream import stream
+from train.tokenization import train_bpe
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,6 +83,23 @@ def test_the_files_are_written_once_and_only_whole(folder: Path, monkeypatch: py
     # Another tokenizer has other files.
     running_text(config(folder, "gpt2_stdlib", "data.streaming=true", "tokenizer.vocab_size=290"))
     assert len(list((folder / "runs" / ".tokens").glob("*.ids"))) == 4
+
+
+def test_a_file_that_has_changed_is_read_again(folder: Path) -> None:
+    changed = config(folder, "gpt2_stdlib", "data.streaming=true", f"tokenizer={{kind: file, path: {folder}}}")
+    train_bpe(["line says that is enough"], 300).save(folder)
+    before = running_text(changed).train_N
+    (folder / "a.txt").write_text("something else\n" + (folder / "a.txt").read_text(encoding="utf-8"), encoding="utf-8")
+    after = running_text(changed)
+    assert after.tokenizer.decode(after.train_N[:30].tolist()).startswith("something else")
+    assert not np.array_equal(before[:30], after.train_N[:30])
+
+
+def test_the_border_lies_within_a_piece(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "PIECE", 2**20)
+    data = TextData(path=str(folder), validation_fraction=0.3, streaming=True)
+    sizes = [sum(len(text) for text, _ in stream(data, split)) for split in ("train", "validation")]
+    assert sizes[1] / sum(sizes) == pytest.approx(0.3, abs=0.01)
 
 
 def test_rows_of_a_dataset_are_documents(tmp_path: Path) -> None:

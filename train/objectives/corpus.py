@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from configs import RunConfig
 from train.batches import TrainingBatches, ValidationBatches
 from train.tokenization import TextTokenizer
 
@@ -16,7 +17,7 @@ class Corpus:
     """A tokenizer (None for images) and the batches.
 
     fingerprint: differs where any example differs. notes: what is to be told before the run, a line each.
-    test: examples for `train.evaluate`, pairs of what goes in and what should come out.
+    test: examples for `train.evaluate`, pairs of what goes in and what should come out. labels: what the classes are called.
     """
 
     tokenizer: TextTokenizer | None
@@ -25,6 +26,15 @@ class Corpus:
     fingerprint: str
     notes: tuple[str, ...] = ()
     test: list[tuple] = field(default_factory=list)
+    labels: tuple[str, ...] = ()
+
+
+def with_labels(config: RunConfig, corpus: Corpus) -> RunConfig:
+    """The config of a model that knows what its classes are called, as the data has it."""
+    if not corpus.labels:
+        return config
+    head = config.model.head.model_copy(update={"labels": corpus.labels})
+    return config.model_copy(update={"model": config.model.model_copy(update={"head": head})})
 
 
 def fingerprint(*arrays: np.ndarray) -> str:

@@ -8,6 +8,7 @@ from configs import ModelConfig, RunConfig, UserError
 from configs.objectives import ImageClassification
 from configs.parts import PatchInputs
 from train.batches import Batch, Collate, ExampleBatches, ExampleValidation
+from train.draws import of_step
 from train.objectives.corpus import Corpus, fingerprint
 from train.sources.images import Images, move, read_images, scale
 
@@ -54,8 +55,7 @@ def collator(images: Images, model: ModelConfig, moving: ImageClassification | N
     def collate(numbers_B: np.ndarray, step: int) -> Batch:
         images_BCHW = scale(images_NCHW[numbers_B])
         if moving and (moving.max_shift or moving.max_turn or moving.flip):
-            # The third number keeps these draws apart from the order's.
-            images_BCHW = move(images_BCHW, np.random.default_rng([seed, step, 1]), moving)
+            images_BCHW = move(images_BCHW, of_step(seed, step), moving)
         return Batch({"pixel_values": images_BCHW}, labels_N[numbers_B], len(numbers_B) * model.max_length)
 
     return collate

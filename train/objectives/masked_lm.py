@@ -9,12 +9,10 @@ import numpy as np
 
 from configs import RunConfig, UserError
 from configs.objectives import MaskedLM
-from train.batches import IGNORED, Batch, BlockBatches, ExampleValidation, blocks_in_a_step, held_out_blocks
-from train.objectives.corpus import Corpus, fingerprint
-from train.objectives.running_text import running_text
+from train.batches import IGNORED, Batch
+from train.objectives.corpus import Corpus
+from train.objectives.running_text import block_corpus, running_text
 from train.tokenization import TextTokenizer
-
-HELD_OUT = 2
 
 
 def prepare(config: RunConfig) -> Corpus:
@@ -29,33 +27,12 @@ def prepare(config: RunConfig) -> Corpus:
     length = config.block_size - hide.around
     if length < 1:
         raise UserError(f"train.block_size={config.block_size} leaves no room for a token between the special tokens; make it larger")
-    count = held_out_blocks(text.validation_N, length)
-
-    def training(places_BT: np.ndarray, step: int) -> Batch:
-        places_BT = places_BT[:, :-1]
-        # The third number keeps these draws apart from the order's.
-        return hide(
-            text.train_N[places_BT], text.train_starts_N[places_BT], [np.random.default_rng([config.seed, step, 1])] * len(places_BT)
-        )
-
-    def validating(numbers_B: np.ndarray, _: int) -> Batch:
-        places_BT = numbers_B[:, None] * length + np.arange(length)
-        randoms = [np.random.default_rng([config.seed, number, HELD_OUT]) for number in numbers_B]
-        return hide(text.validation_N[places_BT], text.validation_starts_N[places_BT], randoms)
-
-    size = config.train.evaluation_batch_size
-    targets = sum(validating(np.arange(first, min(first + size, count)), 0).targets for first in range(0, count, size))
-    return Corpus(
-        text.tokenizer,
-        BlockBatches(text.train_N, length, blocks_in_a_step(config), config.seed, training),
-        ExampleValidation(np.zeros(count), size, targets, validating),
-        fingerprint(text.train_N, text.validation_N),
-    )
+    return block_corpus(config, text, length, hide)
 
 
 class Hiding:
     """Makes a batch of blocks: of `share` of the tokens, most become the mask token, some another token, and some stay as they are; the
-    model is asked for all of them.
+    model is asked for all of them. Special tokens stay, and are not asked for.
 
     around: how many tokens stand around each block. Raises UserError for a tokenizer without a mask token.
     """
@@ -65,15 +42,16 @@ class Hiding:
         self.mask = tokenizer.special_id("mask_token")
         if self.mask is None:
             raise UserError("objective 'masked_lm' needs a tokenizer with a mask token; set tokenizer.special_tokens.mask_token")
-        self.first, self.last = ([] if token is None else [token] for token in map(tokenizer.special_id, ("cls_token", "sep_token")))
+        self.first, self.last = tokenizer.around()
         self.around = len(self.first) + len(self.last)
-        special = set(map(tokenizer.tokenizer.token_to_id, tokenizer.special_tokens.values()))
-        self.ordinary = np.array([token for token in range(min(tokenizer.vocab_size, vocab_size)) if token not in special])
+        self.is_ordinary_V = np.ones(max(tokenizer.vocab_size, vocab_size), np.bool_)
+        self.is_ordinary_V[tokenizer.special_ids()] = False
+        self.ordinary = np.flatnonzero(self.is_ordinary_V[: tokenizer.vocab_size])
 
     def __call__(self, tokens_BT: np.ndarray, starts_BT: np.ndarray, randoms: list[np.random.Generator]) -> Batch:
         inputs_BT, labels_BT = tokens_BT.astype(np.int64), np.full(tokens_BT.shape, IGNORED, np.int64)
         for inputs_T, labels_T, starts_T, random in zip(inputs_BT, labels_BT, starts_BT, randoms, strict=True):
-            chosen = choose(starts_T, self.objective.share, random)
+            chosen = choose(starts_T, self.is_ordinary_V[inputs_T], self.objective.share, random)
             labels_T[chosen] = inputs_T[chosen]
             lots = random.random(len(chosen))
             is_masked = lots < self.objective.masked
@@ -84,23 +62,24 @@ class Hiding:
         return Batch({"input_ids": inputs_BT}, labels_BT, inputs_BT.size)
 
 
-def choose(starts_T: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """Places of `share` of the tokens, at least one, all of a word or none. starts_T: True where a word begins.
+def choose(starts_T: np.ndarray, is_ordinary_T: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
+    """Places of `share` of the tokens, of ordinary ones alone, all of a word or none. starts_T: True where a word begins.
 
-    A word that would make them too many is passed over, as in BERT's own code.
+    A word that would make them too many is passed over, as in BERT's own code; where no word fits, one token is chosen.
     """
     count = max(1, round(share * len(starts_T)))
+    if starts_T[1:].all():
+        return random.permutation(np.flatnonzero(is_ordinary_T))[:count]
     starts = np.flatnonzero(np.r_[True, starts_T[1:]])
     lengths = np.diff(np.r_[starts, len(starts_T)])
-    if (lengths == 1).all():
-        return random.permutation(len(starts_T))[:count]
+    words = random.permutation(np.flatnonzero(is_ordinary_T[starts]))
     chosen: list[int] = []
-    for word in random.permutation(len(starts)):
+    for word in words:
         if len(chosen) + lengths[word] <= count:
             chosen += range(starts[word], starts[word] + lengths[word])
         if len(chosen) == count:
             break
-    return np.array(chosen or [int(random.integers(len(starts_T)))])
+    return np.array(chosen or starts[words[:1]], np.int64)
 
 
 def surround(rows_BT: np.ndarray, first: list[int], last: list[int], value: int | None = None) -> np.ndarray:

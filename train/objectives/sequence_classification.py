@@ -19,6 +19,10 @@ def prepare(config: RunConfig) -> Corpus:
     data = read_labelled(config.data)
     check_labels(data, config)
     tokenizer = build_tokenizer(config, [text for text, _ in data.train], [text for text, _ in data.validation])
+    if model.pooler and model.pooler.kind == "first" and not tokenizer.around()[0]:
+        raise UserError(
+            "model.pooler.kind 'first' reads the class token, and the tokenizer names none; set cls_token, or pooler.kind: mean"
+        )
     limit = min(objective.max_length or model.max_length, model.max_length)
     notes = list(data.notes)
     train_ids, validation_ids = (
@@ -45,7 +49,7 @@ def prepare(config: RunConfig) -> Corpus:
         collator(validation_ids, validation_N, padding),
     )
     digest = fingerprint(*(np.concatenate(ids) for ids in (train_ids, validation_ids)), train_N, validation_N, lengths_N1)
-    return Corpus(tokenizer, batches, held_out, digest, tuple(notes))
+    return Corpus(tokenizer, batches, held_out, digest, tuple(notes), labels=data.names)
 
 
 def check_labels(data: Labelled, config: RunConfig) -> None:
@@ -62,7 +66,7 @@ def check_labels(data: Labelled, config: RunConfig) -> None:
 
 def encode(tokenizer: TextTokenizer, texts: list[str], limit: int, split: str, notes: list[str]) -> list[np.ndarray]:
     """The ids of each text between the special tokens, int32, `limit` at most with them."""
-    first, last = ([] if token is None else [token] for token in map(tokenizer.special_id, ("cls_token", "sep_token")))
+    first, last = tokenizer.around()
     room = limit - len(first) - len(last)
     if room < 1:
         raise UserError(f"texts of {limit} tokens have no room for one; make objective.max_length larger")

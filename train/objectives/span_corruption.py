@@ -9,12 +9,10 @@ import numpy as np
 
 from configs import RunConfig, UserError
 from configs.objectives import SpanCorruption
-from train.batches import Batch, BlockBatches, ExampleValidation, blocks_in_a_step, held_out_blocks
-from train.objectives.corpus import Corpus, fingerprint
-from train.objectives.running_text import running_text
+from train.batches import Batch
+from train.objectives.corpus import Corpus
+from train.objectives.running_text import block_corpus, running_text
 from train.tokenization import SENTINEL
-
-HELD_OUT = 2
 
 
 def prepare(config: RunConfig) -> Corpus:
@@ -23,45 +21,34 @@ def prepare(config: RunConfig) -> Corpus:
     Training leaves out other spans in every step. Validation always leaves out the same; the end of its text that fills no block does
     not count.
     """
-    objective, special = config.objective, config.model.special_tokens
+    objective, model = config.objective, config.model
     assert isinstance(objective, SpanCorruption)
-    if not special.eos or special.decoder_start is None:
+    if not model.special_tokens.eos or model.special_tokens.decoder_start is None:
         raise UserError("objective 'span_corruption' needs model.special_tokens.eos and .decoder_start; set them")
-    text = running_text(config)
-    tokenizer, train_N, validation_N = text.tokenizer, text.train_N, text.validation_N
     length = block_length(config.block_size, objective)
-    _, spans = noise(length, objective)
-    named = [tokenizer.tokenizer.token_to_id(SENTINEL.format(number)) for number in range(spans)]
+    tokens, spans = noise(length, objective)
+    if tokens + spans + 1 > model.max_length:
+        raise UserError(
+            f"blocks of {length} tokens have targets of {tokens + spans + 1}, and model.max_length is {model.max_length}; "
+            f"lower objective.share or train.block_size"
+        )
+    text = running_text(config)
+    named = [text.tokenizer.tokenizer.token_to_id(SENTINEL.format(number)) for number in range(spans)]
     if None in named:
         raise UserError(
             f"blocks of {length} tokens have {spans} spans, and the tokenizer has {named.index(None)} sentinels; "
             f"set tokenizer.sentinels={spans}, or a smaller train.block_size"
         )
-    sentinels = np.array(named)
-    count = held_out_blocks(validation_N, length)
+    sentinels, start, end = np.array(named), model.special_tokens.decoder_start, model.special_tokens.eos[0]
 
-    def corrupt(tokens_BL: np.ndarray, randoms: list[np.random.Generator]) -> Batch:
+    def corrupt(tokens_BL: np.ndarray, _: np.ndarray, randoms: list[np.random.Generator]) -> Batch:
         masks = [random_spans(length, objective, random) for random in randoms]
         pairs = [leave_out(tokens_L, mask_L, sentinels) for tokens_L, mask_L in zip(tokens_BL, masks, strict=True)]
-        sources, targets = (np.array([[*row, special.eos[0]] for row in side], np.int64) for side in zip(*pairs, strict=True))
-        shifted_BT = np.concatenate([np.full((len(targets), 1), special.decoder_start), targets[:, :-1]], axis=1)
-        return Batch({"input_ids": sources, "decoder_input_ids": shifted_BT}, targets, sources.size + targets.size)
+        sources_BS, targets_BT = (np.array([[*row, end] for row in side], np.int64) for side in zip(*pairs, strict=True))
+        shifted_BT = np.concatenate([np.full((len(targets_BT), 1), start), targets_BT[:, :-1]], axis=1)
+        return Batch({"input_ids": sources_BS, "decoder_input_ids": shifted_BT}, targets_BT, sources_BS.size + targets_BT.size)
 
-    def training(places_BL: np.ndarray, step: int) -> Batch:
-        # The third number keeps these draws apart from the order's.
-        return corrupt(train_N[places_BL[:, :-1]], [np.random.default_rng([config.seed, step, 1])] * len(places_BL))
-
-    def validating(numbers_B: np.ndarray, _: int) -> Batch:
-        tokens_BL = validation_N[numbers_B[:, None] * length + np.arange(length)]
-        return corrupt(tokens_BL, [np.random.default_rng([config.seed, number, HELD_OUT]) for number in numbers_B])
-
-    return Corpus(
-        tokenizer,
-        BlockBatches(train_N, length, blocks_in_a_step(config), config.seed, training),
-        ExampleValidation(np.zeros(count), config.train.evaluation_batch_size, count * validating(np.arange(1), 0).targets, validating),
-        fingerprint(train_N, validation_N),
-        (f"blocks of {length} tokens, of which {spans} spans are left out",),
-    )
+    return block_corpus(config, text, length, corrupt, (f"blocks of {length} tokens, of which {spans} spans are left out",))
 
 
 def noise(length: int, objective: SpanCorruption) -> tuple[int, int]:

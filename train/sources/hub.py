@@ -19,15 +19,21 @@ class Splits:
     validation: Any
     test: Any = None
 
-    def columns(self, names: tuple[str, ...], number: int) -> list[list[tuple]]:
-        """The values of `number` columns, row by row, of each split; test may be empty. Raises UserError for other columns."""
+    def columns(self, names: tuple[str, ...], number: int, texts: int = 0) -> list[list[tuple]]:
+        """The values of `number` columns, row by row, of each split; test may be empty. Raises UserError for other columns, and where the
+        first `texts` of them hold anything but text."""
         if len(names) != number:
             raise UserError(f"data.columns={list(names)} names {len(names)}; this objective takes {number}")
         if missing := [name for name in names if name not in self.train.column_names]:
             choices = ", ".join(self.train.column_names)
             raise UserError(f"the dataset has no column {missing[0]!r}; set data.columns to {number} of: {choices}")
-        splits = (self.train, self.validation, self.test)
-        return [[] if split is None else list(zip(*(split[name] for name in names), strict=True)) for split in splits]
+        splits = [split for split in (self.train, self.validation, self.test) if split is not None]
+        found = [list(zip(*(split[name] for name in names), strict=True)) for split in splits]
+        for rows in found:
+            for number, row in enumerate(rows):
+                for name, value in zip(names[:texts], row, strict=False):
+                    check_text(value, name, number)
+        return found + [[]] * (3 - len(found))
 
     def label_names(self, column: str) -> list[str] | None:
         """What the classes of a column are called, where the dataset says so."""
@@ -75,9 +81,8 @@ def read_splits(data: HubData) -> Splits:
     return Splits(rows, held_out, test)
 
 
-def texts(values: list[tuple], columns: tuple[str, ...]) -> None:
-    """Raises UserError where the first of these columns do not hold texts."""
-    for row in values[:100]:
-        for column, value in zip(columns, row, strict=False):
-            if not isinstance(value, str):
-                raise UserError(f"column {column!r} of the dataset holds {type(value).__name__}, not text; set data.columns")
+def check_text(value: Any, column: str, row: int) -> str:
+    """The text of a row. Raises UserError where it is none."""
+    if not isinstance(value, str):
+        raise UserError(f"column {column!r} of the dataset holds {type(value).__name__} in row {row}, not text; set data.columns")
+    return value

@@ -31,9 +31,14 @@ def read_digits(data: DigitsData) -> tuple[Images, Images]:
     bunch = load_digits()
     images_BCHW = (bunch.images[:, None] / 8 - 1).astype(np.float32)
     labels_B = bunch.target.astype(np.int64)
-    train, held_out = train_test_split(
-        np.arange(len(labels_B)), test_size=data.validation_fraction, random_state=data.seed, stratify=labels_B
-    )
+    try:
+        train, held_out = train_test_split(
+            np.arange(len(labels_B)), test_size=data.validation_fraction, random_state=data.seed, stratify=labels_B
+        )
+    except ValueError:
+        raise UserError(
+            f"data.validation_fraction={data.validation_fraction} of {len(labels_B):,} images leaves a split without a class; change it"
+        ) from None
     return (images_BCHW[train], labels_B[train]), (images_BCHW[held_out], labels_B[held_out])
 
 

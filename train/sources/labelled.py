@@ -7,13 +7,14 @@ import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from configs import UserError
 from configs.data import Data, DocstringsData, HubData, LabelledData
-from train.sources.hub import read_splits, texts
-from train.sources.pairs import Pair, read_split
+from train.sources.hub import read_splits
+from train.sources.pairs import Pair, read_file
 from train.sources.text import docstrings, standard_library
 
 BLANK = "..."
@@ -36,19 +37,18 @@ def read_labelled(data: Data) -> Labelled:
     if isinstance(data, DocstringsData):
         train, validation = hold_out(read_docstrings(data), data.validation_fraction, data.seed)
     elif isinstance(data, LabelledData):
-        train = with_text(read_split([data.train], "train", data.fields), "train", notes)
+        train = with_text(read_file(data.train, "train", data.fields), "train", notes)
         if data.validation is None:
             train, validation = hold_out(train, data.validation_fraction, data.seed)
         else:
-            validation = with_text(read_split([data.validation], "validation", data.fields), "validation", notes)
+            validation = with_text(read_file(data.validation, "validation", data.fields), "validation", notes)
     elif isinstance(data, HubData):
         splits = read_splits(data)
-        train_rows, validation_rows, _ = splits.columns(data.columns, 2)
-        texts(train_rows, data.columns[:1])
+        train_rows, validation_rows, _ = splits.columns(data.columns, 2, texts=1)
         names = splits.label_names(data.columns[1])
-        train, validation = (
-            [(text, names[label] if names else str(label)) for text, label in rows] for rows in (train_rows, validation_rows)
-        )
+        if names is None and all(isinstance(label, int) for _, label in train_rows):
+            names = [str(label) for label in range(1 + max(label for _, label in train_rows))]
+        train, validation = ([(text, label_name(label, names)) for text, label in rows] for rows in (train_rows, validation_rows))
         train, validation = with_text(train, "train", notes), with_text(validation, "validation", notes)
     else:
         raise UserError(f"data.source={data.source!r} holds no labelled texts")
@@ -60,6 +60,13 @@ def read_labelled(data: Data) -> Labelled:
     if unknown := {label for _, label in validation} - set(names):
         raise UserError(f"the label {min(unknown)!r} is in validation and not in training; the labels there are: {', '.join(names)}")
     return Labelled(train, validation, names, tuple(notes))
+
+
+def label_name(label: Any, names: Sequence[str] | None) -> str:
+    """What a label is called; nothing for one that is missing, or that the dataset has no name for, such as -1."""
+    if isinstance(label, int) and names is not None:
+        return names[label] if 0 <= label < len(names) else ""
+    return "" if label is None else str(label)
 
 
 def with_text(pairs: list[Pair], split: str, notes: list[str]) -> list[Pair]:
@@ -89,7 +96,7 @@ def read_docstrings(data: DocstringsData) -> list[Pair]:
         if package not in data.packages:
             continue
         for docstring in docstrings(path):
-            text = re.sub(rf"\b{package}\b", BLANK, " ".join(docstring.split()), flags=re.IGNORECASE)
+            text = re.sub(package, BLANK, " ".join(docstring.split()), flags=re.IGNORECASE)
             if len(text) >= data.shortest:
                 pairs.setdefault(text, package)
     if missing := [package for package in data.packages if package not in pairs.values()]:

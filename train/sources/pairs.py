@@ -12,7 +12,7 @@ from pathlib import Path
 from configs import UserError
 from configs.data import Data, DatesData, HubData, ParallelData
 from train.sources.dates import make_dates
-from train.sources.hub import read_splits, texts
+from train.sources.hub import read_splits
 from train.sources.moses import Moses
 
 Pair = tuple[str, str]
@@ -50,9 +50,7 @@ def read_splits_of_pairs(data: ParallelData | HubData) -> list[list[Pair]]:
     """The pairs of the three splits as they are."""
     if isinstance(data, ParallelData):
         return [read_split(getattr(data, name), name, data.fields) for name in ("train", "validation", "test")]
-    splits = read_splits(data).columns(data.columns, 2)
-    texts(splits[0], data.columns)
-    return splits
+    return read_splits(data).columns(data.columns, 2, texts=2)
 
 
 def make_dates_pairs(data: DatesData) -> Pairs:
@@ -72,10 +70,15 @@ def read_split(names: Sequence[str], split: str, fields: tuple[str, str]) -> lis
                 f"data.{split}: {paths[0]} has {len(sources):,} lines and {paths[1]} has {len(targets):,}; each line needs its translation"
             )
         return list(zip(sources, targets, strict=True))
-    (path,) = paths
+    return read_file(paths[0], split, fields)
+
+
+def read_file(name: str | Path, split: str, fields: tuple[str, str]) -> list[Pair]:
+    """One file of pairs."""
+    path = Path(name)
     kind = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
     if kind not in (".tsv", ".jsonl"):
-        raise UserError(f"data.{split}={path}: one file must be .tsv or .jsonl (or either with .gz); or name two text files")
+        raise UserError(f"data.{split}={path}: a file of {fields[0]} and {fields[1]} must be .tsv or .jsonl, or either with .gz")
     read = _tab_separated if kind == ".tsv" else _json_line
     return [read(path, number, line, fields) for number, line in enumerate(read_lines(path), 1)]
 
@@ -100,7 +103,7 @@ def read_lines(path: Path) -> list[str]:
 def _tab_separated(path: Path, number: int, line: str, fields: tuple[str, str]) -> Pair:
     values = line.split("\t")
     if len(values) != 2:
-        raise UserError(f"{path}, line {number}: {len(values)} values between tabs, and 2 are expected, source and target")
+        raise UserError(f"{path}, line {number}: {len(values)} values between tabs, and 2 are expected, {fields[0]} and {fields[1]}")
     return values[0], values[1]
 
 

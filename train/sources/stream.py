@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 from configs import UserError
 from configs.data import HubData, TextData
-from train.sources.hub import open_stream
+from train.sources.hub import check_text, open_stream
 from train.sources.text import text_files
 
-# Characters in a piece of a local file, and pieces or rows that a tokenizer is trained on.
+# Characters in a piece of a local file, and characters that a tokenizer is trained on.
 PIECE = 2**20
-SAMPLED = 2_000
+SAMPLED = 2**26
 
 
 def stream(data: TextData | HubData, split: str) -> Iterator[tuple[str, bool]]:
-    """The pieces of a split, and whether each begins a document. Pieces of a file end where lines do.
+    """The pieces of a split, and whether each begins a document. Pieces of a file end where lines do; `validation_fraction` counts bytes.
 
     Raises UserError where there is none, or where the hub's dataset has no split of its own to validate on.
     """
     if isinstance(data, HubData):
-        for row in open_stream(data, split):
-            yield row[data.columns[0]], True
+        for number, row in enumerate(open_stream(data, split)):
+            yield check_text(row[data.columns[0]], data.columns[0], number), True
         return
     paths = text_files(Path(data.path))
     border = int(sum(path.stat().st_size for path in paths) * (1 - data.validation_fraction))
@@ -31,10 +30,21 @@ def stream(data: TextData | HubData, split: str) -> Iterator[tuple[str, bool]]:
     for path in paths:
         begins = True
         for piece in read_pieces(path):
-            start, seen = seen, seen + len(piece.encode())
-            if (start < border) == (split == "train"):
-                yield piece, begins
-                begins = False
+            size = len(piece.encode())
+            for part, is_training in parts(piece, border - seen, size):
+                if part and is_training == (split == "train"):
+                    yield part, begins
+                    begins = False
+            seen += size
+
+
+def parts(piece: str, border: int, size: int) -> list[tuple[str, bool]]:
+    """A piece of so many bytes, cut at the end of the line in which byte `border` lies; True for what is before."""
+    if not 0 < border < size:
+        return [(piece, border > 0)]
+    end = len(piece.encode()[:border].decode("utf-8", "ignore"))
+    end = piece.find("\n", end) + 1 or len(piece)
+    return [(piece[:end], True), (piece[end:], False)]
 
 
 def read_pieces(path: Path) -> Iterator[str]:
@@ -48,6 +58,21 @@ def read_pieces(path: Path) -> Iterator[str]:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def sample(data: TextData | HubData, split: str) -> list[str]:
-    """What a tokenizer is trained on: the beginning of the split."""
-    return [text for text, _ in islice(stream(data, split), SAMPLED)]
+def sample(data: TextData | HubData) -> list[str]:
+    """What a tokenizer is trained on: the beginning of the training text."""
+    found, size = [], 0
+    for text, _ in stream(data, "train"):
+        found.append(text)
+        size += len(text)
+        if size >= SAMPLED:
+            break
+    return found
+
+
+def identity(data: TextData | HubData, split: str) -> str:
+    """Says which text it is: another one where a file has another size or time of change, or the dataset another fingerprint."""
+    if isinstance(data, HubData):
+        rows = open_stream(data, split)
+        return repr((split, data, getattr(rows, "_fingerprint", None), str(rows.info.version), rows.info.download_checksums))
+    files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in text_files(Path(data.path))]
+    return repr((split, data, files))

@@ -14,7 +14,7 @@ import numpy as np
 
 from configs import UserError
 from configs.data import Data, HubData, StandardLibraryData, TextData
-from train.sources.hub import read_splits, texts
+from train.sources.hub import read_splits
 
 TESTS = {"test", "tests", "idle_test", "_bundled"}
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -137,6 +137,5 @@ def docstrings(path: Path) -> Iterator[str]:
 
 def read_hub(data: HubData) -> Text:
     """A dataset by its name on the hub, or a local folder that `datasets` reads. Each row is a document."""
-    train, validation, _ = read_splits(data).columns(data.columns, 1)
-    texts(train, data.columns)
+    train, validation, _ = read_splits(data).columns(data.columns, 1, texts=1)
     return Text([text for (text,) in train], [text for (text,) in validation])
