@@ -16,6 +16,7 @@ TORCH, TENSORFLOW = ROOT / "transformer_torch", ROOT / "transformer_tf"
 # Files that one side alone has.
 ONLY = {
     "module.py": "PyTorch's nn.Module on top of a Keras layer",
+    "inference.py": "TensorFlow's products are XLA's",
     "generation_programs.py": "XLA compiles what PyTorch runs as it is",
 }
 
