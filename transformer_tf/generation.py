@@ -88,7 +88,8 @@ def generate(
     Raises UserError before anything is computed.
     """
     request = ask(model, input_ids, attention_mask, config, tokenizer, assistant_model, settings)
-    *_, (state, end) = search(request, at_once=True)
+    for state, end in search(request, at_once=True):  # noqa: B007  # the last one counts
+        pass
     generated = finish(request, state, end)
     return generated if return_scores else generated.tokens
 

@@ -16,6 +16,7 @@ from configs import GenerationConfig, ModelConfig, UserError, load_model_config
 from configs.speculation import check_speculation, look_up
 from tests.parity.conftest import Subject
 from tests.parity.rungs import Entry
+from tests.parity.test_streaming import slices_at_numbers
 from transformer_torch.generation_speculative import accept
 
 DECODERS = [
@@ -101,6 +102,8 @@ def test_what_xla_compiles_guesses_and_is_traced_once(subject: Subject) -> None:
     # With guesses, and where there is no room for any without.
     assert counts["guess"] == 1
     assert counts["check"] <= 2
+    (guess,) = assistant._programs.values()
+    assert not slices_at_numbers(guess)
 
 
 @pytest.mark.parametrize("subject", DECODERS[:1], indirect=True, ids=str)
