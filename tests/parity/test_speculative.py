@@ -16,7 +16,7 @@ from configs import GenerationConfig, ModelConfig, UserError, load_model_config
 from configs.speculation import check_speculation, look_up
 from tests.parity.conftest import Subject
 from tests.parity.rungs import Entry
-from tests.parity.test_streaming import slices_at_numbers
+from tests.parity.test_streaming import byte_tokenizer, slices_at_numbers
 from transformer_torch.generation_speculative import accept
 
 DECODERS = [
@@ -74,6 +74,20 @@ def test_greedy_tokens_are_those_without_guesses(subject: Subject, framework: st
             start = 1 if subject.config.architecture == "encoder_decoder" else ids.shape[1]
             np.testing.assert_array_equal(np.concatenate(steps, 1), expected.tokens[:, start:])
     assert framework == "tensorflow" or rounds < new, "no guess was ever right"
+
+
+@pytest.mark.parametrize("subject", DECODERS[:1], indirect=True, ids=str)
+def test_a_stop_string_ends_a_text_in_the_midst_of_guesses(subject: Subject, framework: str) -> None:
+    model, vocab_size = subject.ours(framework, "float32").model, subject.config.vocab_size
+    settings = {"max_new_tokens": 12, "eos_token_id": (), "tokenizer": byte_tokenizer(vocab_size)}
+    lengths = []
+    for trial, strings in enumerate([["\n", "a1"], ["b", "é"]]):
+        ids = np.tile(np.random.default_rng(trial).integers(0, vocab_size, (1, 5)), 2)
+        found = model.generate(ids, stop_strings=strings, prompt_lookup_num_tokens=4, **settings)
+        expected = subject.ours("torch", "float32").model.generate(ids, stop_strings=strings, **settings)
+        np.testing.assert_array_equal(found, expected)
+        lengths.append(found.shape[1])
+    assert min(lengths) < 22
 
 
 @pytest.mark.parametrize("subject", DECODERS[:1], indirect=True, ids=str)
