@@ -73,9 +73,9 @@ def generate(
     input_ids: Any,
     attention_mask: Any = None,
     config: GenerationConfig | None = None,
+    return_scores: bool = False,
     tokenizer: Any = None,
     assistant_model: Transformer | None = None,
-    return_scores: bool = False,
     **settings: Any,
 ) -> Any:
     """Prompts and what follows them; from an encoder-decoder, what it says to its input, decoder_start first.
