@@ -17,6 +17,7 @@ TORCH, TENSORFLOW = ROOT / "transformer_torch", ROOT / "transformer_tf"
 ONLY = {
     "module.py": "PyTorch's nn.Module on top of a Keras layer",
     "dropout.py": "PyTorch draws random numbers one by one on a CPU",
+    "inference.py": "TensorFlow's products are XLA's",
     "generation_programs.py": "XLA compiles what PyTorch runs as it is",
 }
 

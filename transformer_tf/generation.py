@@ -73,9 +73,9 @@ def generate(
     input_ids: Any,
     attention_mask: Any = None,
     config: GenerationConfig | None = None,
+    return_scores: bool = False,
     tokenizer: Any = None,
     assistant_model: Transformer | None = None,
-    return_scores: bool = False,
     **settings: Any,
 ) -> Any:
     """Prompts and what follows them; from an encoder-decoder, what it says to its input, decoder_start first.
@@ -88,7 +88,8 @@ def generate(
     Raises UserError before anything is computed.
     """
     request = ask(model, input_ids, attention_mask, config, tokenizer, assistant_model, settings)
-    *_, (state, end) = search(request, at_once=True)
+    for state, end in search(request, at_once=True):  # noqa: B007  # the last one counts
+        pass
     generated = finish(request, state, end)
     return generated if return_scores else generated.tokens
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -32,6 +34,8 @@ class LanguageModelHead(nn.Module):
         self.transform = Transform(config, head.transform, width) if head.transform else None
         self.weight = None if head.tied else nn.Parameter(torch.empty(config.vocab_size, width))
         self.bias = nn.Parameter(torch.empty(config.vocab_size)) if head.bias else None
+        # `for_inference` puts another one here.
+        self.product: Any = F.linear
 
     def forward(self, hidden_BTD: torch.Tensor, token_VE: torch.Tensor | None) -> torch.Tensor:
         hidden_BTE = hidden_BTD if self.transform is None else self.transform(hidden_BTD)
@@ -39,7 +43,7 @@ class LanguageModelHead(nn.Module):
             hidden_BTE = hidden_BTE * self.scale
         weight_VE = token_VE if self.weight is None else self.weight
         assert weight_VE is not None
-        logits_BTV = F.linear(hidden_BTE, weight_VE, self.bias)
+        logits_BTV = self.product(hidden_BTE, weight_VE, self.bias)
         return logits_BTV if self.soft_cap is None else self.soft_cap * torch.tanh(logits_BTV / self.soft_cap)
 
 

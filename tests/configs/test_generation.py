@@ -69,3 +69,11 @@ def test_special_tokens_come_from_the_model_unless_given() -> None:
     assert GenerationConfig(eos_token_id=()).complete(MODEL).eos_token_id == ()
     assert GenerationConfig(eos_token_id=()).complete(MODEL).pad_token_id == 0
     assert GenerationConfig(pad_token_id=9).complete(MODEL).pad_token_id == 9
+
+
+def test_what_a_file_says_of_stop_strings_and_guesses() -> None:
+    config = GenerationConfig.from_hugging_face({"stop_strings": "a", "prompt_lookup_num_tokens": 3, "max_matching_ngram_size": 4})
+    assert (config.stop_strings, config.prompt_lookup_num_tokens, config.max_matching_ngram_size) == (("a",), 3, 4)
+    assert GenerationConfig(stop_strings=["a", "b"]).stop_strings == ("a", "b")
+    with pytest.raises(ValidationError):
+        GenerationConfig(stop_strings=["a", ""])

@@ -127,7 +127,7 @@ def test_what_xla_compiles_searches_as_pytorch_does(subject: Subject) -> None:
         np.testing.assert_array_equal(found.tokens, expected.tokens)
         np.testing.assert_allclose(found.scores, expected.scores, **SCORES)
     # Another length is no reason to compile anew.
-    ((first, go_on),) = models[1]._programs.values()
+    first, go_on = models[1]._programs.values()
     assert first.experimental_get_tracing_count() == go_on.experimental_get_tracing_count() == 1
 
 

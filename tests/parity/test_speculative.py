@@ -16,6 +16,7 @@ from configs import GenerationConfig, ModelConfig, UserError, load_model_config
 from configs.speculation import check_speculation, look_up
 from tests.parity.conftest import Subject
 from tests.parity.rungs import Entry
+from tests.parity.test_streaming import byte_tokenizer, slices_at_numbers
 from transformer_torch.generation_speculative import accept
 
 DECODERS = [
@@ -76,6 +77,20 @@ def test_greedy_tokens_are_those_without_guesses(subject: Subject, framework: st
 
 
 @pytest.mark.parametrize("subject", DECODERS[:1], indirect=True, ids=str)
+def test_a_stop_string_ends_a_text_in_the_midst_of_guesses(subject: Subject, framework: str) -> None:
+    model, vocab_size = subject.ours(framework, "float32").model, subject.config.vocab_size
+    settings = {"max_new_tokens": 12, "eos_token_id": (), "tokenizer": byte_tokenizer(vocab_size)}
+    lengths = []
+    for trial, strings in enumerate([["\n", "a1"], ["b", "é"]]):
+        ids = np.tile(np.random.default_rng(trial).integers(0, vocab_size, (1, 5)), 2)
+        found = model.generate(ids, stop_strings=strings, prompt_lookup_num_tokens=4, **settings)
+        expected = subject.ours("torch", "float32").model.generate(ids, stop_strings=strings, **settings)
+        np.testing.assert_array_equal(found, expected)
+        lengths.append(found.shape[1])
+    assert min(lengths) < 22
+
+
+@pytest.mark.parametrize("subject", DECODERS[:1], indirect=True, ids=str)
 @pytest.mark.parametrize("guesses", GUESSES, ids=["lookup", "assistant"])
 def test_both_frameworks_sample_the_same_tokens(subject: Subject, guesses: dict[str, Any]) -> None:
     ids = np.tile(subject.inputs(1, 3)["input_ids"], 2)
@@ -101,6 +116,8 @@ def test_what_xla_compiles_guesses_and_is_traced_once(subject: Subject) -> None:
     # With guesses, and where there is no room for any without.
     assert counts["guess"] == 1
     assert counts["check"] <= 2
+    (guess,) = assistant._programs.values()
+    assert not slices_at_numbers(guess)
 
 
 @pytest.mark.parametrize("subject", DECODERS[:1], indirect=True, ids=str)

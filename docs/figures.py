@@ -1,0 +1,44 @@
+"""Writes docs/figures.md: what every run in configs/runs has reached, from the runs' own files.
+
+`python docs/figures.py RUN [RUN ...]` keeps the summaries of these finished runs in docs/runs/ and writes the page anew.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    # In the place of this folder, whose tabulate.py is not the library of that name.
+    sys.path[0] = str(Path(__file__).parents[1])
+
+from train.run_folder import SUMMARY
+from train.table import table
+
+PAGE = Path(__file__).parent / "figures.md"
+RUNS = Path(__file__).parent / "runs"
+HEAD = """# What the runs have reached
+
+From the summaries that the runs wrote themselves, kept in `docs/runs/`; `python docs/figures.py RUN ...` adds some and writes this
+page. Loss in nats per target, accuracy as the share of targets that the model takes for the most probable, both on a full pass over the
+held-out data. A name that ends in `_tensorflow` is the same run by `python -m train.tensorflow`.
+
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    return HEAD + table(sorted(RUNS.iterdir())) + "\n"
+
+
+def main() -> None:
+    RUNS.mkdir(exist_ok=True)
+    for run in map(Path, sys.argv[1:]):
+        (RUNS / run.name).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(run / SUMMARY, RUNS / run.name / SUMMARY)
+    PAGE.write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

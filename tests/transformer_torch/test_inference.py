@@ -1,0 +1,72 @@
+"""Other products for decoding: the same tokens in float32, near logits in fewer bits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from configs import ModelConfig, UserError
+from tests.parity.rungs import Entry
+from tests.revealing import hugging_face_model, save_hugging_face
+from transformer_torch import Transformer, for_inference, load
+from transformer_torch.inference import Packed, Quantized
+from transformer_torch.linear import Linear
+
+ENTRIES = [
+    Entry("gpt2", "GPT2LMHeadModel"),
+    Entry("gemma2", "Gemma2ForCausalLM"),
+    Entry("mixtral", "MixtralForCausalLM"),
+    Entry("t5", "T5ForConditionalGeneration"),
+]
+# Norm of the difference by the norm of the logits: bfloat16 and int8 have 8 bits, and a model has many products one behind the other.
+NEAR = {"bf16": 0.05, "int8": 0.05}
+
+
+def inputs_of(config: ModelConfig) -> dict[str, torch.Tensor]:
+    ids = torch.from_numpy(np.random.default_rng(0).integers(3, config.vocab_size, (2, 7)))
+    return {"input_ids": ids} | ({"decoder_input_ids": ids[:, :5]} if config.architecture == "encoder_decoder" else {})
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("entry", ENTRIES, ids=str)
+def test_float32_gives_the_same_tokens(entry: Entry, tmp_path: Path) -> None:
+    folder = save_hugging_face(hugging_face_model(entry.described, entry.architecture, seed=1), tmp_path / "model")
+    plain, fast = load(folder), for_inference(load(folder))
+    assert any(isinstance(module, Packed) for module in fast.modules())
+    assert not any(type(module) is Linear for module in fast.modules())
+    inputs = inputs_of(plain.config)
+    torch.testing.assert_close(fast(**inputs), plain(**inputs), rtol=1e-4, atol=1e-4)
+    settings = {"max_new_tokens": 12, "eos_token_id": ()}
+    np.testing.assert_array_equal(fast.generate(inputs["input_ids"], **settings), plain.generate(inputs["input_ids"], **settings))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("entry", ENTRIES, ids=str)
+@pytest.mark.parametrize("weights", NEAR)
+def test_fewer_bits_give_near_logits(entry: Entry, weights: str) -> None:
+    """With fresh weights: those of the ladder are exaggerated, and so is what rounding does to them."""
+    plain, fast = Transformer(entry.config).eval(), for_inference(Transformer(entry.config), weights)
+    inputs = inputs_of(entry.config)
+    expected, found = plain(**inputs), fast(**inputs).float()
+    assert 0 < (found - expected).norm() / expected.norm() < NEAR[weights]
+    assert fast.generate(inputs["input_ids"], max_new_tokens=3, eos_token_id=()).shape[1] > 3
+
+
+def test_eight_bits_are_what_they_are_said_to_be() -> None:
+    """A row's largest weight is 127 steps, and activations that 8 bits hold are not rounded."""
+    weight, bias = torch.tensor([[1.27, -0.634], [12.7, 0.14]]), torch.tensor([0.5, -0.5])
+    hidden = torch.tensor([[127.0, 0.0], [0.0, 127.0]])
+    rounded = torch.tensor([[1.27, -0.63], [12.7, 0.1]])
+    torch.testing.assert_close(Quantized(weight, bias)(hidden), hidden @ rounded.T + bias, rtol=1e-5, atol=1e-3)
+
+
+def test_what_is_refused(tmp_path: Path) -> None:
+    entry = ENTRIES[0]
+    folder = save_hugging_face(hugging_face_model(entry.described, entry.architecture), tmp_path / "model")
+    with pytest.raises(UserError, match="choose one of: float32, bf16, int8"):
+        for_inference(load(folder), "int3")
+    with pytest.raises(UserError, match=r"the model is torch\.float64 on cpu"):
+        for_inference(load(folder, dtype="float64"))

@@ -1,0 +1,87 @@
+"""Products for decoding, where a few rows meet large weights and memory is what takes time.
+
+V vocabulary, E width of the token table. TensorFlow has no such file: its products are XLA's.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from configs import UserError
+from transformer_torch.heads import LanguageModelHead
+from transformer_torch.linear import Linear
+
+if TYPE_CHECKING:
+    from transformer_torch.model import Transformer
+
+# The most that a weight of 8 bits can be, with its sign.
+LARGEST = 127
+
+
+def for_inference(model: Transformer, weights: str = "float32") -> Transformer:
+    """The same model with other products, for generation on a CPU; it is changed, and can be neither trained nor saved any more.
+
+    weights: ``float32`` packed as oneDNN likes to read them, with the same numbers but for rounding; ``bf16`` packed, with all arithmetic
+    in bfloat16; ``int8`` with a scale for each row of a weight, and products with activations that are rounded to 8 bits as they come
+    (dynamic quantisation, Jacob et al. 2018, 2.1). Logits keep no more digits than their weights.
+    Raises UserError for a model on another device, or that is not float32.
+    """
+    if weights not in PRODUCTS:
+        raise UserError(f"weights={weights!r} is not known; choose one of: {', '.join(PRODUCTS)}")
+    weight = next(model.parameters())
+    if weight.device.type != "cpu" or weight.dtype != torch.float32:
+        raise UserError(f"for_inference packs float32 weights on a CPU, and the model is {weight.dtype} on {weight.device.type}")
+    if weights != "int8" and not torch.backends.mkldnn.is_available():
+        raise UserError(f"weights={weights!r} are packed by oneDNN, which this PyTorch lacks; leave for_inference out")
+    product = PRODUCTS[weights]
+    model.eval().requires_grad_(False)
+    if weights == "bf16":
+        model.to(torch.bfloat16)
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if type(child) is Linear:
+                setattr(parent, name, product(child.weight, child.bias))
+    if isinstance(model.head, LanguageModelHead):
+        table_VE = model.token_table() if model.head.weight is None else model.head.weight
+        assert table_VE is not None
+        model.head.product = product(table_VE, model.head.bias)
+        if model.head.weight is not None:
+            # Of no further use, and as large as all the rest of a small model.
+            model.head.weight = nn.Parameter(model.head.weight[:0], requires_grad=False)
+    return model
+
+
+class Packed(nn.Module):
+    """y = x W^T + b, with W in the order in which oneDNN reads it."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        super().__init__()
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), 1)
+        self.bias = bias
+
+    def forward(self, hidden: torch.Tensor, *replaced: Any) -> torch.Tensor:
+        return torch.ops.mkldnn._linear_pointwise(hidden, self.packed, self.bias, "none", [], "")
+
+
+class Quantized(nn.Module):
+    """y = x W^T + b, with W in 8 bits, and x in 8 bits by the largest and the least of its numbers."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        super().__init__()
+        scales = weight.detach().abs().amax(1).clamp(min=torch.finfo(weight.dtype).tiny).double() / LARGEST
+        with warnings.catch_warnings():
+            # PyTorch will move this to another package; the packed product stays.
+            warnings.simplefilter("ignore")
+            rounded = torch.quantize_per_channel(weight.detach(), scales, torch.zeros_like(scales, dtype=torch.long), 0, torch.qint8)
+        self.packed = torch.ops.quantized.linear_prepack(rounded, bias)
+
+    def forward(self, hidden: torch.Tensor, *replaced: Any) -> torch.Tensor:
+        return torch.ops.quantized.linear_dynamic(hidden, self.packed, True)
+
+
+PRODUCTS: dict[str, Callable[..., nn.Module]] = {"float32": Packed, "bf16": Packed, "int8": Quantized}
