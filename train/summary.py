@@ -104,7 +104,9 @@ def tell(summary: dict[str, Any], text: str, folder: Path) -> None:
         print(f"validation loss  {summary['validation_loss']:.4f} nats, accuracy {summary['validation_accuracy']:.4f}")
     if "bleu" in summary:
         beams = f"{summary['num_beams']} beams, {summary['averaged_checkpoints']} checkpoints averaged"
-        print(f"test             BLEU {summary['bleu']:.2f} ({summary['bleu_signature']}), {beams}")
+        # Of answers of one word there are no four in a row to be counted.
+        told = f"BLEU {summary['bleu']:.2f} ({summary['bleu_signature']}), " if summary["reference_tokens"] > summary["examples"] else ""
+        print(f"test             {told}{beams}")
         if "bleu_detokenized" in summary:
             print(f"                 BLEU {summary['bleu_detokenized']:.2f} detokenized ({summary['bleu_detokenized_signature']})")
         print(f"                 {summary['exact_match']:.2%} of {summary['examples']:,} answers match exactly")
