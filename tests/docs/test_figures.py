@@ -1,0 +1,30 @@
+"""docs/figures.md is written from the summaries beside it, and every run that needs no hub has one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from configs import load_run_config
+from tests.docs.test_mechanisms import load
+
+ROOT = Path(__file__).parents[2]
+NAMES = sorted(path.stem for path in (ROOT / "configs" / "runs").glob("*.yaml"))
+
+
+def test_the_page_is_what_the_script_writes() -> None:
+    assert (ROOT / "docs" / "figures.md").read_text(encoding="utf-8") == load("figures").page(), "run python docs/figures.py"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_run_has_been_run_and_reached_what_its_config_says(name: str) -> None:
+    """To a hundredth of a nat, a point of BLEU and a percent, which other processors may change."""
+    summary = json.loads((ROOT / "docs" / "runs" / name / "summary.json").read_text(encoding="utf-8"))
+    config = load_run_config(ROOT / "configs" / "runs" / f"{name}.yaml")
+    assert (summary["seed"], summary["steps"], summary["objective"]) == (config.seed, config.train.max_steps, config.objective.kind)
+    assert config.expected, "every run says what it should reach"
+    for figure, expected in config.expected.figures.items():
+        allowed = {"bleu": 1.0}.get(figure, 0.01)
+        assert summary[figure] == pytest.approx(expected, abs=allowed), figure
