@@ -65,20 +65,17 @@ def hugging_face() -> Built:
 
 
 def hugging_face_with_kept_memory() -> Built:
-    from train.memory import ask_for_huge_pages, keep_freed_memory
+    from train.memory import keep_freed_memory
 
-    ask_for_huge_pages()
     keep_freed_memory()
     return hugging_face()
 
 
 def pytorch(compiled: bool = False, bf16: bool = False) -> Builder:
     def build() -> Built:
-        from train.memory import ask_for_huge_pages, keep_freed_memory
-
-        ask_for_huge_pages()
         import torch
 
+        from train.memory import keep_freed_memory
         from transformer_torch import Transformer, cross_entropy
         from transformer_torch.optimizer import build_optimizer, make_moments
 

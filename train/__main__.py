@@ -73,7 +73,9 @@ def run(config: RunConfig) -> int:
     """The whole of a run, from the checks to the cross-check. 0, or the exit code of a signal or of a failed cross-check."""
     from train.memory import ask_for_huge_pages
 
-    ask_for_huge_pages()
+    # Where all batches have one shape, freed memory is kept in their place, which costs less memory.
+    if config.train.batch_tokens:
+        ask_for_huge_pages()
     # torch takes seconds to import, and a mistake in the config is told before that.
     import torch
     from accelerate.utils import broadcast_object_list
