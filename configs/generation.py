@@ -152,6 +152,11 @@ class GenerationConfig(Config):
         pads = (self.pad_token_id, model.special_tokens.pad, *eos, 0)
         return self.model_copy(update={"eos_token_id": eos, "pad_token_id": next(pad for pad in pads if pad is not None and pad >= 0)})
 
+    @property
+    def ahead(self) -> int:
+        """The most tokens that are read at once behind a text: the last one and guesses."""
+        return 1 + max(self.num_assistant_tokens, self.prompt_lookup_num_tokens or 0)
+
     def limit(self, length: int) -> int:
         """The longest text, for a prompt (of an encoder-decoder: a decoder's) of `length` tokens."""
         if self.max_length is None:

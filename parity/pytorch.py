@@ -45,7 +45,7 @@ class PyTorch:
         batch, length = ids_BT.shape
         positions_BT = tensors.pop("position_ids", None)
         weight = next(self.model.parameters())
-        cache = Cache(self.model.config, batch, length, weight.dtype, weight.device)
+        cache = Cache(self.model.config, batch, length, weight.dtype, weight.device, ahead=1)
         steps = []
         for step in range(length):
             if positions_BT is not None:

@@ -44,7 +44,7 @@ class TensorFlow:
         ids_BT = tensors.pop(own)
         batch, length = ids_BT.shape
         positions_BT = tensors.pop("position_ids", None)
-        cache = Cache(self.model.config, batch, length, tf.as_dtype(self.model.compute_dtype))
+        cache = Cache(self.model.config, batch, length, tf.as_dtype(self.model.compute_dtype), ahead=1)
         steps = []
         for step in range(length):
             if positions_BT is not None:

@@ -28,6 +28,8 @@ SAME = {"forward": "call", "device": "", "training": "", "dtype": ""}
 ALLOWED_DEFINITIONS = {
     "attention.py": {"fused_attention": "TensorFlow has no fused kernel"},
     "cache.py": {
+        "RollingCache.reorder": "the places of a graph's array are moved all the same",
+        "is_zero": "a length is a number in PyTorch and may be a tensor in a graph",
         "Cache.tensors": "a graph takes and gives tensors, not objects",
         "Cache.set_tensors": "a graph takes and gives tensors, not objects",
     },
@@ -40,7 +42,7 @@ ALLOWED_DEFINITIONS = {
     "generation_processors.py": {"last": "a graph's tensors have a fixed length, of which a part is filled"},
     "layers.py": {
         "checkpoint": "PyTorch has it as torch.utils.checkpoint",
-        "to_length": "TensorFlow reads a cache whole",
+        "at_positions": "TensorFlow reads a cache whole, beyond the mask",
     },
     "losses.py": {
         "CrossEntropy": "XLA makes one pass of the formula by itself",
@@ -75,7 +77,10 @@ ALLOWED_DEFINITIONS = {
 # Definitions whose arguments or local names differ.
 ALLOWED_NAMES = {
     "weights.py": {"assign": "a PyTorch weight may lie in the mapped file, a TensorFlow variable has memory of its own"},
-    "cache.py": {"Cache.reorder": "PyTorch moves what is filled and not shared, a graph makes new arrays"},
+    "cache.py": {
+        "LayerCache.reorder": "PyTorch moves what is filled and not shared, a graph makes new arrays",
+        "RollingCache.write": "the same",
+    },
     "generation.py": {
         "search": "a graph may take all steps at once, PyTorch takes one at a time",
     },
@@ -98,6 +103,7 @@ ALLOWED_NAMES = {
         "Search.advance": "PyTorch writes its tokens in place",
         "candidates": "PyTorch sorts values and order in one",
     },
+    "layers.py": {"Stack.mask": "TensorFlow reads a cache whole"},
     "linear.py": {
         "PatchProjection.call": "TensorFlow's convolution has its channels last",
     },

@@ -36,7 +36,7 @@ def plain_attention(
     batch, heads, query_length, head_size = shape_of(query_BHTK)
     groups, key_length = shape_of(key_BGSK)[1:3]
     if is_causal:
-        mask_BHTS = causal_mask(query_length, key_length, 0)
+        mask_BHTS = causal_mask(tf.range(query_length), tf.range(key_length))
     query_BGQTK = tf.reshape(query_BHTK, (batch, groups, heads // groups, query_length, head_size))
     scores_BGQTS = tf.matmul(query_BGQTK * scale, key_BGSK[:, :, None], transpose_b=True)
     scores_BHTS = tf.reshape(scores_BGQTS, (batch, heads, query_length, key_length))

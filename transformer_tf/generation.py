@@ -149,7 +149,7 @@ def search(request: Request, at_once: bool) -> Iterator[tuple[Any, int]]:
     model, generation, times = request.model, request.generation, request.times
     size = guesses(generation, request.assistant)
     room = rounded_up(request.limit + size)
-    rows, tokens_BN, logits_BV = begin(model, request.prompt_BT, request.attended_BT, room, filler(generation))
+    rows, tokens_BN, logits_BV = begin(model, request.prompt_BT, request.attended_BT, room, filler(generation), generation.ahead)
     rows.repeat(times)
     # Numbers that change from call to call go in as tensors.
     numbers = (tf.constant(number) for number in (request.start, generation.least(request.start), request.limit))
@@ -189,7 +189,7 @@ def programs(model: Transformer, generation: GenerationConfig) -> tuple[Any, Any
     def first(
         given: Given, tensors: list[tf.Tensor], tokens_BN: tf.Tensor, uniforms_MR: tf.Tensor | None, logits_RV: tf.Tensor
     ) -> tuple[Any, Any, tf.Tensor]:
-        _, processors, ends = parts(model, generation, given, tensors, given.start)
+        _, processors, ends = parts(model, generation, given, tensors, given.start, tokens_BN.shape[1])
         searching = strategy(processors, ends, given, tokens_BN, uniforms_MR)
         state, chosen = searching.advance(searching.begin(), logits_RV, given.start)
         return state, chosen, searching.goes_on(state, given.start)
@@ -204,7 +204,7 @@ def programs(model: Transformer, generation: GenerationConfig) -> tuple[Any, Any
         length: tf.Tensor,
         until: tf.Tensor,
     ) -> tuple[Any, Any, tf.Tensor, list[tf.Tensor], tf.Tensor]:
-        rows, processors, ends = parts(model, generation, given, tensors, length)
+        rows, processors, ends = parts(model, generation, given, tensors, length, tokens_BN.shape[1])
         searching = strategy(processors, ends, given, tokens_BN, uniforms_MR)
         state, chosen = decode(searching, rows, state, chosen, until)
         return state, chosen, rows.cache.length, rows.cache.tensors(), searching.goes_on(state, rows.cache.length)

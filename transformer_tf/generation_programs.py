@@ -43,10 +43,10 @@ def rounded_up(length: int) -> int:
 
 
 def parts(
-    model: Transformer, generation: GenerationConfig, given: Given, tensors: list[tf.Tensor], length: tf.Tensor
+    model: Transformer, generation: GenerationConfig, given: Given, tensors: list[tf.Tensor], length: tf.Tensor, room: int
 ) -> tuple[Rows, Processors, Ends]:
-    """What a graph works with, made of the tensors that go into it. tensors: those of a cache, with `length` tokens in it."""
-    cache = Cache(model.config, given.state_R.shape[0], tensors[0].shape[2], tensors[0].dtype)
+    """What a graph works with, made of the tensors that go into it. tensors: those of a cache for `room` tokens, with `length` in it."""
+    cache = Cache(model.config, given.state_R.shape[0], room, tensors[0].dtype, generation.ahead)
     cache.length = length
     cache.set_tensors(tensors)
     rows = Rows(model, cache, given.mask_RN, given.encoder_mask_RS)

@@ -79,7 +79,7 @@ class Strategy(Protocol):
 
 
 def begin(
-    model: Transformer, prompt_BT: np.ndarray, attended_BT: np.ndarray | None, room: int, filler: int
+    model: Transformer, prompt_BT: np.ndarray, attended_BT: np.ndarray | None, room: int, filler: int, ahead: int
 ) -> tuple[Rows, tf.Tensor, tf.Tensor]:
     """Prompts that have been read: what is remembered of them, their tokens (B, N) with room for more, and the logits (B, V) of what
     follows. An encoder has read the prompts of an encoder-decoder, and the decoder its first token."""
@@ -94,7 +94,7 @@ def begin(
     if attended_BT is not None and not attended_BT.all():
         mask_BN = tf.pad(tf.constant(attended_BT, tf.int64), ((0, 0), (0, room - start)), constant_values=1)
     tokens_BN = tf.pad(tf.constant(prompt_BT, tf.int64), ((0, 0), (0, room - start)), constant_values=filler)
-    rows = Rows(model, Cache(config, batch, room, tf.as_dtype(model.compute_dtype)), mask_BN, encoder_mask_BS)
+    rows = Rows(model, Cache(config, batch, room, tf.as_dtype(model.compute_dtype), ahead), mask_BN, encoder_mask_BS)
     return rows, tokens_BN, rows.first(tokens_BN[:, :start], encoded_BSD)
 
 

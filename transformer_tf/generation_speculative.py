@@ -66,7 +66,7 @@ class Assistant:
         def guess(
             given: Given, tensors: list[tf.Tensor], tokens_RN: tf.Tensor, place: tf.Tensor, length: tf.Tensor, uniforms_K: tf.Tensor
         ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-            rows, processors, _ = parts(model, generation, given, tensors, place)
+            rows, processors, _ = parts(model, generation, given, tensors, place, tokens_RN.shape[1])
 
             def step(
                 place: tf.Tensor, tokens_RN: tf.Tensor, guesses_KV: tf.Tensor, tensors: list[tf.Tensor]
@@ -114,7 +114,7 @@ def build_drafter(
     """The way to guess that is asked for. What an encoder reads stands before the text."""
     if assistant is None:
         return PromptLookup(generation, model.config.vocab_size, prompt_BT[0].tolist() if model.encoder is not None else [])
-    rows, _, _ = begin(assistant, prompt_BT, attended_BT, room, 0)
+    rows, _, _ = begin(assistant, prompt_BT, attended_BT, room, 0, generation.ahead)
     return Assistant(generation, assistant, given, rows)
 
 
@@ -129,7 +129,7 @@ def speculate(
     def check(
         given: Given, tensors: list[tf.Tensor], texts: Texts, length: tf.Tensor, count: tf.Tensor, *guessed: tf.Tensor
     ) -> tuple[Texts, tf.Tensor, list[tf.Tensor]]:
-        rows, processors, ends = parts(model, generation, given, tensors, length - 1)
+        rows, processors, ends = parts(model, generation, given, tensors, length - 1, texts.tokens_RN.shape[1])
         texts, length = verify(generation, rows, processors, ends, texts, length, count, *guessed)
         return texts, length, rows.cache.tensors()
 

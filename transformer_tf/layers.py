@@ -149,34 +149,30 @@ class Stack(Module):
     ) -> dict[str, Any]:
         """What the layers with this window may see, and how they turn queries and keys."""
         rotary = self.rotary if window is None else self.window_rotary
-        mask_BHTS, is_causal = self.mask(window, length, start, attention_mask_BS, cache)
+        query_T = tf.range(length) + start
+        key_S = query_T if cache is None else cache.layers[self.windows.index(window)].positions(start, length)
+        mask_BHTS, is_causal = self.mask(window, query_T, key_S, cache, attention_mask_BS)
         if self.relative_bias is not None:
-            key_length = length if cache is None else cache.max_length
-            bias_BHTS = self.relative_bias(query_length=length, key_length=key_length, start=start)
+            bias_BHTS = self.relative_bias(query_T, key_S)
             if is_causal:
-                mask_BHTS, is_causal = causal_mask(length, length, 0), False
+                mask_BHTS, is_causal = causal_mask(query_T, key_S), False
             mask_BHTS = bias_BHTS if mask_BHTS is None else additive_mask(bias_BHTS, mask_BHTS)
         return {"mask_BHTS": mask_BHTS, "is_causal": is_causal, "rotary": rotary(position_ids_BT) if rotary is not None else None}
 
     def mask(
-        self,
-        window: int | None,
-        length: int | tf.Tensor,
-        start: int | tf.Tensor,
-        attention_mask_BS: tf.Tensor | None,
-        cache: Cache | None,
+        self, window: int | None, query_T: tf.Tensor, key_S: tf.Tensor, cache: Cache | None, attention_mask_BS: tf.Tensor | None
     ) -> tuple[tf.Tensor | None, bool]:
         """What each token may see, or None with a flag for a whole sequence. A cache is read whole, its unwritten end masked."""
-        total = length if cache is None else cache.max_length
-        seen_B11S = None if attention_mask_BS is None else padding_mask(to_length(attention_mask_BS, total))
+        length = query_T.shape[0] if cache is None else cache.max_length
+        seen_B11S = None if attention_mask_BS is None else padding_mask(at_positions(attention_mask_BS, key_S))
         if self.stack == "encoder":
-            near_11TS = None if window is None else window_mask(length, window)
+            near_11TS = None if window is None else window_mask(query_T, key_S, window)
             return both(near_11TS, seen_B11S), False
-        if window is not None and isinstance(total, int) and window >= total:
+        if window is not None and length is not None and window >= length:
             window = None
         if seen_B11S is None and window is None and cache is None:
             return None, True
-        return both(causal_mask(length, total, start, window), seen_B11S), False
+        return both(causal_mask(query_T, key_S, window), seen_B11S), False
 
     def encoder_key_values(self, encoded_BSD: tf.Tensor | None, cache: Cache | None) -> list[KeyValue | None]:
         """For each layer what its cross-attention looks at, computed once for a whole generation."""
@@ -191,10 +187,9 @@ class Stack(Module):
         return key_values
 
 
-def to_length(attention_mask_BS: tf.Tensor, length: int | tf.Tensor) -> tf.Tensor:
-    """The mask of a cache's whole length: what it has room for beyond the mask is masked by causality."""
-    room = tf.maximum(length - shape_of(attention_mask_BS)[1], 0)
-    return tf.pad(tf.cast(attention_mask_BS, tf.int32), ((0, 0), (0, room)), constant_values=1)[:, :length]
+def at_positions(attention_mask_BS: tf.Tensor, key_S: tf.Tensor) -> tf.Tensor:
+    """The mask of the keys at these positions: those before and beyond it are masked by causality."""
+    return tf.gather(attention_mask_BS, tf.clip_by_value(key_S, 0, shape_of(attention_mask_BS)[1] - 1), axis=1)
 
 
 def check_room(total: int | tf.Tensor, cache: Cache | None, attention_mask_BS: tf.Tensor | None) -> None:

@@ -5,22 +5,21 @@ from __future__ import annotations
 import tensorflow as tf
 
 
-def causal_mask(query_length: int | tf.Tensor, key_length: int | tf.Tensor, start: int | tf.Tensor, window: int | None = None) -> tf.Tensor:
-    """Key s is seen by query t where s <= start + t; `start` tokens came before the first query. Shape (1, 1, T, S).
+def causal_mask(query_T: tf.Tensor, key_S: tf.Tensor, window: int | None = None) -> tf.Tensor:
+    """A query sees the keys that are not behind it. query_T, key_S: their positions. Shape (1, 1, T, S).
 
-    window: and where s > start + t - window (Longformer, Beltagy et al. 2020, 3.1): a token sees itself and the window - 1 before it.
+    window: and of those itself and the window - 1 before it (Longformer, Beltagy et al. 2020, 3.1). A negative key stands for none.
     """
-    query_T1 = tf.range(query_length)[:, None] + start
-    key_1S = tf.range(key_length)[None, :]
+    query_T1, key_1S = query_T[:, None], key_S[None, :]
     seen_TS = key_1S <= query_T1
     if window is not None:
-        seen_TS = seen_TS & (key_1S > query_T1 - window)
+        seen_TS = seen_TS & (key_1S > query_T1 - window) & (key_1S >= 0)
     return seen_TS[None, None]
 
 
-def window_mask(length: int | tf.Tensor, window: int) -> tf.Tensor:
-    """Each token sees the window // 2 tokens on either side (Longformer, 3.1). Shape (1, 1, T, T)."""
-    distance_TS = tf.range(length)[:, None] - tf.range(length)[None, :]
+def window_mask(query_T: tf.Tensor, key_S: tf.Tensor, window: int) -> tf.Tensor:
+    """A query sees the keys at most window // 2 positions away, on either side (Longformer, 3.1). Shape (1, 1, T, S)."""
+    distance_TS = query_T[:, None] - key_S[None, :]
     return (tf.abs(distance_TS) <= window // 2)[None, None]
 
 

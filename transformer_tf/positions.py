@@ -94,10 +94,9 @@ class RelativeBias(Module):
         self.max_distance = config.positions.max_distance
         self.buckets = relative_buckets(config, bidirectional)
 
-    def call(self, query_length: int | tf.Tensor, key_length: int | tf.Tensor, start: int | tf.Tensor) -> tf.Tensor:
-        """Shape (1, H, T, S); `start` tokens came before the first query."""
-        query_T1 = tf.range(query_length)[:, None] + start
-        distances_TS = tf.range(key_length)[None, :] - query_T1
+    def call(self, query_T: tf.Tensor, key_S: tf.Tensor) -> tf.Tensor:
+        """Shape (1, H, T, S), of positions."""
+        distances_TS = key_S[None, :] - query_T[:, None]
         places_TS = tf.clip_by_value(distances_TS, -self.max_distance, self.max_distance) + self.max_distance
         buckets_TS = tf.gather(tf.constant(self.buckets), places_TS)
         bias_TSH = tf.gather(tf.convert_to_tensor(self.weight), buckets_TS)

@@ -39,7 +39,8 @@ def plain_attention(
     batch, heads, query_length, head_size = query_BHTK.shape
     groups, key_length = key_BGSK.shape[1:3]
     if is_causal:
-        mask_BHTS = causal_mask(query_length, key_length, 0, device=query_BHTK.device)
+        device = query_BHTK.device
+        mask_BHTS = causal_mask(torch.arange(query_length, device=device), torch.arange(key_length, device=device))
     query_BGQTK = query_BHTK.reshape(batch, groups, heads // groups, query_length, head_size)
     scores_BGQTS = query_BGQTK * scale @ key_BGSK.unsqueeze(2).transpose(-1, -2)
     scores_BHTS = scores_BGQTS.reshape(batch, heads, query_length, key_length)

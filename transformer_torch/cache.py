@@ -10,6 +10,7 @@ import torch
 from configs import ModelConfig
 
 KeyValue = tuple[torch.Tensor, torch.Tensor]
+AHEAD = 32
 
 
 class LayerCache:
@@ -26,21 +27,81 @@ class LayerCache:
         self.value_BGNK[:, :, start:end] = value_BGTK
         return self.key_BGNK[:, :, :end], self.value_BGNK[:, :, :end]
 
+    def positions(self, start: int, length: int) -> torch.Tensor:
+        """Where each key that `update` gives stands in the text (S), if there are `length` new ones."""
+        return torch.arange(start + length, device=self.key_BGNK.device)
+
+    def reorder(self, order_R: torch.Tensor, shared: int, length: int) -> None:
+        """Row `order_R[r]` in the place of row r, from token `shared` on, where `length` tokens are in it."""
+        for tensor_RGNK in (self.key_BGNK, self.value_BGNK):
+            new_RGTK = tensor_RGNK[:, :, shared:length]
+            new_RGTK.copy_(new_RGTK[order_R])
+
+
+class RollingCache(LayerCache):
+    """The last keys and values of a layer with a window: token p is in place p modulo the size N ("rolling buffer cache", Mistral 7B,
+    Jiang et al. 2023, section 2).
+
+    ahead: how many tokens at most are read together in place, or taken back.
+    """
+
+    def __init__(self, key_BGNK: torch.Tensor, value_BGNK: torch.Tensor, ahead: int) -> None:
+        super().__init__(key_BGNK, value_BGNK)
+        self.size = key_BGNK.shape[2]
+        self.ahead = ahead
+
+    def update(self, key_BGTK: torch.Tensor, value_BGTK: torch.Tensor, start: int) -> KeyValue:
+        """Write new keys and values over the oldest ones, and give all that the new tokens may see."""
+        length = key_BGTK.shape[2]
+        key_BGSK, value_BGSK = self.key_BGNK[:, :, : start + length], self.value_BGNK[:, :, : start + length]
+        if self.is_beside(start, length):
+            key_BGSK = torch.cat([self.key_BGNK[:, :, :start], key_BGTK], 2)
+            value_BGSK = torch.cat([self.value_BGNK[:, :, :start], value_BGTK], 2)
+        self.write(self.key_BGNK, key_BGTK, start, length)
+        self.write(self.value_BGNK, value_BGTK, start, length)
+        return key_BGSK, value_BGSK
+
+    def write(self, old_BGNK: torch.Tensor, new_BGTK: torch.Tensor, start: int, length: int) -> None:
+        place_T = torch.arange(start, start + length, device=new_BGTK.device) % self.size
+        old_BGNK[:, :, place_T[-self.size :]] = new_BGTK[:, :, -self.size :]
+
+    def positions(self, start: int, length: int) -> torch.Tensor:
+        new_T = torch.arange(length, device=self.key_BGNK.device) + start
+        return torch.cat([self.held(start), new_T]) if self.is_beside(start, length) else self.held(start + length)
+
+    def is_beside(self, start: int, length: int) -> bool:
+        """Whether new tokens are read beside what is held, because they would write over what the first of them may see."""
+        return start == 0 or length > self.ahead
+
+    def held(self, end: int) -> torch.Tensor:
+        """The position in each place that has been written, once there are `end` tokens: the last that belongs there."""
+        place_N = torch.arange(min(end, self.size), device=self.key_BGNK.device)
+        return end - 1 - (end - 1 - place_N) % self.size
+
+    def reorder(self, order_R: torch.Tensor, shared: int, length: int) -> None:
+        super().reorder(order_R, shared if length <= self.size else 0, min(length, self.size))
+
 
 class Cache:
-    """The caches of all layers of a decoder. `length` tokens are in it; `max_length` fit.
+    """The caches of all layers of a decoder. `length` tokens are in it; `max_length` fit. It is cut back by its length alone.
 
+    ahead: with windows, how many tokens it may be cut back, and how many are cheap to read at once.
     cross: the encoder's keys and values (B, G, E, K), layer by layer, once the first token has asked for them.
     """
 
-    def __init__(self, config: ModelConfig, batch_size: int, max_length: int, dtype: torch.dtype, device: torch.device) -> None:
-        shape = (batch_size, config.num_key_value_heads, max_length, config.head_size)
+    def __init__(
+        self, config: ModelConfig, batch_size: int, max_length: int, dtype: torch.dtype, device: torch.device, ahead: int = AHEAD
+    ) -> None:
         self.max_length = max_length
         self.length = 0
-        self.layers = [
-            LayerCache(torch.zeros(shape, dtype=dtype, device=device), torch.zeros(shape, dtype=dtype, device=device))
-            for _ in range(config.layers_of("decoder"))
-        ]
+        self.layers: list[LayerCache] = []
+        for index in range(config.layers_of("decoder")):
+            window = config.window_of(index)
+            size = max_length if window is None else min(max_length, window - 1 + ahead)
+            shape = (batch_size, config.num_key_value_heads, size, config.head_size)
+            key_BGNK, value_BGNK = (torch.zeros(shape, dtype=dtype, device=device) for _ in range(2))
+            rolls = size < max_length
+            self.layers.append(RollingCache(key_BGNK, value_BGNK, ahead) if rolls else LayerCache(key_BGNK, value_BGNK))
         self.cross: list[KeyValue] = []
 
     def repeat(self, times: int) -> None:
@@ -54,6 +115,4 @@ class Cache:
         """Row `order_R[r]` in the place of row r. Rows change places only with those that have the same first `shared` tokens and the
         same encoder's keys and values: neither is moved."""
         for layer in self.layers:
-            for tensor_RGNK in (layer.key_BGNK, layer.value_BGNK):
-                new_RGTK = tensor_RGNK[:, :, shared : self.length]
-                new_RGTK.copy_(new_RGTK[order_R])
+            layer.reorder(order_R, shared, self.length)

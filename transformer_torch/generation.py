@@ -153,7 +153,9 @@ def search(request: Request) -> Iterator[tuple[Any, int]]:
     for one in models:
         one.eval()
     try:
-        rows, tokens_BN, logits_BV = begin(model, request.prompt_BT, request.attended_BT, request.limit, filler(generation))
+        rows, tokens_BN, logits_BV = begin(
+            model, request.prompt_BT, request.attended_BT, request.limit, filler(generation), generation.ahead
+        )
         device, least = tokens_BN.device, generation.least(request.start)
         rows.repeat(times)
         processors = Processors(generation, model.config.vocab_size, least, request.limit, rows.pads_R1, device)

@@ -80,7 +80,7 @@ class Strategy(Protocol):
 
 
 def begin(
-    model: Transformer, prompt_BT: np.ndarray, attended_BT: np.ndarray | None, room: int, filler: int
+    model: Transformer, prompt_BT: np.ndarray, attended_BT: np.ndarray | None, room: int, filler: int, ahead: int
 ) -> tuple[Rows, torch.Tensor, torch.Tensor]:
     """Prompts that have been read: what is remembered of them, their tokens (B, N) with room for more, and the logits (B, V) of what
     follows. An encoder has read the prompts of an encoder-decoder, and the decoder its first token."""
@@ -98,7 +98,7 @@ def begin(
         mask_BN[:, :start] = torch.from_numpy(attended_BT)
     tokens_BN = torch.full((batch, room), filler, dtype=torch.long, device=device)
     tokens_BN[:, :start] = torch.from_numpy(prompt_BT)
-    rows = Rows(model, Cache(config, batch, room, weight.dtype, device), mask_BN, encoder_mask_BS)
+    rows = Rows(model, Cache(config, batch, room, weight.dtype, device, ahead), mask_BN, encoder_mask_BS)
     return rows, tokens_BN, rows.first(tokens_BN[:, :start], encoded_BSD)
 
 

@@ -84,7 +84,7 @@ def build_drafter(
     """The way to guess that is asked for. What an encoder reads stands before the text."""
     if assistant is None:
         return PromptLookup(generation, model.config.vocab_size, prompt_BT[0].tolist() if model.encoder is not None else [])
-    rows, _, _ = begin(assistant, prompt_BT, attended_BT, room, 0)
+    rows, _, _ = begin(assistant, prompt_BT, attended_BT, room, 0, generation.ahead)
     return Assistant(generation, assistant, processors, rows)
 
 

@@ -150,28 +150,30 @@ class Stack(nn.Module):
     ) -> dict[str, Any]:
         """What the layers with this window may see, and how they turn queries and keys."""
         rotary = self.rotary if window is None else self.window_rotary
-        mask_BHTS, is_causal = self.mask(window, length, start, attention_mask_BS, cache, position_ids_BT.device)
+        query_T = torch.arange(length, device=position_ids_BT.device) + start
+        key_S = query_T if cache is None else cache.layers[self.windows.index(window)].positions(start, length)
+        mask_BHTS, is_causal = self.mask(window, query_T, key_S, start, attention_mask_BS)
         if self.relative_bias is not None:
-            bias_BHTS = self.relative_bias(query_length=length, key_length=start + length, start=start)
+            bias_BHTS = self.relative_bias(query_T, key_S)
             if is_causal:
-                mask_BHTS, is_causal = causal_mask(length, length, 0, device=bias_BHTS.device), False
+                mask_BHTS, is_causal = causal_mask(query_T, key_S), False
             mask_BHTS = bias_BHTS if mask_BHTS is None else additive_mask(bias_BHTS, mask_BHTS)
         return {"mask_BHTS": mask_BHTS, "is_causal": is_causal, "rotary": rotary(position_ids_BT) if rotary is not None else None}
 
     def mask(
-        self, window: int | None, length: int, start: int, attention_mask_BS: torch.Tensor | None, cache: Cache | None, device: torch.device
+        self, window: int | None, query_T: torch.Tensor, key_S: torch.Tensor, start: int, attention_mask_BS: torch.Tensor | None
     ) -> tuple[torch.Tensor | None, bool]:
         """What each token may see, or None with a flag for the kernel: a whole sequence is masked by it, one new token sees everything."""
-        total = start + length
-        seen_B11S = None if attention_mask_BS is None else padding_mask(attention_mask_BS[:, :total])
+        length = len(query_T)
+        seen_B11S = None if attention_mask_BS is None else padding_mask(attention_mask_BS[:, key_S.clamp(min=0)])
         if self.stack == "encoder":
-            near_11TS = None if window is None else window_mask(length, window, device)
+            near_11TS = None if window is None else window_mask(query_T, key_S, window)
             return both(near_11TS, seen_B11S), False
-        if window is not None and window >= total:
+        if window is not None and window >= start + length:
             window = None
         if seen_B11S is None and window is None and (start == 0 or length == 1):
             return None, start == 0
-        return both(causal_mask(length, total, start, window, device), seen_B11S), False
+        return both(causal_mask(query_T, key_S, window), seen_B11S), False
 
     def encoder_key_values(self, encoded_BSD: torch.Tensor | None, cache: Cache | None) -> list[KeyValue | None]:
         """For each layer what its cross-attention looks at, computed once for a whole generation."""

@@ -5,24 +5,21 @@ from __future__ import annotations
 import torch
 
 
-def causal_mask(
-    query_length: int, key_length: int, start: int, window: int | None = None, device: torch.device | None = None
-) -> torch.Tensor:
-    """Key s is seen by query t where s <= start + t; `start` tokens came before the first query. Shape (1, 1, T, S).
+def causal_mask(query_T: torch.Tensor, key_S: torch.Tensor, window: int | None = None) -> torch.Tensor:
+    """A query sees the keys that are not behind it. query_T, key_S: their positions. Shape (1, 1, T, S).
 
-    window: and where s > start + t - window (Longformer, Beltagy et al. 2020, 3.1): a token sees itself and the window - 1 before it.
+    window: and of those itself and the window - 1 before it (Longformer, Beltagy et al. 2020, 3.1). A negative key stands for none.
     """
-    query_T1 = torch.arange(query_length, device=device)[:, None] + start
-    key_1S = torch.arange(key_length, device=device)[None, :]
+    query_T1, key_1S = query_T[:, None], key_S[None, :]
     seen_TS = key_1S <= query_T1
     if window is not None:
-        seen_TS = seen_TS & (key_1S > query_T1 - window)
+        seen_TS = seen_TS & (key_1S > query_T1 - window) & (key_1S >= 0)
     return seen_TS[None, None]
 
 
-def window_mask(length: int, window: int, device: torch.device | None = None) -> torch.Tensor:
-    """Each token sees the window // 2 tokens on either side (Longformer, 3.1). Shape (1, 1, T, T)."""
-    distance_TS = torch.arange(length, device=device)[:, None] - torch.arange(length, device=device)[None, :]
+def window_mask(query_T: torch.Tensor, key_S: torch.Tensor, window: int) -> torch.Tensor:
+    """A query sees the keys at most window // 2 positions away, on either side (Longformer, 3.1). Shape (1, 1, T, S)."""
+    distance_TS = query_T[:, None] - key_S[None, :]
     return (distance_TS.abs() <= window // 2)[None, None]
 
 

@@ -107,10 +107,9 @@ class RelativeBias(nn.Module):
         self.max_distance = config.positions.max_distance
         self.buckets = relative_buckets(config, bidirectional)
 
-    def forward(self, query_length: int, key_length: int, start: int) -> torch.Tensor:
-        """Shape (1, H, T, S); `start` tokens came before the first query."""
-        query_T1 = torch.arange(query_length, device=self.weight.device)[:, None] + start
-        distances_TS = torch.arange(key_length, device=self.weight.device)[None, :] - query_T1
+    def forward(self, query_T: torch.Tensor, key_S: torch.Tensor) -> torch.Tensor:
+        """Shape (1, H, T, S), of positions."""
+        distances_TS = key_S[None, :] - query_T[:, None]
         places_TS = distances_TS.clamp(-self.max_distance, self.max_distance) + self.max_distance
         buckets_TS = torch.from_numpy(self.buckets).to(self.weight.device)[places_TS]
         bias_TSH = F.embedding(buckets_TS, self.weight)

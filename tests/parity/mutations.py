@@ -144,7 +144,7 @@ def padding_seen(model: Any, inputs: Arrays) -> Arrays:
 
 def one_later(causal_mask: Any) -> Any:
     """Each token sees the next one too."""
-    return lambda length, keys, start, *more, **settings: causal_mask(length, keys, start + 1, *more, **settings)
+    return lambda query_T, key_S, *more: causal_mask(query_T + 1, key_S, *more)
 
 
 def window_moved(name: str, by: int) -> Mutation:

@@ -311,7 +311,7 @@ def another_epsilon(implementation: Any) -> None:
 
 def sees_the_future(implementation: Any) -> None:
     stack = implementation.model.decoder
-    stack.mask = lambda window, length, start, attention_mask, *rest: (
+    stack.mask = lambda window, query_T, key_S, start, attention_mask: (
         None if attention_mask is None else attention_mask[:, None, None].bool(),
         False,
     )
