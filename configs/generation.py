@@ -163,7 +163,7 @@ class GenerationConfig(Config):
             return length + (self.max_new_tokens or DEFAULT_NEW_TOKENS)
         return self.max_length
 
-    def least(self, length: int) -> int:
+    def shortest(self, length: int) -> int:
         """The shortest text that may end."""
         return length + self.min_new_tokens if self.min_new_tokens else self.min_length
 
@@ -185,7 +185,7 @@ class GenerationConfig(Config):
             raise UserError(
                 f"max_length={self.max_length} leaves no room behind a prompt of {length} tokens; raise it or use max_new_tokens"
             )
-        if self.least(length) > self.limit(length):
+        if self.shortest(length) > self.limit(length):
             least = f"min_new_tokens={self.min_new_tokens}" if self.min_new_tokens else f"min_length={self.min_length}"
             raise UserError(f"{least} asks for more than the {self.limit(length) - length} new tokens that may come; change one of them")
         if model.architecture == "encoder_decoder":

@@ -40,6 +40,10 @@ ALLOWED_DEFINITIONS = {
     },
     "generation_beams.py": {"raised": "a length is a number in PyTorch and a tensor in a graph"},
     "generation_processors.py": {"last": "a graph's tensors have a fixed length, of which a part is filled"},
+    "generation_rows.py": {
+        "reader": "a graph reads prompts faster than operations one by one; PyTorch's are fast enough",
+        "rounded_up": "XLA compiles every length anew",
+    },
     "layers.py": {
         "checkpoint": "PyTorch has it as torch.utils.checkpoint",
         "at_positions": "TensorFlow reads a cache whole, beyond the mask",
@@ -84,7 +88,7 @@ ALLOWED_NAMES = {
     "generation.py": {
         "search": "a graph may take all steps at once, PyTorch takes one at a time",
     },
-    "generation_rows.py": {"decode": "the same"},
+    "generation_rows.py": {"begin": "a graph reads the prompts", "decode": "the same"},
     "generation_speculative.py": {
         "Assistant.__init__": "a graph is given tensors, not objects",
         "Assistant.propose": "the same",

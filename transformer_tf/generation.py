@@ -17,8 +17,8 @@ from configs.stopping import Stops, build_stops
 from transformer_tf.generation_beams import BeamSearch
 from transformer_tf.generation_ends import Ends
 from transformer_tf.generation_processors import Processors
-from transformer_tf.generation_programs import Given, compiled, parts, rounded_up
-from transformer_tf.generation_rows import Strategy, begin, decode
+from transformer_tf.generation_programs import BUCKET, Given, compiled, parts
+from transformer_tf.generation_rows import Strategy, begin, decode, rounded_up
 from transformer_tf.generation_search import Search
 from transformer_tf.generation_speculative import build_drafter, guesses, speculate
 
@@ -62,10 +62,10 @@ class Request(NamedTuple):
 
     def states(self) -> np.ndarray:
         """What each row's prompt leaves for `Ends`."""
-        said_BT = self.prompt_BT
+        decoder_prompt_BT = self.prompt_BT
         if self.model.encoder is not None:
-            said_BT = np.full((len(said_BT), 1), self.model.config.special_tokens.decoder_start)
-        return self.stops.begin(said_BT).repeat(self.times)
+            decoder_prompt_BT = np.full((len(decoder_prompt_BT), 1), self.model.config.special_tokens.decoder_start)
+        return self.stops.begin(decoder_prompt_BT).repeat(self.times)
 
 
 def generate(
@@ -148,11 +148,11 @@ def search(request: Request, at_once: bool) -> Iterator[tuple[Any, int]]:
     """The state of the search after each step, or after all of them, and how long the texts are."""
     model, generation, times = request.model, request.generation, request.times
     size = guesses(generation, request.assistant)
-    room = rounded_up(request.limit + size)
-    rows, tokens_BN, logits_BV = begin(model, request.prompt_BT, request.attended_BT, room, filler(generation), generation.ahead)
+    room = rounded_up(request.limit + size, BUCKET)
+    rows, tokens_BN, logits_BV = begin(model, request.prompt_BT, request.attended_BT, room, pad_id(generation), generation.ahead)
     rows.repeat(times)
     # Numbers that change from call to call go in as tensors.
-    numbers = (tf.constant(number) for number in (request.start, generation.least(request.start), request.limit))
+    numbers = (tf.constant(number) for number in (request.start, generation.shortest(request.start), request.limit))
     tables = tf.constant(request.stops.table_SV), tf.constant(request.states())
     given = Given(rows.mask_RN, rows.encoder_mask_RS, *tables, *numbers)
     if size:
@@ -223,7 +223,7 @@ def finish(request: Request, state: Any, end: int) -> Generated:
     return Generated(tokens, tf.reshape(state.ended_scores_BW[:, :count], (-1,)), log_probs[:, start:])
 
 
-def filler(generation: GenerationConfig) -> int:
+def pad_id(generation: GenerationConfig) -> int:
     """What stands behind the end of a text. Behind a beam's end, Hugging Face takes pad_token_id=0 for none, and so its tokens differ."""
     if generation.num_beams > 1 and generation.eos_token_id:
         return generation.pad_token_id or generation.eos_token_id[0]

@@ -95,14 +95,14 @@ class BeamSearch:
         chosen_BC = pick(scores_BI, index_BC)
         log_probs_BCN = keras.ops.slice_update(pick(beams.log_probs_BWN, parent_BC), (0, 0, length), chosen_BC[:, :, None])
 
-        scores_BW, going_BW = tf.math.top_k(totals_BC + tf.cast(ends_BC, tf.float32) * NOTHING, width)
-        tokens_BWN = pick(tokens_BCN, going_BW)
+        scores_BW, running_BW = tf.math.top_k(totals_BC + tf.cast(ends_BC, tf.float32) * NOTHING, width)
+        tokens_BWN = pick(tokens_BCN, running_BW)
         ended = self.end(beams, tokens_BCN, log_probs_BCN, totals_BC, ends_BC, length + 1 - self.start)
-        beams = Beams(tokens_BWN, pick(log_probs_BCN, going_BW), scores_BW, pick(state_BC, going_BW), **ended)
+        beams = Beams(tokens_BWN, pick(log_probs_BCN, running_BW), scores_BW, pick(state_BC, running_BW), **ended)
         beams = self.judge(beams, ends_BC, length + 1)
         first_B1 = tf.range(batch)[:, None] * width
-        order_R = tf.reshape(first_B1 + pick(parent_BC, going_BW), (-1,))
-        next_R = tf.reshape(pick(token_BC, going_BW), (-1,))
+        order_R = tf.reshape(first_B1 + pick(parent_BC, running_BW), (-1,))
+        next_R = tf.reshape(pick(token_BC, running_BW), (-1,))
         return beams, (next_R, order_R)
 
     def end(

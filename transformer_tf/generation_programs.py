@@ -33,13 +33,8 @@ class Given(NamedTuple):
     table_SV: tf.Tensor
     state_R: tf.Tensor
     start: tf.Tensor
-    least: tf.Tensor
+    min_length: tf.Tensor
     limit: tf.Tensor
-
-
-def rounded_up(length: int) -> int:
-    """Room for so many tokens."""
-    return -(-length // BUCKET) * BUCKET
 
 
 def parts(
@@ -50,7 +45,7 @@ def parts(
     cache.length = length
     cache.set_tensors(tensors)
     rows = Rows(model, cache, given.mask_RN, given.encoder_mask_RS)
-    processors = Processors(generation, model.config.vocab_size, given.least, given.limit, rows.pads_R1)
+    processors = Processors(generation, model.config.vocab_size, given.min_length, given.limit, rows.pads_R1)
     return rows, processors, Ends(given.table_SV, given.state_R)
 
 

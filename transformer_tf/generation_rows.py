@@ -11,9 +11,13 @@ import numpy as np
 import tensorflow as tf
 
 from transformer_tf.cache import Cache
+from transformer_tf.module import shape_of
 
 if TYPE_CHECKING:
     from transformer_tf.model import Transformer
+
+# What an encoder has made has room for a multiple of so many tokens.
+SOURCE_BUCKET = 32
 
 
 class Rows:
@@ -33,8 +37,8 @@ class Rows:
 
     def first(self, prompt_BT: tf.Tensor, encoded_BSD: tf.Tensor | None) -> tf.Tensor:
         """Logits (B, V) of the token that follows each prompt."""
-        positions_BT = None if self.mask_RN is None else tf.maximum(tf.cumsum(self.mask_RN[:, : prompt_BT.shape[1]], -1) - 1, 0)
-        self.shared = prompt_BT.shape[1]
+        self.shared = shape_of(prompt_BT)[1]
+        positions_BT = None if self.mask_RN is None else tf.maximum(tf.cumsum(self.mask_RN[:, : self.shared], -1) - 1, 0)
         return self.logits(self.read(prompt_BT, positions_BT, encoded_BSD)[:, -1:])[:, 0]
 
     def repeat(self, times: int) -> None:
@@ -48,9 +52,9 @@ class Rows:
         """Logits (R, V) of the token after `tokens_R`. order_R: which row each one goes on from, default its own."""
         if order_R is not None:
             self.cache.reorder(order_R, self.shared)
-        return self.several(tokens_R[:, None])[:, 0]
+        return self.extend(tokens_R[:, None])[:, 0]
 
-    def several(self, tokens_RT: tf.Tensor) -> tf.Tensor:
+    def extend(self, tokens_RT: tf.Tensor) -> tf.Tensor:
         """Logits (R, T, V) of what follows each of some tokens, which come one behind the other."""
         place_T = tf.range(tokens_RT.shape[1]) + self.cache.length
         positions_RT = None if self.pads_R1 is None else tf.cast(place_T, self.pads_R1.dtype) - self.pads_R1
@@ -79,23 +83,53 @@ class Strategy(Protocol):
 
 
 def begin(
-    model: Transformer, prompt_BT: np.ndarray, attended_BT: np.ndarray | None, room: int, filler: int, ahead: int
+    model: Transformer, prompt_BT: np.ndarray, attended_BT: np.ndarray | None, room: int, pad_id: int, ahead: int
 ) -> tuple[Rows, tf.Tensor, tf.Tensor]:
     """Prompts that have been read: what is remembered of them, their tokens (B, N) with room for more, and the logits (B, V) of what
     follows. An encoder has read the prompts of an encoder-decoder, and the decoder its first token."""
     config = model.config
-    encoded_BSD = encoder_mask_BS = None
+    inputs: dict[str, tf.Tensor] = {}
     if model.encoder is not None:
-        encoder_mask_BS = None if attended_BT is None else tf.constant(attended_BT)
-        encoded_BSD = model.encoder(tf.constant(prompt_BT), encoder_mask_BS)
+        if attended_BT is None:
+            attended_BT = np.ones_like(prompt_BT)
+        # Every new length of what an encoder has made would be compiled anew.
+        length = rounded_up(prompt_BT.shape[1], SOURCE_BUCKET)
+        padding = (0, 0), (0, min(length, config.longest or length) - prompt_BT.shape[1])
+        inputs |= {"source": tf.constant(np.pad(prompt_BT, padding)), "encoder_mask": tf.constant(np.pad(attended_BT, padding))}
         prompt_BT, attended_BT = np.full((len(prompt_BT), 1), config.special_tokens.decoder_start), None
     batch, start = prompt_BT.shape
-    mask_BN = None
     if attended_BT is not None and not attended_BT.all():
-        mask_BN = tf.pad(tf.constant(attended_BT, tf.int64), ((0, 0), (0, room - start)), constant_values=1)
-    tokens_BN = tf.pad(tf.constant(prompt_BT, tf.int64), ((0, 0), (0, room - start)), constant_values=filler)
-    rows = Rows(model, Cache(config, batch, room, tf.as_dtype(model.compute_dtype), ahead), mask_BN, encoder_mask_BS)
-    return rows, tokens_BN, rows.first(tokens_BN[:, :start], encoded_BSD)
+        inputs["mask"] = tf.pad(tf.constant(attended_BT, tf.int64), ((0, 0), (0, room - start)), constant_values=1)
+    tokens_BN = tf.pad(tf.constant(prompt_BT, tf.int64), ((0, 0), (0, room - start)), constant_values=pad_id)
+    inputs["prompt"] = tokens_BN[:, :start]
+    cache = Cache(config, batch, room, tf.as_dtype(model.compute_dtype), ahead)
+    rows = Rows(model, cache, inputs.get("mask"), inputs.get("encoder_mask"))
+    tensors, logits_BV = reader(model, inputs, room, ahead)(inputs)
+    cache.set_tensors(tensors)
+    cache.length = rows.shared = start
+    return rows, tokens_BN, logits_BV
+
+
+def reader(model: Transformer, inputs: dict[str, tf.Tensor], room: int, ahead: int) -> Any:
+    """The program that reads prompts into an empty cache, kept with the model: a graph for all lengths. XLA would be no faster, and
+    compile each length anew."""
+
+    def read(inputs: dict[str, tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
+        encoded_BSD = model.encoder(inputs["source"], inputs["encoder_mask"]) if "source" in inputs else None
+        cache = Cache(model.config, shape_of(inputs["prompt"])[0], room, tf.as_dtype(model.compute_dtype), ahead)
+        logits_BV = Rows(model, cache, inputs.get("mask"), inputs.get("encoder_mask")).first(inputs["prompt"], encoded_BSD)
+        return cache.tensors(), logits_BV
+
+    kept, key = model.__dict__.setdefault("_programs", {}), ("read", *inputs, room, ahead)
+    if key not in kept:
+        specs = {name: tf.TensorSpec((None, None), tensor.dtype) for name, tensor in inputs.items()}
+        kept[key] = tf.function(read, input_signature=[specs], autograph=False)
+    return kept[key]
+
+
+def rounded_up(length: int, step: int) -> int:
+    """Room for so many tokens: every new length would be compiled anew."""
+    return -(-length // step) * step
 
 
 def decode(strategy: Strategy, rows: Rows, state: Any, chosen: Any, until: tf.Tensor) -> tuple[Any, Any]:

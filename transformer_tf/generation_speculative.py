@@ -165,7 +165,7 @@ def verify(
     tokens_RN = keras.ops.slice_update(texts.tokens_RN, (0, length), guessed_K[None])
     # The cache is cut back to what was accepted; the last token is read again.
     rows.cache.length = length - 1
-    logits_RTV = rows.several(tf.gather(tokens_RN, length - 1 + tf.range(size + 1), axis=1))
+    logits_RTV = rows.extend(tf.gather(tokens_RN, length - 1 + tf.range(size + 1), axis=1))
     scores_TV = tf.concat([processors(logits_RTV[:, place], tokens_RN, length + place) for place in range(size + 1)], 0)
     chosen_TV, log_probs_TV = distribution(scores_TV, generation)
     accepted, last = accept(guessed_K, guesses_KV, chosen_TV, uniforms, count)

@@ -46,11 +46,11 @@ class Layer(Module):
         encoder_key_value: KeyValue | None,
         encoder_mask_B11S: tf.Tensor | None,
     ) -> tf.Tensor:
-        looked: dict[str, Any] = {"mask_BHTS": mask_BHTS, "is_causal": is_causal, "rotary": rotary, "cache": cache, "start": start}
+        inputs: dict[str, Any] = {"mask_BHTS": mask_BHTS, "is_causal": is_causal, "rotary": rotary, "cache": cache, "start": start}
         if self.parallel:
             # Both sublayers read the same input (GPT-NeoX, Black et al. 2022, 2.1).
-            return hidden_BTD + self.change(hidden_BTD, self.self_attention, **looked) + self.change(hidden_BTD, self.feed_forward)
-        hidden_BTD = self.residual(hidden_BTD, self.self_attention, **looked)
+            return hidden_BTD + self.branch(hidden_BTD, self.self_attention, **inputs) + self.branch(hidden_BTD, self.feed_forward)
+        hidden_BTD = self.residual(hidden_BTD, self.self_attention, **inputs)
         if self.cross_attention is not None:
             hidden_BTD = self.residual(hidden_BTD, self.cross_attention, mask_BHTS=encoder_mask_B11S, key_value=encoder_key_value)
         return self.residual(hidden_BTD, self.feed_forward)
@@ -59,12 +59,12 @@ class Layer(Module):
         """Norm(x + Sublayer(x)) as in the paper (3.1), or x + Sublayer(Norm(x)) as in GPT-2 (2.3)."""
         if self.norm_after:
             return sublayer.norm(hidden_BTD + self.dropout(sublayer(hidden_BTD, **inputs)))
-        return hidden_BTD + self.change(hidden_BTD, sublayer, **inputs)
+        return hidden_BTD + self.branch(hidden_BTD, sublayer, **inputs)
 
-    def change(self, hidden_BTD: tf.Tensor, sublayer: Any, **inputs: Any) -> tf.Tensor:
+    def branch(self, hidden_BTD: tf.Tensor, sublayer: Any, **inputs: Any) -> tf.Tensor:
         """Sublayer(Norm(x)), or Norm(Sublayer(Norm(x))) as in Gemma 2."""
-        change_BTD = sublayer(hidden_BTD if sublayer.norm is None else sublayer.norm(hidden_BTD), **inputs)
-        return self.dropout(change_BTD if sublayer.output_norm is None else sublayer.output_norm(change_BTD))
+        branch_BTD = sublayer(hidden_BTD if sublayer.norm is None else sublayer.norm(hidden_BTD), **inputs)
+        return self.dropout(branch_BTD if sublayer.output_norm is None else sublayer.output_norm(branch_BTD))
 
 
 class Stack(Module):
@@ -112,7 +112,8 @@ class Stack(Module):
             position_ids_BT = self.embeddings.positions(inputs, start, attention_mask_BS)
         hidden_BTD = self.embeddings(inputs, position_ids_BT, token_type_ids_BT)
         views = {
-            window: self.view(window, length, start, attention_mask_BS, position_ids_BT, cache) for window in dict.fromkeys(self.windows)
+            window: self.mask_and_rotary(window, length, start, attention_mask_BS, position_ids_BT, cache)
+            for window in dict.fromkeys(self.windows)
         }
         encoder_key_values = self.encoder_key_values(encoded_BSD, cache)
         encoder_mask_B11S = padding_mask(encoder_mask_BS) if encoder_mask_BS is not None else None
@@ -138,7 +139,7 @@ class Stack(Module):
             cache.length = start + length
         return hidden_BTD
 
-    def view(
+    def mask_and_rotary(
         self,
         window: int | None,
         length: int | tf.Tensor,
@@ -167,12 +168,12 @@ class Stack(Module):
         seen_B11S = None if attention_mask_BS is None else padding_mask(at_positions(attention_mask_BS, key_S))
         if self.stack == "encoder":
             near_11TS = None if window is None else window_mask(query_T, key_S, window)
-            return both(near_11TS, seen_B11S), False
+            return combine_masks(near_11TS, seen_B11S), False
         if window is not None and length is not None and window >= length:
             window = None
         if seen_B11S is None and window is None and cache is None:
             return None, True
-        return both(causal_mask(query_T, key_S, window), seen_B11S), False
+        return combine_masks(causal_mask(query_T, key_S, window), seen_B11S), False
 
     def encoder_key_values(self, encoded_BSD: tf.Tensor | None, cache: Cache | None) -> list[KeyValue | None]:
         """For each layer what its cross-attention looks at, computed once for a whole generation."""
@@ -203,7 +204,7 @@ def check_room(total: int | tf.Tensor, cache: Cache | None, attention_mask_BS: t
         raise UserError(f"attention_mask has shape {shape}; expected (batch, {total}): 1 or 0 for every token, those in the cache too")
 
 
-def both(first_BHTS: tf.Tensor | None, second_BHTS: tf.Tensor | None) -> tf.Tensor | None:
+def combine_masks(first_BHTS: tf.Tensor | None, second_BHTS: tf.Tensor | None) -> tf.Tensor | None:
     """What both masks let through; None lets everything through."""
     if first_BHTS is None or second_BHTS is None:
         return second_BHTS if first_BHTS is None else first_BHTS

@@ -87,11 +87,11 @@ class Transformer(keras.Model):
         inputs = input_ids if pixel_values is None else pixel_values
         if self.encoder is None:
             hidden_BTD = self.decoder(inputs, attention_mask, position_ids, token_type_ids, cache=cache, hidden_states=hidden_states)
-            return self.read(hidden_BTD, attention_mask)
+            return self.apply_head(hidden_BTD, attention_mask)
         if encoded is None:
             encoded = self.encoder(inputs, attention_mask, position_ids, token_type_ids, hidden_states=hidden_states)
         if self.decoder is None:
-            return self.read(encoded, attention_mask)
+            return self.apply_head(encoded, attention_mask)
         hidden_BTD = self.decoder(
             decoder_input_ids,
             decoder_attention_mask,
@@ -100,9 +100,9 @@ class Transformer(keras.Model):
             encoder_mask_BS=attention_mask,
             hidden_states=hidden_states,
         )
-        return self.read(hidden_BTD, decoder_attention_mask)
+        return self.apply_head(hidden_BTD, decoder_attention_mask)
 
-    def read(self, hidden_BTD: tf.Tensor, attention_mask_BS: tf.Tensor | None) -> tf.Tensor:
+    def apply_head(self, hidden_BTD: tf.Tensor, attention_mask_BS: tf.Tensor | None) -> tf.Tensor:
         """From the last hidden states to what `forward` gives."""
         pooled = hidden_BTD if self.pooler is None else self.pooler(hidden_BTD, attention_mask_BS)
         return self.head(pooled, self.token_table())

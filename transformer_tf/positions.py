@@ -69,9 +69,9 @@ def rotate(heads_BHTK: tf.Tensor, rotary: tuple[tf.Tensor, tf.Tensor]) -> tf.Ten
     cosines_B1TR, sines_B1TR = rotary
     size = cosines_B1TR.shape[-1]
     first_BHTR, second_BHTR, rest = tf.split(heads_BHTK, [size, size, heads_BHTK.shape[-1] - 2 * size], axis=-1)
-    turned_first_BHTR = first_BHTR * cosines_B1TR - second_BHTR * sines_B1TR
-    turned_second_BHTR = second_BHTR * cosines_B1TR + first_BHTR * sines_B1TR
-    return tf.concat([turned_first_BHTR, turned_second_BHTR, rest], axis=-1)
+    rotated_first_BHTR = first_BHTR * cosines_B1TR - second_BHTR * sines_B1TR
+    rotated_second_BHTR = second_BHTR * cosines_B1TR + first_BHTR * sines_B1TR
+    return tf.concat([rotated_first_BHTR, rotated_second_BHTR, rest], axis=-1)
 
 
 def build_rotary(config: ModelConfig, windowed: bool) -> keras.layers.Layer | None:

@@ -50,9 +50,9 @@ def from_canonical(array: np.ndarray, kind: str) -> tf.Tensor:
         return tf.constant(np.moveaxis(array, (0, 1), (-1, -2)))
     if kind != "linear":
         return tf.constant(array)
-    # TensorFlow turns a matrix several times as fast as NumPy, where it does not lie turned already, as GPT-2's do.
-    lies_turned = array.strides[0] < array.strides[1]
-    return tf.constant(array.T) if lies_turned else tf.transpose(tf.constant(array))
+    # TensorFlow transposes a matrix several times as fast as NumPy, where it does not lie transposed already, as GPT-2's do.
+    is_transposed = array.strides[0] < array.strides[1]
+    return tf.constant(array.T) if is_transposed else tf.transpose(tf.constant(array))
 
 
 def _kinds(model: keras.Model) -> dict[str, str]:

@@ -61,10 +61,10 @@ class Request(NamedTuple):
 
     def states(self) -> np.ndarray:
         """What each row's prompt leaves for `Ends`."""
-        said_BT = self.prompt_BT
+        decoder_prompt_BT = self.prompt_BT
         if self.model.encoder is not None:
-            said_BT = np.full((len(said_BT), 1), self.model.config.special_tokens.decoder_start)
-        return self.stops.begin(said_BT).repeat(self.times)
+            decoder_prompt_BT = np.full((len(decoder_prompt_BT), 1), self.model.config.special_tokens.decoder_start)
+        return self.stops.begin(decoder_prompt_BT).repeat(self.times)
 
 
 def generate(
@@ -154,11 +154,11 @@ def search(request: Request) -> Iterator[tuple[Any, int]]:
         one.eval()
     try:
         rows, tokens_BN, logits_BV = begin(
-            model, request.prompt_BT, request.attended_BT, request.limit, filler(generation), generation.ahead
+            model, request.prompt_BT, request.attended_BT, request.limit, pad_id(generation), generation.ahead
         )
-        device, least = tokens_BN.device, generation.least(request.start)
+        device, min_length = tokens_BN.device, generation.shortest(request.start)
         rows.repeat(times)
-        processors = Processors(generation, model.config.vocab_size, least, request.limit, rows.pads_R1, device)
+        processors = Processors(generation, model.config.vocab_size, min_length, request.limit, rows.pads_R1, device)
         ends = Ends(torch.from_numpy(request.stops.table_SV).to(device), torch.from_numpy(request.states()).to(device))
         if size:
             drafter = build_drafter(generation, model, request.assistant, request.prompt_BT, request.attended_BT, request.limit, processors)
@@ -184,7 +184,7 @@ def finish(request: Request, state: Any, end: int) -> Generated:
     return Generated(tokens, state.ended_scores_BW[:, :count].flatten(), log_probs[:, start:])
 
 
-def filler(generation: GenerationConfig) -> int:
+def pad_id(generation: GenerationConfig) -> int:
     """What stands behind the end of a text. Behind a beam's end, Hugging Face takes pad_token_id=0 for none, and so its tokens differ."""
     if generation.num_beams > 1 and generation.eos_token_id:
         return generation.pad_token_id or generation.eos_token_id[0]

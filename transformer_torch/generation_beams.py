@@ -95,14 +95,14 @@ class BeamSearch:
         log_probs_BCN = pick(beams.log_probs_BWN, parent_BC)
         log_probs_BCN[:, :, length] = chosen_BC
 
-        scores_BW, going_BW = (totals_BC + ends_BC * NOTHING).topk(width)
-        tokens_BWN = pick(tokens_BCN, going_BW)
+        scores_BW, running_BW = (totals_BC + ends_BC * NOTHING).topk(width)
+        tokens_BWN = pick(tokens_BCN, running_BW)
         ended = self.end(beams, tokens_BCN, log_probs_BCN, totals_BC, ends_BC, length + 1 - self.start)
-        beams = Beams(tokens_BWN, pick(log_probs_BCN, going_BW), scores_BW, pick(state_BC, going_BW), **ended)
+        beams = Beams(tokens_BWN, pick(log_probs_BCN, running_BW), scores_BW, pick(state_BC, running_BW), **ended)
         beams = self.judge(beams, ends_BC, length + 1)
         first_B1 = torch.arange(batch, device=logits_RV.device)[:, None] * width
-        order_R = (first_B1 + pick(parent_BC, going_BW)).reshape(-1)
-        next_R = pick(token_BC, going_BW).reshape(-1)
+        order_R = (first_B1 + pick(parent_BC, running_BW)).reshape(-1)
+        next_R = pick(token_BC, running_BW).reshape(-1)
         return beams, (next_R, order_R)
 
     def end(

@@ -15,14 +15,14 @@ from configs import GenerationConfig
 class Processors:
     """All that `generation` asks for.
 
-    least: the shortest text that may end. limit: the longest. pads_R1: padding on the left of each row, None without any.
+    min_length: of a text that may end. limit: the longest. pads_R1: padding on the left of each row, None without any.
     """
 
     def __init__(
-        self, generation: GenerationConfig, vocab_size: int, least: int, limit: int, pads_R1: torch.Tensor | None, device: torch.device
+        self, generation: GenerationConfig, vocab_size: int, min_length: int, limit: int, pads_R1: torch.Tensor | None, device: torch.device
     ) -> None:
         self.generation = generation
-        self.least = least
+        self.min_length = min_length
         self.limit = limit
         self.pads_R1 = pads_R1
         self.ends_V = marked(generation.eos_token_id or (), vocab_size, device)
@@ -42,7 +42,7 @@ class Processors:
             scores_RV = forbid(scores_RV, repeating(tokens_RL, generation.no_repeat_ngram_size, scores_RV.shape[1]))
         for word in self.bad_words:
             scores_RV = forbid(scores_RV, completing(tokens_RL, word, scores_RV.shape[1]))
-        if length < self.least:
+        if length < self.min_length:
             scores_RV = forbid(scores_RV, self.ends_V)
         if generation.forced_bos_token_id is not None and length == 1:
             scores_RV = force(scores_RV, self.first_V)

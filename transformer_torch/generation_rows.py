@@ -34,8 +34,8 @@ class Rows:
 
     def first(self, prompt_BT: torch.Tensor, encoded_BSD: torch.Tensor | None) -> torch.Tensor:
         """Logits (B, V) of the token that follows each prompt."""
-        positions_BT = None if self.mask_RN is None else (self.mask_RN[:, : prompt_BT.shape[1]].cumsum(-1) - 1).clamp(min=0)
         self.shared = prompt_BT.shape[1]
+        positions_BT = None if self.mask_RN is None else (self.mask_RN[:, : self.shared].cumsum(-1) - 1).clamp(min=0)
         return self.logits(self.read(prompt_BT, positions_BT, encoded_BSD)[:, -1:])[:, 0]
 
     def repeat(self, times: int) -> None:
@@ -49,9 +49,9 @@ class Rows:
         """Logits (R, V) of the token after `tokens_R`. order_R: which row each one goes on from, default its own."""
         if order_R is not None:
             self.cache.reorder(order_R, self.shared)
-        return self.several(tokens_R[:, None])[:, 0]
+        return self.extend(tokens_R[:, None])[:, 0]
 
-    def several(self, tokens_RT: torch.Tensor) -> torch.Tensor:
+    def extend(self, tokens_RT: torch.Tensor) -> torch.Tensor:
         """Logits (R, T, V) of what follows each of some tokens, which come one behind the other."""
         place_T = torch.arange(tokens_RT.shape[1], device=tokens_RT.device) + self.cache.length
         positions_RT = None if self.pads_R1 is None else place_T - self.pads_R1
@@ -80,7 +80,7 @@ class Strategy(Protocol):
 
 
 def begin(
-    model: Transformer, prompt_BT: np.ndarray, attended_BT: np.ndarray | None, room: int, filler: int, ahead: int
+    model: Transformer, prompt_BT: np.ndarray, attended_BT: np.ndarray | None, room: int, pad_id: int, ahead: int
 ) -> tuple[Rows, torch.Tensor, torch.Tensor]:
     """Prompts that have been read: what is remembered of them, their tokens (B, N) with room for more, and the logits (B, V) of what
     follows. An encoder has read the prompts of an encoder-decoder, and the decoder its first token."""
@@ -96,7 +96,7 @@ def begin(
     if attended_BT is not None and not attended_BT.all():
         mask_BN = torch.ones(batch, room, dtype=torch.long, device=device)
         mask_BN[:, :start] = torch.from_numpy(attended_BT)
-    tokens_BN = torch.full((batch, room), filler, dtype=torch.long, device=device)
+    tokens_BN = torch.full((batch, room), pad_id, dtype=torch.long, device=device)
     tokens_BN[:, :start] = torch.from_numpy(prompt_BT)
     rows = Rows(model, Cache(config, batch, room, weight.dtype, device, ahead), mask_BN, encoder_mask_BS)
     return rows, tokens_BN, rows.first(tokens_BN[:, :start], encoded_BSD)

@@ -125,7 +125,7 @@ def verify(
     tokens_RN[0, length : length + count] = guessed_K
     # The cache is cut back to what was accepted; the last token is read again.
     rows.cache.length = length - 1
-    logits_RTV = rows.several(tokens_RN[:, length - 1 : length + count])
+    logits_RTV = rows.extend(tokens_RN[:, length - 1 : length + count])
     scores_TV = torch.cat([processors(logits_RTV[:, place], tokens_RN, length + place) for place in range(count + 1)])
     chosen_TV, log_probs_TV = distribution(scores_TV, generation)
     accepted, last = accept(guessed_K, guesses_KV, chosen_TV, uniforms)

@@ -6,9 +6,9 @@ import torch
 
 
 def causal_mask(query_T: torch.Tensor, key_S: torch.Tensor, window: int | None = None) -> torch.Tensor:
-    """A query sees the keys that are not behind it. query_T, key_S: their positions. Shape (1, 1, T, S).
+    """A query sees the keys at its own position and before it. query_T, key_S: positions. Shape (1, 1, T, S).
 
-    window: and of those itself and the window - 1 before it (Longformer, Beltagy et al. 2020, 3.1). A negative key stands for none.
+    window: of these the last `window` (Longformer, Beltagy et al. 2020, 3.1). A negative key position stands for no key.
     """
     query_T1, key_1S = query_T[:, None], key_S[None, :]
     seen_TS = key_1S <= query_T1

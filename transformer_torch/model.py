@@ -78,11 +78,11 @@ class Transformer(nn.Module):
         inputs = input_ids if pixel_values is None else pixel_values
         if self.encoder is None:
             hidden_BTD = self.decoder(inputs, attention_mask, position_ids, token_type_ids, cache=cache, hidden_states=hidden_states)
-            return self.read(hidden_BTD, attention_mask)
+            return self.apply_head(hidden_BTD, attention_mask)
         if encoded is None:
             encoded = self.encoder(inputs, attention_mask, position_ids, token_type_ids, hidden_states=hidden_states)
         if self.decoder is None:
-            return self.read(encoded, attention_mask)
+            return self.apply_head(encoded, attention_mask)
         hidden_BTD = self.decoder(
             decoder_input_ids,
             decoder_attention_mask,
@@ -91,9 +91,9 @@ class Transformer(nn.Module):
             encoder_mask_BS=attention_mask,
             hidden_states=hidden_states,
         )
-        return self.read(hidden_BTD, decoder_attention_mask)
+        return self.apply_head(hidden_BTD, decoder_attention_mask)
 
-    def read(self, hidden_BTD: torch.Tensor, attention_mask_BS: torch.Tensor | None) -> torch.Tensor:
+    def apply_head(self, hidden_BTD: torch.Tensor, attention_mask_BS: torch.Tensor | None) -> torch.Tensor:
         """From the last hidden states to what `forward` gives."""
         pooled = hidden_BTD if self.pooler is None else self.pooler(hidden_BTD, attention_mask_BS)
         return self.head(pooled, self.token_table())

@@ -82,9 +82,9 @@ def rotate(heads_BHTK: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]) 
     cosines_B1TR, sines_B1TR = rotary
     size = cosines_B1TR.shape[-1]
     first_BHTR, second_BHTR, rest = heads_BHTK.split([size, size, heads_BHTK.shape[-1] - 2 * size], dim=-1)
-    turned_first_BHTR = first_BHTR * cosines_B1TR - second_BHTR * sines_B1TR
-    turned_second_BHTR = second_BHTR * cosines_B1TR + first_BHTR * sines_B1TR
-    return torch.cat([turned_first_BHTR, turned_second_BHTR, rest], dim=-1)
+    rotated_first_BHTR = first_BHTR * cosines_B1TR - second_BHTR * sines_B1TR
+    rotated_second_BHTR = second_BHTR * cosines_B1TR + first_BHTR * sines_B1TR
+    return torch.cat([rotated_first_BHTR, rotated_second_BHTR, rest], dim=-1)
 
 
 def build_rotary(config: ModelConfig, windowed: bool) -> nn.Module | None:

@@ -39,9 +39,9 @@ def assign(model: nn.Module, tensors: Iterable[tuple[str, np.ndarray]], share: b
     for name, array in tensors:
         weight, tensor = weights.pop(name), to_torch(array)
         if share and tensor.dtype == weight.dtype:
-            # A matrix may lie turned, as GPT-2's do, but not with gaps between its rows: there PyTorch's fused AdamW is silently wrong.
-            lies_turned = tensor.ndim == 2 and tensor.stride(0) < tensor.stride(1)
-            weight.data = tensor.mT.contiguous().mT if lies_turned else tensor.contiguous()
+            # A matrix may lie transposed, as GPT-2's do, but not with gaps between its rows: there PyTorch's fused AdamW is silently wrong.
+            is_transposed = tensor.ndim == 2 and tensor.stride(0) < tensor.stride(1)
+            weight.data = tensor.mT.contiguous().mT if is_transposed else tensor.contiguous()
         else:
             weight.copy_(tensor)
     if weights:

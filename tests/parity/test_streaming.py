@@ -38,9 +38,10 @@ def test_streamed_tokens_are_those_of_generate(subject: Subject, framework: str,
     if framework == "tensorflow":
         # Neither another length nor another step is traced or compiled anew.
         list(model.stream(ids, **settings | {"max_new_tokens": 5}))
-        for program in model._programs.values():
+        for key, program in model._programs.items():
             assert program.experimental_get_tracing_count() == 1
-            assert not slices_at_numbers(program)
+            # What reads the prompts is a graph for all lengths, and not compiled.
+            assert key[0] == "read" or not slices_at_numbers(program)
 
 
 def slices_at_numbers(program: Any) -> list[str]:
