@@ -16,7 +16,6 @@ TORCH, TENSORFLOW = ROOT / "transformer_torch", ROOT / "transformer_tf"
 # Files that one side alone has.
 ONLY = {
     "module.py": "PyTorch's nn.Module on top of a Keras layer",
-    "dropout.py": "PyTorch draws random numbers one by one on a CPU",
     "inference.py": "TensorFlow's products are XLA's",
     "generation_programs.py": "XLA compiles what PyTorch runs as it is",
 }
@@ -32,6 +31,15 @@ ALLOWED_DEFINITIONS = {
         "is_zero": "a length is a number in PyTorch and may be a tensor in a graph",
         "Cache.tensors": "a graph takes and gives tensors, not objects",
         "Cache.set_tensors": "a graph takes and gives tensors, not objects",
+    },
+    "dropout.py": {
+        "DropByBits": "PyTorch draws random numbers one by one on a CPU",
+        "DropByBits.call": "the same",
+        "DropByBits.backward": "the same",
+        "Seeds": "PyTorch's checkpoint keeps the state of the random numbers",
+        "Seeds.__init__": "the same",
+        "Seeds.next": "the same",
+        "fixed_seeds": "the same",
     },
     "feed_forward.py": {"silu": "PyTorch has it as F.silu"},
     "generation.py": {
@@ -85,6 +93,7 @@ ALLOWED_NAMES = {
         "LayerCache.reorder": "PyTorch moves what is filled and not shared, a graph makes new arrays",
         "RollingCache.write": "the same",
     },
+    "dropout.py": {"Dropout.call": "PyTorch draws its own random numbers on a CPU, TensorFlow those of a seed where it computes again"},
     "generation.py": {
         "search": "a graph may take all steps at once, PyTorch takes one at a time",
     },

@@ -6,11 +6,11 @@ I any width.
 
 from __future__ import annotations
 
-import keras
 import tensorflow as tf
 
 from configs import ModelConfig
 from transformer_tf.cache import KeyValue, LayerCache
+from transformer_tf.dropout import Dropout
 from transformer_tf.linear import Linear
 from transformer_tf.masks import causal_mask
 from transformer_tf.module import Module, shape_of
@@ -26,7 +26,7 @@ def plain_attention(
     is_causal: bool,
     scale: float,
     soft_cap: float | None,
-    dropout: keras.layers.Dropout,
+    dropout: Dropout,
 ) -> tf.Tensor:
     """softmax(Q K^T / sqrt(K)) V ("Attention Is All You Need", equation 1), with grouped heads (Ainslie et al. 2023).
 
@@ -66,7 +66,7 @@ class Attention(Module):
         self.head_size = config.head_size
         self.scale = config.attention_scale
         self.soft_cap = config.attention.soft_cap
-        self.dropout = keras.layers.Dropout(config.dropout.attention)
+        self.dropout = Dropout(config.dropout.attention)
         query_width = config.attention.num_heads * config.head_size
         key_value_width = config.num_key_value_heads * config.head_size
         self.norm = build_norm(config) if has_norm else None

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from configs import ModelConfig, UserError
 from configs.parts import LearnedPositions, PatchInputs
+from transformer_tf.dropout import Dropout
 from transformer_tf.linear import Embedding, Linear, PatchProjection
 from transformer_tf.module import Module, shape_of
 from transformer_tf.normalization import build_norm
@@ -37,7 +38,7 @@ class TokenEmbeddings(Module):
             self.position = SinusoidalPositions(config)
         self.token_type = Embedding(config.embedding.token_types, width) if config.embedding.token_types else None
         self.norm = build_norm(config, width) if config.embedding.norm else None
-        self.dropout = keras.layers.Dropout(config.dropout.embedding)
+        self.dropout = Dropout(config.dropout.embedding)
         self.projection = Linear(width, config.width, True) if width != config.width else None
 
     def call(self, input_ids_BT: tf.Tensor, position_ids_BT: tf.Tensor, token_type_ids_BT: tf.Tensor | None = None) -> tf.Tensor:
@@ -82,7 +83,7 @@ class PatchEmbeddings(Module):
         self.class_token = self.add_weight(name="class_token", shape=(config.width,)) if has_class else None
         self.position = Embedding(config.max_length, config.width) if config.positions.kind == "learned" else None
         self.norm = build_norm(config) if config.embedding.norm else None
-        self.dropout = keras.layers.Dropout(config.dropout.embedding)
+        self.dropout = Dropout(config.dropout.embedding)
 
     def call(self, pixel_values_BCYX: tf.Tensor, position_ids_BT: tf.Tensor, token_type_ids_BT: tf.Tensor | None = None) -> tf.Tensor:
         patches_BND = self.patch(pixel_values_BCYX)

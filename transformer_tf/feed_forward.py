@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from configs import ModelConfig
+from transformer_tf.dropout import Dropout
 from transformer_tf.linear import Linear
 from transformer_tf.module import Module
 from transformer_tf.normalization import build_norm
@@ -58,7 +59,7 @@ class FeedForward(Module):
         self.gate = Linear(config.width, width, bias) if config.feed_forward.gated else None
         self.up = Linear(config.width, width, bias)
         self.down = Linear(width, config.width, bias)
-        self.dropout = keras.layers.Dropout(config.dropout.feed_forward)
+        self.dropout = Dropout(config.dropout.feed_forward)
         self.output_norm = build_norm(config) if has_norms and config.norm.placement == "both" else None
 
     def call(self, hidden_BTD: tf.Tensor) -> tf.Tensor:

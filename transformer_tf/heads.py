@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from configs import ModelConfig
+from transformer_tf.dropout import Dropout
 from transformer_tf.linear import Linear
 from transformer_tf.module import Module
 from transformer_tf.pooler import Transform
@@ -48,7 +49,7 @@ class ClassificationHead(Linear):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config.width, config.head.num_classes, config.head.bias)
-        self.dropout = keras.layers.Dropout(config.dropout.head)
+        self.dropout = Dropout(config.dropout.head)
         self.transform = Transform(config, config.head.transform, config.width) if config.head.transform else None
 
     def call(self, hidden: tf.Tensor, token_VE: tf.Tensor | None = None) -> tf.Tensor:

@@ -14,6 +14,7 @@ import tensorflow as tf
 from configs import ModelConfig, UserError
 from transformer_tf.attention import Attention
 from transformer_tf.cache import Cache, KeyValue, LayerCache
+from transformer_tf.dropout import Dropout, fixed_seeds
 from transformer_tf.embeddings import build_embeddings
 from transformer_tf.feed_forward import build_feed_forward
 from transformer_tf.linear import Embedding
@@ -33,7 +34,7 @@ class Layer(Module):
         self.self_attention = Attention(config, attention, has_first_norm)
         self.cross_attention: Any = Attention(config, attention) if has_cross_attention else None
         self.feed_forward: Any = build_feed_forward(config)
-        self.dropout = keras.layers.Dropout(config.dropout.residual)
+        self.dropout = Dropout(config.dropout.residual)
 
     def call(
         self,
@@ -78,6 +79,7 @@ class Stack(Module):
         self.stack = name
         self.longest = config.longest
         self.gradient_checkpointing = False
+        self.seeds = keras.random.SeedGenerator() if any(config.dropout.model_dump().values()) else None
         self.embeddings: Any = build_embeddings(config, token)
         self.rotary = build_rotary(config, windowed=False)
         self.window_rotary = build_rotary(config, windowed=True) if config.attention.window else None
@@ -128,7 +130,8 @@ class Stack(Module):
                 "encoder_mask_B11S": encoder_mask_B11S,
             }
             if self.gradient_checkpointing and training:
-                hidden_BTD = checkpoint(layer, hidden_BTD, **layer_inputs)
+                seed = tf.zeros(2, tf.int32) if self.seeds is None else self.seeds.next()
+                hidden_BTD = checkpoint(layer, hidden_BTD, seed, **layer_inputs)
             else:
                 hidden_BTD = layer(hidden_BTD, **layer_inputs)
             if self.norm is not None and index + 1 == len(self.layers):
@@ -211,13 +214,14 @@ def combine_masks(first_BHTS: tf.Tensor | None, second_BHTS: tf.Tensor | None) -
     return first_BHTS & second_BHTS
 
 
-def checkpoint(layer: Layer, hidden_BTD: tf.Tensor, **inputs: Any) -> tf.Tensor:
-    """Run a layer and forget what is inside until the backward pass needs it."""
+def checkpoint(layer: Layer, hidden_BTD: tf.Tensor, seed: Any, **inputs: Any) -> tf.Tensor:
+    """Run a layer and forget what is inside until the backward pass needs it. seed: of what it drops, both times."""
     # What a gradient must flow into has to be an argument: recompute_grad sees nothing that a function closes over.
     names = [name for name in ("mask_BHTS", "encoder_key_value") if inputs[name] is not None]
     given = {name: inputs[name] for name in names if tf.nest.flatten(inputs[name])[0].dtype.is_floating}
 
     def run(hidden_BTD: tf.Tensor, *tensors: tf.Tensor) -> tf.Tensor:
-        return layer(hidden_BTD, **inputs | tf.nest.pack_sequence_as(given, tensors))
+        with fixed_seeds(seed):
+            return layer(hidden_BTD, **inputs | tf.nest.pack_sequence_as(given, tensors), training=True)
 
     return tf.recompute_grad(run)(hidden_BTD, *tf.nest.flatten(given))

@@ -132,9 +132,6 @@ class Transformer(keras.Model):
 
     def set_gradient_checkpointing(self, enabled: bool = True) -> None:
         """Keep only the layers' inputs for the backward pass and compute the rest again (Chen et al. 2016)."""
-        if enabled and any(self.config.dropout.model_dump().values()):
-            # What is computed again would drop out other values, and give wrong gradients.
-            raise UserError("gradient checkpointing with dropout is not built in TensorFlow; set the model's dropout to 0")
         for stack in (self.encoder, self.decoder):
             if stack is not None:
                 stack.gradient_checkpointing = enabled

@@ -65,8 +65,34 @@ def test_dropout_acts_in_training_alone() -> None:
     ids_BT = np.arange(8)[None]
     assert (model(ids_BT, training=True).numpy() != model(ids_BT, training=True).numpy()).any()
     np.testing.assert_array_equal(model(ids_BT).numpy(), model(ids_BT).numpy())
-    with pytest.raises(UserError, match="gradient checkpointing with dropout"):
+
+
+@pytest.mark.parametrize("in_graph", [False, True])
+def test_gradient_checkpointing_drops_the_same_values_when_it_computes_again(in_graph: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids_BT = np.arange(24).reshape(2, 12)
+
+    def gradients() -> list[np.ndarray]:
+        model = Transformer(load_model_config("gpt2-character", ["dropout=0.5", "num_layers=2", "width=32", "max_length=12"]), seed=1)
         model.set_gradient_checkpointing()
+        model.decoder.seeds.state.assign([5, 0])
+
+        def differentiate() -> list[tf.Tensor]:
+            with tf.GradientTape() as tape:
+                # The first embeddings' dropout draws its own seed.
+                hidden_BTD = model.decoder(ids_BT, training=True)
+                loss = tf.reduce_sum(hidden_BTD**3)
+            return tape.gradient(loss, model.decoder.layers[0].trainable_variables)
+
+        return [gradient.numpy() for gradient in (tf.function(differentiate) if in_graph else differentiate)()]
+
+    keras.utils.set_random_seed(3)
+    found = gradients()
+    monkeypatch.setattr(tf, "recompute_grad", lambda function: function)
+    keras.utils.set_random_seed(3)
+    expected = gradients()
+    for gradient, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(gradient, other, rtol=1e-4, atol=1e-5)
+    assert any(gradient.any() for gradient in expected)
 
 
 def test_a_mask_may_be_shorter_than_the_cache() -> None:
