@@ -18,6 +18,7 @@ ONLY = {
     "module.py": "PyTorch's nn.Module on top of a Keras layer",
     "inference.py": "TensorFlow's products are XLA's",
     "generation_programs.py": "XLA compiles what PyTorch runs as it is",
+    "generation_graph.py": "PyTorch has no such graph",
 }
 
 # What the frameworks call differently.

@@ -5,8 +5,9 @@ import os
 # Keras chooses its framework when it is first imported.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
+from transformer_tf.generation_graph import generation_graph
 from transformer_tf.loading import load, save
 from transformer_tf.losses import cross_entropy
 from transformer_tf.model import Transformer
 
-__all__ = ["Transformer", "cross_entropy", "load", "save"]
+__all__ = ["Transformer", "cross_entropy", "generation_graph", "load", "save"]

@@ -162,7 +162,7 @@ def search(request: Request, at_once: bool) -> Iterator[tuple[Any, int]]:
     uniforms_MR = None
     if generation.do_sample:
         uniforms_MR = tf.pad(request.uniforms(), ((0, room - (request.limit - request.start)), (0, 0)))
-    first, go_on = programs(model, generation)
+    first, go_on = (compiled(model, generation, program) for program in programs(model, generation))
     state, chosen, goes_on = first(given, rows.cache.tensors(), tokens_BN, uniforms_MR, tf.repeat(logits_BV, times, 0))
     length, tensors = given.start, rows.cache.tensors()
     if not at_once:
@@ -209,7 +209,7 @@ def programs(model: Transformer, generation: GenerationConfig) -> tuple[Any, Any
         state, chosen = decode(searching, rows, state, chosen, until)
         return state, chosen, rows.cache.length, rows.cache.tensors(), searching.goes_on(state, rows.cache.length)
 
-    return compiled(model, generation, first), compiled(model, generation, go_on)
+    return first, go_on
 
 
 def finish(request: Request, state: Any, end: int) -> Generated:

@@ -1,0 +1,66 @@
+"""`generate` as one graph, which can be saved, served, and called without this package.
+
+B batch, R rows (a row for each text of each prompt), T prompt length, N longest length, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from configs import GenerationConfig, build
+from configs.stopping import build_stops
+from transformer_tf.cache import Cache
+from transformer_tf.generation import pad_id, programs
+from transformer_tf.generation_programs import Given
+from transformer_tf.generation_rows import Rows
+from transformer_tf.module import shape_of
+
+if TYPE_CHECKING:
+    from transformer_tf.model import Transformer
+
+
+def generation_graph(model: Transformer, batch_size: int, max_length: int, **settings: Any) -> Any:
+    """A tf.function that continues `batch_size` prompts to at most `max_length` tokens, with `generate`'s tokens.
+
+    settings: those of `configs.GenerationConfig`, but for stop strings and guesses. It takes input_ids and attention_mask, int64 (B, T)
+    of any T, padded on the left (of an encoder-decoder: what it reads, on the right); limit, int32, the length of the longest text;
+    and seed, int32. It gives tokens, int64 (B * num_return_sequences, max_length), and length, int32, that of the longest text.
+    A graph checks nothing: ids are to be in the vocabulary, and limit at most `max_length`.
+    To save it: `module = tf.Module(); module.model, module.generate = model, generation_graph(...); tf.saved_model.save(module, folder)`.
+    """
+    generation = build(GenerationConfig, settings | {"max_length": max_length}, "generation_graph").complete(model.config)
+    times = generation.num_beams if generation.num_beams > 1 else generation.num_return_sequences
+    table_SV = build_stops(generation.eos_token_id or (), model.config.vocab_size, (), None).table_SV
+    first, go_on = programs(model, generation)
+
+    def run(input_ids: tf.Tensor, attention_mask: tf.Tensor, limit: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        prompt_BT, mask_BN, encoder_mask_BS, encoded_BSD = input_ids, None, None, None
+        if model.encoder is not None:
+            encoder_mask_BS, encoded_BSD = attention_mask, model.encoder(input_ids, attention_mask)
+            prompt_BT = tf.fill((batch_size, 1), tf.constant(model.config.special_tokens.decoder_start, tf.int64))
+        start = shape_of(prompt_BT)[1]
+        room = (0, 0), (0, max_length - start)
+        if model.encoder is None:
+            mask_BN = tf.pad(attention_mask, room, constant_values=1)
+        tokens_BN = tf.ensure_shape(tf.pad(prompt_BT, room, constant_values=pad_id(generation)), (batch_size, max_length))
+        cache = Cache(model.config, batch_size, max_length, tf.as_dtype(model.compute_dtype), generation.ahead)
+        rows = Rows(model, cache, mask_BN, encoder_mask_BS)
+        logits_BV = rows.first(prompt_BT, encoded_BSD)
+        rows.repeat(times)
+        uniforms_MR = tf.random.stateless_uniform((max_length, batch_size * times), tf.stack([seed, 0]), dtype=tf.float64)
+        state_R = tf.zeros(batch_size * times, tf.int32)
+        numbers = (tf.convert_to_tensor(number) for number in (start, generation.shortest(start), limit))
+        given = Given(rows.mask_RN, rows.encoder_mask_RS, tf.constant(table_SV), state_R, *numbers)
+        inputs = tokens_BN, uniforms_MR if generation.do_sample else None
+        state, chosen, _ = first(given, cache.tensors(), *inputs, tf.repeat(logits_BV, times, 0))
+        state, _, length, _, _ = go_on(given, cache.tensors(), *inputs, state, chosen, given.start, given.limit)
+        if generation.num_beams == 1:
+            return {"tokens": state.tokens_RN, "length": length + 1}
+        count = generation.num_return_sequences
+        tokens = tf.reshape(state.ended_tokens_BWN[:, :count], (-1, state.ended_tokens_BWN.shape[2]))[:, :max_length]
+        return {"tokens": tokens, "length": start + tf.reduce_max(state.ended_lengths_BW[:, :count])}
+
+    ids, number = tf.TensorSpec((batch_size, None), tf.int64), tf.TensorSpec((), tf.int32)
+    return tf.function(run, input_signature=[ids, ids, number, number], autograph=False)
