@@ -18,7 +18,7 @@ Load a checkpoint in Hugging Face, PyTorch and TensorFlow, and say layer by laye
   python -m parity vit --image cat.jpg --html cat.html  on an image, with a report to look at
   python -m parity converted --against original         somebody's conversion against where it came from: what differs, tensor by tensor
 
-Exit code 0 where all agree, 1 where something parts, 2 for a mistake in the question.
+Exit code 0 where all agree, 1 where something parts or looks damaged, 2 for a mistake in the question.
 """
 
 PICTURES = (".png", ".svg", ".pdf")

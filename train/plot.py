@@ -53,7 +53,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m train.plot", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, such as runs/gpt2_stdlib")
     parser.add_argument(
-        "-o", "--output", type=Path, help="the picture to write (default: loss.png in the run's folder; of several, in this one)"
+        "-o", "--output", type=Path, help="the picture to write (default: loss.png in the run's folder, or here for several)"
     )
     arguments = parser.parse_args(words)
     folder = arguments.runs[0] if len(arguments.runs) == 1 else Path.cwd()
