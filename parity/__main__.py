@@ -57,6 +57,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m parity", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a Hugging Face folder or hub name, or the folder of a run")
     parser.add_argument("--against", metavar="OTHER", help="another checkpoint of the same architecture, which is taken to be right")
+    parser.add_argument("--architecture", metavar="NAME", help="Hugging Face's class whose head is wanted (default: as config.json says)")
     question = parser.add_mutually_exclusive_group()
     question.add_argument("--text", help="ask with a text, through the checkpoint's own tokenizer")
     question.add_argument("--image", type=Path, metavar="FILE", help="ask with an image")

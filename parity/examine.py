@@ -18,6 +18,8 @@ from parity.findings import Finding, findings, oddities
 from parity.implementation import Inputs
 from parity.inputs import example_labels
 from parity.sources import PACKAGES, Source, missing, open_source, step
+from weight_mapping.checkpoint import is_run
+from weight_mapping.hub import local_folder
 
 if TYPE_CHECKING:  # it imports torch
     from parity.explanations import Explanation
@@ -31,6 +33,7 @@ class Options:
 
     checkpoint: str
     against: str | None = None
+    architecture: str | None = None
     text: str | None = None
     image: Path | None = None
     batch: int = 4
@@ -63,9 +66,12 @@ class Report:
 def examine(options: Options) -> Report:
     """Load, ask, compare, and look for causes where something parts. Raises UserError where the checkpoints cannot be compared."""
     with ExitStack() as stack:
-        source = stack.enter_context(open_source(options.checkpoint))
-        other = stack.enter_context(open_source(options.against)) if options.against else None
-        notes: list[str] = []
+        names = [name for name in (options.checkpoint, options.against) if name]
+        # A run has no other head, but may be held against a file that has.
+        have_heads = [name for name in names if not is_run(local_folder(name))] or names
+        opened = [stack.enter_context(open_source(name, options.architecture if name in have_heads else None)) for name in names]
+        source, other = opened[0], opened[1] if options.against else None
+        notes = list(dict.fromkeys(note for each in opened for note in each.checkpoint.notes))
         if other:
             check_same_architecture(source, other)
         inputs, question = question_of(options, source, other)

@@ -85,6 +85,17 @@ def test_a_run_that_hugging_face_cannot_hold(gpt2: Path, tmp_path: Path, capsys:
     assert "\nTensorFlow agrees in all 5 places" in out
 
 
+def test_another_head_than_config_json_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file of the pretraining has two heads and is read as one; a run that was made of it has that one."""
+    folder = save_hugging_face(hugging_face_model(families()["bert"], "BertModel", seed=1), tmp_path / "bert")
+    both = write(tmp_path / "both", tensors_of(folder), config_of(folder) | {"architectures": ["BertForPreTraining"]})
+    convert(both, tmp_path / "run", "run", "BertModel")
+    assert main([str(tmp_path / "run"), "--against", str(both), "--architecture", "BertModel"]) == 0
+    assert "\nTensorFlow agrees in all 5 places" in capsys.readouterr().out
+    with pytest.raises(UserError, match="architecture='BertModel' is for Hugging Face's folders"):
+        main([str(tmp_path / "run"), "--architecture", "BertModel"])
+
+
 def test_the_same_checkpoint_twice(gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(gpt2, tmp_path / "copy")
     assert main([str(tmp_path / "copy"), "--against", str(gpt2)]) == 0
