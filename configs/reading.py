@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
@@ -18,6 +20,8 @@ from configs.run import RunConfig
 
 FOLDER = Path(__file__).parent
 QUOTE = "'"
+# Overrides that take another preset.
+MODEL = ("model", "model.preset")
 AnyConfig = TypeVar("AnyConfig", bound=BaseModel)
 
 
@@ -27,23 +31,32 @@ def load_run_config(path: str | os.PathLike[str], overrides: Sequence[str] = ())
     `model` is a preset's name, or a mapping with an optional `preset` and whatever differs from it.
     """
     values = _read_yaml(Path(path))
-    model = values.get("model")
-    if isinstance(model, str):
-        model = {"preset": model}
-    if isinstance(model, dict):
-        values["model"] = _with_preset(model, str(path))
+    if isinstance(values.get("model"), str):
+        values["model"] = {"preset": values["model"]}
+    name = values["model"].pop("preset", None) if isinstance(values.get("model"), dict) else None
+    layers = [Layer(str(path), copy.deepcopy(values))]
+    if name is not None:
+        try:
+            preset = read_preset(str(name), "models")
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+        layers.insert(0, Layer(_preset_file(name), {"model": copy.deepcopy(preset)}, inside=1))
+        values["model"] = _merge(preset, values["model"])
     for override in overrides:
         _apply(values, override)
-    return build(RunConfig, values, str(path))
+        _remember(layers, override)
+    return build(RunConfig, values, str(path), layers)
 
 
 def load_model_config(name_or_path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> ModelConfig:
     """Read a model's YAML by path, or by name from configs/models."""
     path = Path(name_or_path)
     values = _read_yaml(path) if path.suffix in (".yaml", ".yml") else read_preset(str(name_or_path), "models")
+    layers = [Layer(str(name_or_path), copy.deepcopy(values))]
     for override in overrides:
         _apply(values, override)
-    return build(ModelConfig, values, str(name_or_path))
+        _remember(layers, override)
+    return build(ModelConfig, values, str(name_or_path), layers)
 
 
 def read_settings(overrides: Sequence[str]) -> dict[str, Any]:
@@ -61,12 +74,85 @@ def read_preset(name: str, folder: str) -> dict[str, Any]:
     return _read_yaml(path)
 
 
-def build(kind: type[AnyConfig], values: dict[str, Any], source: str) -> AnyConfig:
-    """Validate `values`; the first mistake becomes a line with the file, the key, and the nearest right one."""
+def build(kind: type[AnyConfig], values: dict[str, Any], source: str, layers: Sequence[Layer] = ()) -> AnyConfig:
+    """Validate `values`; the first mistake becomes a line with the file or override, the key, and the nearest right one.
+
+    layers: where the values come from, if not all from `source`; later ones replace what earlier ones say.
+    """
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"{source}: {_explain(kind, values, error)}") from None
+        raise UserError(_explain(kind, error, source, layers)) from None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one file or override says. source: its name; inside: how many of the keys that lead to a value do not stand in it; sets:
+    those that lead to what an override replaces."""
+
+    source: str
+    values: dict[str, Any]
+    inside: int = 0
+    sets: tuple[str, ...] = ()
+
+    def has(self, key: Sequence[str]) -> bool:
+        found: Any = self.values
+        for step in key:
+            if not isinstance(found, dict) or step not in found:
+                return False
+            found = found[step]
+        return True
+
+    def is_named_in(self, message: str, key: Sequence[str]) -> bool:
+        """Whether a message on the group `key` speaks of something that is set here."""
+        found: Any = self.values
+        for step in key:
+            found = found.get(step) if isinstance(found, dict) else None
+        return any(re.search(rf"\b{re.escape(name)}\b", message) for name in _leaves(found))
+
+
+def _leaves(values: Any) -> Iterator[str]:
+    for name, value in values.items() if isinstance(values, dict) else ():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value)
+        else:
+            yield str(name)
+
+
+def _remember(layers: list[Layer], override: str) -> None:
+    """What an override says as a layer of its own; where it replaces the model, the others no longer say anything of that."""
+    dotted, _, text = override.partition("=")
+    says: dict[str, Any] = {}
+    _apply(says, override)
+    keys = tuple(dotted.split("."))
+    if dotted in MODEL:
+        keys = ("model",)
+        for layer in layers:
+            layer.values.pop("model", None)
+    is_preset = dotted in MODEL and not text.startswith("{")
+    layers.append(Layer(_preset_file(text) if is_preset else f"override {override!r}", says, int(is_preset), keys))
+
+
+def _preset_file(name: Any) -> str:
+    return f"configs/models/{name}.yaml"
+
+
+def _origin(layers: Sequence[Layer], key: Sequence[str], kind: str, message: str) -> Layer | None:
+    """The layer that a mistake stands in."""
+    if kind == "value_error":
+        # Several values do not go together: the last that was set has to give way.
+        return next((layer for layer in reversed(layers) if layer.is_named_in(message, key)), None)
+    if kind == "missing":
+        # An override that asks for another kind, or replaces the whole group, needs what belongs to it.
+        group = tuple(key[:-1])
+        for layer in reversed(layers):
+            if layer.sets and (group[: len(layer.sets)] == layer.sets or layer.sets in ((*group, "kind"), (*group, "source"))):
+                return layer
+        return next((layer for layer in layers if group and layer.has(group)), None)
+    for size in range(len(key), 0, -1):
+        if found := next((layer for layer in reversed(layers) if layer.has(key[:size])), None):
+            return found
+    return None
 
 
 def dump(config: BaseModel, path: str | os.PathLike[str]) -> None:
@@ -80,6 +166,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         folder = path.parent if path.parent.is_dir() else FOLDER / "runs"
         raise UserError(f"no file {path}{nearest(str(path), [str(p) for p in folder.glob('*.yaml')])}") from None
+    except Twice as error:
+        raise UserError(
+            f"{path}, line {error.line}: key {error.key!r} stands in line {error.first} already; leave one of them out"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
@@ -87,8 +177,26 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
+class Twice(yaml.YAMLError):
+    """A key that stands twice in one mapping: YAML forbids it, and its reader takes the last."""
+
+    def __init__(self, key: Any, line: int, first: int) -> None:
+        super().__init__(f"key {key!r} stands in it twice")
+        self.key, self.line, self.first = key, line, first
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads 1e-3 as text; people mean the number."""
+    """YAML 1.1 reads 1e-3 as text; people mean the number. A key that stands twice is refused."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise Twice(key.value, line, lines[key.value])
+            if isinstance(key, yaml.ScalarNode):
+                lines[key.value] = line
+        return super().construct_mapping(node, deep)
 
 
 _Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
@@ -97,16 +205,6 @@ _Loader.add_implicit_resolver(
     re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
     list("-+0123456789."),
 )
-
-
-def _with_preset(model: dict[str, Any], source: str) -> dict[str, Any]:
-    name = model.pop("preset", None)
-    if name is None:
-        return model
-    try:
-        return _merge(read_preset(str(name), "models"), model)
-    except UserError as error:
-        raise UserError(f"{source}: {error}") from None
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -127,8 +225,10 @@ def _apply(values: dict[str, Any], override: str) -> None:
         value = yaml.load(text, Loader=_Loader) if text else ""
     except yaml.YAMLError as error:
         raise UserError(f"override {override!r} is not readable as YAML: {' '.join(str(error).split())}") from None
-    if dotted == "model":
-        values["model"] = read_preset(str(value), "models")
+    if dotted in MODEL:
+        changes = value if dotted == "model" and isinstance(value, dict) else {"preset": value}
+        name = changes.pop("preset", None)
+        values["model"] = changes if name is None else _merge(read_preset(str(name), "models"), changes)
         return
     *parents, last = dotted.split(".")
     for parent in parents:
@@ -144,7 +244,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
     values[last] = value
 
 
-def _explain(kind: type[BaseModel], values: Any, error: ValidationError) -> str:
+def _explain(kind: type[BaseModel], error: ValidationError, source: str, layers: Sequence[Layer]) -> str:
     # An unknown key explains the missing one that it was meant to be, so it goes first.
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     where: list[str] = []
@@ -156,9 +256,17 @@ def _explain(kind: type[BaseModel], values: Any, error: ValidationError) -> str:
             continue
         where.append(str(step))
         parent, group = group, _field_type(group, str(step))
+    origin = _origin(layers, where, first["type"], first["msg"])
+    if origin:
+        source, where = origin.source, where[origin.inside :]
+    return f"{source}: {_in_words(dict(first), where, _fields(parent))}"
+
+
+def _in_words(first: dict[str, Any], where: list[str], names: list[str]) -> str:
+    """One mistake. where: the keys that lead to it; names: those that there could be in its place."""
     key = ".".join(where)
     if first["type"] == "extra_forbidden":
-        return f"unknown key {key!r}{nearest(where[-1], _fields(parent))}"
+        return f"unknown key {key!r}{nearest(where[-1], names)}"
     if first["type"] == "missing":
         return f"key {key!r} is missing; it must be set"
     if first["type"] == "union_tag_invalid":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from configs import ModelConfig, load_model_config
+from weight_mapping import families
 
 # One preset of each family, in the order in which the mechanisms build on each other.
 PRESETS = (
@@ -32,10 +33,18 @@ PRESETS = (
     "gemma3-1b",
 )
 PAGE = Path(__file__).parent / "mechanisms.md"
+ROOT = PAGE.parents[1]
 HEAD = """# The families by mechanism
 
 Drawn from the presets in `configs/models/` by `python docs/tabulate.py`; a test holds this page to them. A cell names what a family has;
 what each word means stands in `configs/parts.py`, where every mechanism is one field, with its paper beside it.
+
+"""
+
+COST = """
+## What a family costs
+
+A family is data: one file in `weight_mapping/families/` and its presets, with their lines. The models are the same for all.
 
 """
 
@@ -128,7 +137,22 @@ def page() -> str:
         stacks = config.architecture.replace("_", "-")
         cells = [f"`{preset}`", f"`{config.family}`", stacks, *(column(config) for column in COLUMNS.values())]
         lines.append(f"| {' | '.join(cells)} |")
-    return HEAD + "\n".join(lines) + "\n"
+    return HEAD + "\n".join(lines) + "\n" + COST + "\n".join(costs()) + "\n"
+
+
+def costs() -> list[str]:
+    """A line for each family: how long its file is, and each of its presets."""
+    presets: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "configs" / "models").glob("*.yaml")):
+        presets.setdefault(load_model_config(path).family, []).append(f"`{path.stem}` {count(path)}")
+    lines = ["| family | lines of its file | lines of its presets |", "|---|---|---|"]
+    for family in families():
+        lines.append(f"| `{family}` | {count(ROOT / 'weight_mapping' / 'families' / f'{family}.py')} | {', '.join(presets[family])} |")
+    return lines
+
+
+def count(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ Load a checkpoint in Hugging Face, PyTorch and TensorFlow, and say layer by laye
   python -m parity vit --image cat.jpg --html cat.html  on an image, with a report to look at
   python -m parity converted --against original         somebody's conversion against where it came from: what differs, tensor by tensor
 
-Exit code 0 where all agree, 1 where something parts, 2 for a mistake in the question.
+Exit code 0 where all agree, 1 where something parts or looks damaged, 2 for a mistake in the question.
 """
 
 PICTURES = (".png", ".svg", ".pdf")
@@ -57,6 +57,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m parity", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a Hugging Face folder or hub name, or the folder of a run")
     parser.add_argument("--against", metavar="OTHER", help="another checkpoint of the same architecture, which is taken to be right")
+    parser.add_argument("--architecture", metavar="NAME", help="Hugging Face's class whose head is wanted (default: as config.json says)")
     question = parser.add_mutually_exclusive_group()
     question.add_argument("--text", help="ask with a text, through the checkpoint's own tokenizer")
     question.add_argument("--image", type=Path, metavar="FILE", help="ask with an image")

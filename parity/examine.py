@@ -18,6 +18,8 @@ from parity.findings import Finding, findings, oddities
 from parity.implementation import Inputs
 from parity.inputs import example_labels
 from parity.sources import PACKAGES, Source, missing, open_source, step
+from weight_mapping.checkpoint import is_run
+from weight_mapping.hub import local_folder
 
 if TYPE_CHECKING:  # it imports torch
     from parity.explanations import Explanation
@@ -31,6 +33,7 @@ class Options:
 
     checkpoint: str
     against: str | None = None
+    architecture: str | None = None
     text: str | None = None
     image: Path | None = None
     batch: int = 4
@@ -57,15 +60,18 @@ class Report:
 
     @property
     def agrees(self) -> bool:
-        return self.comparison.agrees and not self.findings and not self.differences
+        return self.comparison.agrees and not self.findings and not self.differences and not self.oddities
 
 
 def examine(options: Options) -> Report:
     """Load, ask, compare, and look for causes where something parts. Raises UserError where the checkpoints cannot be compared."""
     with ExitStack() as stack:
-        source = stack.enter_context(open_source(options.checkpoint))
-        other = stack.enter_context(open_source(options.against)) if options.against else None
-        notes: list[str] = []
+        names = [name for name in (options.checkpoint, options.against) if name]
+        # A run has no other head, but may be held against a file that has.
+        have_heads = [name for name in names if not is_run(local_folder(name))] or names
+        opened = [stack.enter_context(open_source(name, options.architecture if name in have_heads else None)) for name in names]
+        source, other = opened[0], opened[1] if options.against else None
+        notes = list(dict.fromkeys(note for each in opened for note in each.checkpoint.notes))
         if other:
             check_same_architecture(source, other)
         inputs, question = question_of(options, source, other)
@@ -77,7 +83,7 @@ def examine(options: Options) -> Report:
             raise UserError(f"nothing to hold against {teacher}: {'; '.join(notes)}")
 
         comparison = run(options, home, teacher, source, students, inputs)
-        odd = [] if other else oddities(source.tensors, lambda name: len(source.tensors.shapes[name]) > 1)
+        odd = [] if other else oddities(source.tensors, lambda name: is_matrix(source.tensors.shapes[name]))
         found, differences = [], {}
         if other:
             with step("comparing tensor by tensor"):
@@ -92,6 +98,11 @@ def examine(options: Options) -> Report:
         reference += f", from {options.against}" if other else ""
         in_words = [what for what, _ in changes_of(differences)]
         return Report(options, source.config, question, reference, comparison, found, in_words, explanations, odd, notes)
+
+
+def is_matrix(shape: tuple[int, ...]) -> bool:
+    """Not a vector in disguise: RoBERTa's one row of token types is zero as it should be."""
+    return len(shape) > 1 and shape[0] > 1
 
 
 def run(options: Options, home: Source, teacher: str, source: Source, students: list[str], inputs: Inputs) -> Comparison:

@@ -16,6 +16,7 @@ from parity.verdict import RUNS, Distance
 AGREES, PARTS, APART, MEASURE = "agrees", "parts here", "apart", "the measure"
 STYLES = {AGREES: "green", PARTS: "bold red", APART: "red", MEASURE: "dim"}
 MOST_LINES = 20
+ONE_FILE = "All read this one file: damage of the file itself, which they read alike, shows with --against the checkpoint it came from"
 
 
 def tell(report: Report) -> None:
@@ -126,6 +127,8 @@ def headlines(report: Report) -> list[tuple[bool, str]]:
         lines.append((False, f"{' and '.join(parts)} {differ} from {report.options.against}"))
     elif report.options.against:
         lines.append((True, f"Every tensor and every config field is that of {report.options.against}"))
+    if count := len({tensor for finding in report.oddities for tensor in finding.names}):
+        lines.append((False, f"{plural(count, 'tensor')} {'looks' if count == 1 else 'look'} damaged, whoever reads the file"))
     return lines
 
 
@@ -178,6 +181,8 @@ def details(report: Report) -> list[str]:
         lines.append(explanation.sentence + (":" if explanation.changes and not told else ""))
         lines += some(explanation.changes) if not told else []
     lines += [f"looks odd: {finding}" for finding in report.oddities[:MOST_LINES]]
+    if report.comparison.agrees and not report.options.against:
+        lines.append(ONE_FILE)
     return lines
 
 

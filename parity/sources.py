@@ -29,6 +29,7 @@ class Source:
     checkpoint: Checkpoint
     hugging_face: Path | None
     why_not: str = ""
+    architecture: str | None = None
 
     @property
     def config(self) -> ModelConfig:
@@ -45,9 +46,12 @@ class Source:
 
 
 @contextmanager
-def open_source(name: str) -> Iterator[Source]:
-    """A Hugging Face folder or hub name, or a run, which is exported to a temporary folder. All names and shapes are checked."""
-    with Checkpoint(name) as checkpoint, tempfile.TemporaryDirectory(prefix="parity-") as temporary:
+def open_source(name: str, architecture: str | None = None) -> Iterator[Source]:
+    """A Hugging Face folder or hub name, or a run, which is exported to a temporary folder. All names and shapes are checked.
+
+    architecture: the Hugging Face class whose head is wanted.
+    """
+    with Checkpoint(name, architecture) as checkpoint, tempfile.TemporaryDirectory(prefix="parity-") as temporary:
         checkpoint.check()
         folder, why_not = checkpoint.folder, ""
         if not checkpoint.is_hugging_face:
@@ -56,7 +60,7 @@ def open_source(name: str) -> Iterator[Source]:
                 convert(name, folder, "hf")
             except UserError as error:
                 why_not = str(error)
-        yield Source(name, checkpoint, None if why_not else folder, why_not)
+        yield Source(name, checkpoint, None if why_not else folder, why_not, architecture)
 
 
 def missing(implementation: str) -> str | None:
@@ -74,9 +78,9 @@ def _hugging_face(source: Source, dtype: str) -> Implementation:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     assert source.hugging_face
-    # The class that our config was read as: the first of the family's where the file names none.
-    named = read_json(source.hugging_face / HUGGING_FACE).get("architectures") or list(get_family(source.config.family).architectures)
-    kind = getattr(transformers, named[0])
+    # The class that our config was read as.
+    values = read_json(source.hugging_face / HUGGING_FACE)
+    kind = getattr(transformers, get_family(source.config.family).class_of(values, source.name, source.architecture))
     model, loading = kind.from_pretrained(str(source.hugging_face), dtype=torch.float32, output_loading_info=True)
     if wrong := {name: sorted(found) for name in ("missing_keys", "mismatched_keys") if (found := loading.get(name))}:
         raise UserError(f"{source.name}: Hugging Face does not load it whole: {wrong}")
@@ -87,7 +91,7 @@ def _pytorch(source: Source, dtype: str) -> Implementation:
     import transformer_torch
     from parity.pytorch import PyTorch
 
-    return PyTorch(transformer_torch.load(source.checkpoint.folder, dtype=dtype))
+    return PyTorch(transformer_torch.load(source.checkpoint.folder, dtype=dtype, architecture=source.architecture))
 
 
 def _tensorflow(source: Source, dtype: str) -> Implementation:
@@ -99,7 +103,7 @@ def _tensorflow(source: Source, dtype: str) -> Implementation:
 
         # All compute on the CPU, and TensorFlow would take the whole GPU just by looking at it.
         tensorflow.config.set_visible_devices([], "GPU")
-    return TensorFlow(transformer_tf.load(source.checkpoint.folder, dtype=dtype))
+    return TensorFlow(transformer_tf.load(source.checkpoint.folder, dtype=dtype, architecture=source.architecture))
 
 
 @contextmanager

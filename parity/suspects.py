@@ -10,7 +10,7 @@ from typing import Any, get_args
 import numpy as np
 
 from configs import ModelConfig
-from configs.parts import Activation, RotaryPositions
+from configs.parts import Activation, DynamicScaling, LinearScaling, Llama3Scaling, RotaryPositions, YarnScaling
 from parity.causes import Suspect
 from parity.compare import place_of
 from parity.fields import in_words
@@ -20,6 +20,7 @@ from parity.implementation import Inputs
 EPSILONS = (1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-3)
 ROTARY_BASES = (10000.0, 160000.0, 500000.0, 1000000.0)
 ROTARY_FACTORS = (2.0, 4.0, 8.0, 32.0)
+LLAMA3_LENGTH = 8192
 Changes = dict[str, Callable[[], np.ndarray]]
 # Weights of one layer that are easily taken for each other.
 TWINS = (("query", "key"), ("key", "value"), ("query", "value"), ("gate", "up"), ("query_norm", "key_norm"))
@@ -93,11 +94,28 @@ def _other_values(config: ModelConfig) -> Mapping[str, tuple[Any, ...]]:
     if isinstance(config.positions, RotaryPositions):
         values["positions.base"] = ROTARY_BASES
         values["positions.window_base"] = (None,)
-        linear = tuple({"kind": "linear", "factor": factor} for factor in ROTARY_FACTORS)
-        values["positions.scaling"] = (None, *(() if config.positions.scaling else linear))
+        values["positions.scaling"] = (None, *_scalings(config, config.positions))
     if config.positions.kind == "sinusoidal":
         values["positions.layout"] = ("interleaved", "halves")
     return values
+
+
+def _scalings(config: ModelConfig, positions: RotaryPositions) -> Iterator[dict[str, Any]]:
+    """Of every kind: with the factor and the length of the one that is there, or with those that are usual; and that one with others."""
+    now = positions.scaling
+    factors = [now.factor] if now else ROTARY_FACTORS
+    for factor in factors:
+        shorter, known = max(1, int(config.max_length / factor)), getattr(now, "original_max_length", None)
+        lengths = [known] if known else [shorter, config.max_length]
+        yield LinearScaling(factor=factor).model_dump()
+        yield DynamicScaling(factor=factor, original_max_length=known or shorter).model_dump()
+        yield from (YarnScaling(factor=factor, original_max_length=length).model_dump() for length in lengths)
+        yield from (
+            Llama3Scaling(factor=factor, original_max_length=length).model_dump()
+            for length in dict.fromkeys(lengths if known else [*lengths, LLAMA3_LENGTH])
+        )
+    if now:
+        yield from (now.model_dump() | {"factor": factor} for factor in ROTARY_FACTORS)
 
 
 def _weights(config: ModelConfig, tensors: Tensors, here: list[str]) -> Iterator[Suspect]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -39,7 +40,8 @@ class Distance:
 
     @property
     def agrees(self) -> bool:
-        return self.relative <= self.limit
+        # Where the reference's own float32 overflows, no number is too far, but NaN and infinity are none.
+        return math.isfinite(self.relative) and self.relative <= self.limit
 
 
 def distance(found: np.ndarray, expected: np.ndarray, limit: float, dtype: str) -> Distance:

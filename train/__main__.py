@@ -41,6 +41,9 @@ def main() -> int:
     parser.add_argument("--dry-run", action="store_true", help="print config, size, memory and FLOPs of a step and a batch, and stop")
     arguments = parser.parse_intermixed_args()
     config = load_run_config(arguments.config, arguments.overrides)
+    from train.cross_check import check_exportable
+
+    check_exportable(config)
     return preview(config) if arguments.dry_run else run(config)
 
 
@@ -82,6 +85,7 @@ def run(config: RunConfig) -> int:
 
     import transformer_torch
     from train import launch, summary
+    from train.batches import check_divides
     from train.initial import told
     from train.loop import Trainer
     from train.objectives import prepare
@@ -92,6 +96,8 @@ def run(config: RunConfig) -> int:
 
     check_trackers(config)
     accelerator, launcher = launch.start(config)
+    if config.train.batch_size:
+        check_divides(config.train.batch_size, accelerator.num_processes, config.train.accumulation_steps)
     corpus = prepare(config)
     config = with_labels(config, corpus)
     beginning = told(config)
@@ -111,7 +117,7 @@ def run(config: RunConfig) -> int:
     folder = folder or RunFolder(Path(str(decision[0])), bool(decision[1]))
 
     if accelerator.is_main_process:
-        print("".join(f"{note}\n" for note in (*corpus.notes, *beginning)), end="")
+        print("".join(f"{note}\n" for note in (*corpus.notes, *beginning, *folder.notes)), end="")
     trainer = Trainer(config, accelerator, corpus, folder)
     stop = Stop(launcher.pid)
     code = trainer.train(stop)

@@ -52,6 +52,7 @@ def told(config: RunConfig) -> tuple[str, ...]:
         return ()
     with Checkpoint(config.initial) as checkpoint:
         check_same_body(config.model, checkpoint.config, config.initial)
+        checkpoint.check()
         found = {tensor.name: tensor.shape for tensor in canonical_tensors(checkpoint.config)}
     drawn = [tensor.name for tensor in canonical_tensors(config.model) if found.get(tensor.name) != tensor.shape]
     return (f"starts from {config.initial}" + (f"; drawn anew: {', '.join(drawn)}" if drawn else ""),)

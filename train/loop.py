@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor
 
 from configs import RunConfig
 from train import checkpoints
-from train.batches import Batch, check_divides
+from train.batches import Batch
 from train.diverged import Watch
 from train.initial import starting_tensors
 from train.launch import check_wrapped, told_if_left_alone
@@ -39,8 +39,6 @@ class Trainer:
 
     def __init__(self, config: RunConfig, accelerator: Accelerator, corpus: Corpus, run: RunFolder) -> None:
         self.config, self.accelerator, self.corpus, self.run = config, accelerator, corpus, run
-        if config.train.batch_size:
-            check_divides(config.train.batch_size, accelerator.num_processes, config.train.accumulation_steps)
         # Arrays of ever new sizes do not fit where the last ones were, and what is kept would only grow.
         if accelerator.device.type == "cpu" and corpus.train.fixed:
             keep_freed_memory()

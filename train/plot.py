@@ -49,13 +49,17 @@ def plot(runs: Sequence[Path], destination: Path) -> None:
     figure.savefig(destination, dpi=150, format="png")
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m train.plot", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, such as runs/gpt2_stdlib")
-    parser.add_argument("-o", "--output", type=Path, default=Path("loss.png"), help="the picture to write (default: loss.png)")
-    arguments = parser.parse_args()
-    plot(arguments.runs, arguments.output)
-    print(f"wrote {arguments.output}")
+    parser.add_argument(
+        "-o", "--output", type=Path, help="the picture to write (default: loss.png in the run's folder, or here for several)"
+    )
+    arguments = parser.parse_args(words)
+    folder = arguments.runs[0] if len(arguments.runs) == 1 else Path.cwd()
+    output = arguments.output or folder / "loss.png"
+    plot(arguments.runs, output)
+    print(f"wrote {output}")
 
 
 if __name__ == "__main__":

@@ -32,11 +32,12 @@ FREE = {
 
 @dataclass
 class RunFolder:
-    """An open run. resumed: it existed and goes on. lock: held by the main process for as long as it lives."""
+    """An open run. resumed: it existed and goes on. lock: held by the main process for as long as it lives. notes: lines to be told."""
 
     path: Path
     resumed: bool
     lock: IO[str] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def checkpoints(self) -> Path:
@@ -68,7 +69,8 @@ def open_run(config: RunConfig) -> RunFolder:
         return resume(latest, config)
     folder = numbered[-1]
     folder.mkdir(parents=True)
-    run = RunFolder(folder, False, take_lock(folder))
+    notes = (f"{latest} stays as it is; this run is {folder}",) if latest else ()
+    run = RunFolder(folder, False, take_lock(folder), notes)
     write_whole(folder, CONFIG, lambda path: dump(config, path))
     return run
 

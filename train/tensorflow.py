@@ -31,6 +31,7 @@ def main() -> int:
 
 def run(config: RunConfig) -> int:
     """The whole of a run. Its folder is NAME_tensorflow, and loads in both frameworks. 0, or the exit code of a signal."""
+    from train.cross_check import check_exportable
     from train.initial import told
     from train.objectives import prepare
     from train.objectives.corpus import with_labels
@@ -39,6 +40,9 @@ def run(config: RunConfig) -> int:
     for name, asked in {"train.trackers": bool(config.train.trackers), "train.compile=true": config.train.compile}.items():
         if asked:
             raise UserError(f"{name} is not built for TensorFlow yet; leave it out, or train with PyTorch")
+    if config.train.gradient_checkpointing and any(config.model.dropout.model_dump().values()):
+        raise UserError("train.gradient_checkpointing with dropout is not built in TensorFlow; set model.dropout=0, or train with PyTorch")
+    check_exportable(config)
     config = config.model_copy(update={"name": f"{config.name}_tensorflow"})
     corpus = prepare(config)
     config = with_labels(config, corpus)
@@ -49,7 +53,7 @@ def run(config: RunConfig) -> int:
 
     strategy(config)
     folder = open_run(config)
-    print("".join(f"{note}\n" for note in (*corpus.notes, *beginning)), end="")
+    print("".join(f"{note}\n" for note in (*corpus.notes, *beginning, *folder.notes)), end="")
     trainer = Trainer(config, corpus, folder)
     stop = Stop()
     code = trainer.train(stop)

@@ -18,20 +18,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     converting.add_argument("--to", choices=["hf", "run"], required=True, help="hf: Hugging Face's form; run: this project's")
     inspecting = commands.add_parser("inspect", help="show every tensor: canonical name, name in the file, shape, operation")
     inspecting.add_argument("source", help="a folder (Hugging Face's or a run), or a hub name")
+    for command in (converting, inspecting):
+        command.add_argument(
+            "--architecture", metavar="NAME", help="Hugging Face's class whose head is wanted (default: as config.json says)"
+        )
     options = parser.parse_args(arguments)
     if options.command == "convert":
-        count = convert(options.source, options.destination, options.to)
+        count = convert(options.source, options.destination, options.to, options.architecture)
         print(f"{count} tensors from {options.source} to {options.destination}")
     else:
-        with Checkpoint(options.source) as checkpoint:
+        with Checkpoint(options.source, options.architecture) as checkpoint:
             print(table(checkpoint.rows()))
+            print("".join(f"note: {note}\n" for note in checkpoint.notes), end="")
     return 0
 
 
 def table(rows: Sequence[Row]) -> str:
     """Rows as aligned columns, with a line of totals."""
     lines = [("canonical name", "name in the file", "shape", "type", "operations")]
-    lines += [(row.target, row.source, "x".join(map(str, row.shape)), row.dtype, ", ".join(row.operations) or "same") for row in rows]
+    lines += [(row.target, row.source, _shapes(row), row.dtype, ", ".join(row.operations) or "same") for row in rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     sources = {row.source: row.shape for row in rows}
@@ -44,6 +49,12 @@ def table(rows: Sequence[Row]) -> str:
             f"{len(rows)} canonical tensors from {len(sources)} in the file, {parameters:,} parameters",
         ]
     )
+
+
+def _shapes(row: Row) -> str:
+    """That in the file, and what the operations make of it where that is another."""
+    here, there = ("x".join(map(str, shape)) for shape in (row.shape, row.target_shape))
+    return here if here == there else f"{here} -> {there}"
 
 
 def _size(shape: tuple[int, ...]) -> int:

@@ -53,11 +53,12 @@ SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start
 
 @dataclass(frozen=True)
 class Row:
-    """A line of `inspect`: canonical name, name in the file, shape and type in the file, operations between them."""
+    """A line of `inspect`: canonical name, name in the file, shape and type in the file, canonical shape, operations between them."""
 
     target: str
     source: str
     shape: tuple[int, ...]
+    target_shape: tuple[int, ...]
     dtype: str
     operations: tuple[str, ...]
 
@@ -65,12 +66,14 @@ class Row:
 class Checkpoint:
     """An open checkpoint: its config at once, its tensors when asked for. Use it in a ``with`` block.
 
-    architecture: the Hugging Face class whose head is wanted, such as BertModel, in place of the one that config.json names.
+    architecture: the Hugging Face class whose head is wanted, such as BertModel, in place of the one that config.json names. notes: what
+    was read otherwise than it stands there, a line each.
     """
 
     def __init__(self, source: str | os.PathLike[str], architecture: str | None = None) -> None:
         self.folder = local_folder(source)
-        self.is_hugging_face = not (self.folder / MODEL).is_file()
+        self.is_hugging_face = not is_run(self.folder)
+        self.notes: list[str] = []
         if not self.is_hugging_face:
             self.config = load_model_config(self.folder / MODEL)
             self.files = TensorFiles(self.folder)
@@ -85,6 +88,11 @@ class Checkpoint:
         family = family_of_model_type(values.get("model_type"), where)
         self.files = TensorFiles(self.folder)
         self.config = family.read_config(values, where, self.files.names(), architecture)
+        count = self.config.vocab_size
+        for key in [field.source for field in family.fields if field.source in SPECIAL_TOKENS]:
+            found = values.get(key)
+            if unknown := [token for token in (found if isinstance(found, list) else [found]) if token and token >= count]:
+                self.notes.append(f"{key} {unknown[0]} is outside the vocabulary of {count}, and left out")
 
     def check(self) -> None:
         """Refuse a file that does not fit the model tensor for tensor. Nothing but tied tensors is read."""
@@ -125,12 +133,12 @@ class Checkpoint:
         tensors = canonical_tensors(self.config)
         self.check()
         if not self.is_hugging_face:
-            return [Row(tensor.name, tensor.name, tensor.shape, self.files.dtype(tensor.name), ()) for tensor in tensors]
+            return [Row(tensor.name, tensor.name, tensor.shape, tensor.shape, self.files.dtype(tensor.name), ()) for tensor in tensors]
         rows = []
         for tensor in tensors:
             pair, _ = self._place_of[tensor.name]
             operations = tuple(operation.name for operation in pair.operations)
-            rows.append(Row(tensor.name, pair.source, pair.source_shape, self.files.dtype(pair.source), operations))
+            rows.append(Row(tensor.name, pair.source, pair.source_shape, tensor.shape, self.files.dtype(pair.source), operations))
         return rows
 
     def dtype(self) -> str:
@@ -143,6 +151,11 @@ class Checkpoint:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.files.__exit__(kind, error, trace)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is of this project, and not Hugging Face's."""
+    return (folder / MODEL).is_file()
 
 
 def write_run(folder: Path, config: ModelConfig, read: Callable[[str], np.ndarray]) -> None:
@@ -178,9 +191,11 @@ def save(
                 shutil.copy(companions / name, folder / name)
 
 
-def convert(source: str | os.PathLike[str], destination: str | os.PathLike[str], to: Literal["hf", "run"]) -> int:
+def convert(
+    source: str | os.PathLike[str], destination: str | os.PathLike[str], to: Literal["hf", "run"], architecture: str | None = None
+) -> int:
     """Convert a checkpoint and say how many canonical tensors it holds. At most one shard of the new files is in memory."""
-    with Checkpoint(source) as checkpoint:
+    with Checkpoint(source, architecture) as checkpoint:
         checkpoint.check()
         save(destination, checkpoint.config, checkpoint.read, to, checkpoint.folder, checkpoint.dtype())
         return len(canonical_tensors(checkpoint.config))

@@ -16,11 +16,12 @@ class Family:
     """A family: `fields` and `parts` that vary, `constants` that do not, and `required` keys that change the computation if they differ
     from a value, or a function of config.json.
 
-    architectures: Hugging Face's class to the config fields that it implies (values, or functions of config.json), the first being
-    the one with everything. prefix: what stands before the base model's tensors in the files of the others, and is missing where it
-    was saved alone. ignored: tensors that old files hold and nobody needs. untied_by: the tensor whose presence in a file unties the
-    head, whatever config.json says. pooled_by: the tensor whose absence from a file leaves a base model without its pooler, of which
-    config.json says nothing. revealing: sizes for parity tests, all different; variants: named changes of them.
+    architectures: Hugging Face's class to the config fields that it implies (values, or functions of config.json), the first being the one
+    with everything. prefix: what stands before the base model's tensors in the files of the others, and is missing where it was saved
+    alone. ignored: tensors that old files hold and nobody needs. old_architectures: former names of classes. untied_by: the tensor whose
+    presence in a file unties the head, whatever config.json says. pooled_by: the tensor whose absence from a file leaves a base model
+    without its pooler, of which config.json says nothing. revealing: sizes for parity tests, all different; variants: named changes of
+    them.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Family:
     parts: tuple[Part, ...] = ()
     required: Mapping[str, Any] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
+    old_architectures: Mapping[str, str] = field(default_factory=dict)
     untied_by: str | None = None
     pooled_by: str | None = None
     revealing: Mapping[str, Any] = field(default_factory=dict)
@@ -59,13 +61,14 @@ class Family:
             set_value(values, entry.target, self._read_field(entry, source, where))
         for part in self.parts:
             set_value(values, part.target, part.read(source))
-        implied = self._implied(self._architecture(source, where, architecture), source, self._has(self.pooled_by, names, default=True))
+        implied = self._implied(self.class_of(source, where, architecture), source, self._has(self.pooled_by, names, default=True))
         for target, value in implied.items():
             set_value(values, target, value)
         if self._has(self.untied_by, names, default=False):
             set_value(values, "head.tied", False)
         if self._is_labelled(implied):
             values["head"] |= _read_labels(source)
+        _leave_out_unknown(values)
         return build(ModelConfig, values, where)
 
     def write_config(self, config: ModelConfig) -> dict[str, Any]:
@@ -132,12 +135,14 @@ class Family:
         """Whether config.json names the classes: where it does not, the architecture implies their number."""
         return "classification" in implied["head.kind"] and "head.num_labels" not in implied
 
-    def _architecture(self, source: Mapping[str, Any], where: str, wanted: str | None) -> str:
+    def class_of(self, source: Mapping[str, Any], where: str, wanted: str | None = None) -> str:
+        """Hugging Face's class for a config.json: the one that is wanted, else the one it names, else the first of the family."""
         name = wanted or (source.get("architectures") or [next(iter(self.architectures))])[0]
+        name = self.old_architectures.get(name, name)
         if name not in self.architectures:
             raise UserError(
                 f"{where}: architecture {name!r} is not built; family '{self.name}' has: {', '.join(self.architectures)}; "
-                f"load(..., architecture=...) reads the file as one of them"
+                f"--architecture NAME, or load(..., architecture=NAME) in Python, reads the file as one of them"
             )
         return name
 
@@ -187,6 +192,16 @@ def _comparable(config: ModelConfig) -> dict[str, Any]:
     if isinstance(config.positions, RotaryPositions) and config.positions.scaling is None:
         values["positions"]["window_base"] = config.positions.window_base or config.positions.base
     return values
+
+
+def _leave_out_unknown(values: dict[str, Any]) -> None:
+    """Special tokens outside the vocabulary are none: Hugging Face's defaults stay in config.json where the vocabulary is another."""
+    tokens, count = values.get("special_tokens", {}), values.get("vocab_size", 0)
+    for name, found in tokens.items():
+        if isinstance(found, tuple):
+            tokens[name] = tuple(token for token in found if 0 <= token < count)
+        elif found is not None and not 0 <= found < count:
+            tokens[name] = None
 
 
 def _matches(found: Any, implied: Any) -> bool:

@@ -23,9 +23,11 @@ def windows(
     """
 
     def letters(source: Mapping[str, Any]) -> str:
+        types = source.get("layer_types")
+        if types and len(types) != (layers := source.get("num_hidden_layers", len(types))):
+            raise UserError(f"config.json: layer_types names {len(types)} layers, and num_hidden_layers is {layers}; make them equal")
         if has_switch and not source.get("use_sliding_window"):
             return "f"
-        types = source.get("layer_types")
         return shortest(types) if types else default(source)
 
     def read_window(source: Mapping[str, Any]) -> int | None:

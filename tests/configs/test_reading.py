@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from configs import RunConfig, UserError, load_model_config, load_run_config
+from configs import RunConfig, UserError, load_model_config, load_run_config, reading
 
 RUN = """
 name: example
@@ -43,6 +43,14 @@ def test_numbers_are_numbers(path: Path, text: str) -> None:
 
 def test_a_model_override_takes_another_preset(path: Path) -> None:
     assert load_run_config(path, ["model=gpt2", "model.num_layers=2"]).model == load_model_config("gpt2", ["num_layers=2"])
+
+
+@pytest.mark.parametrize("override", ["model.preset=gpt2", "model={preset: gpt2}"])
+def test_a_preset_is_overridden_as_it_is_written(path: Path, override: str) -> None:
+    assert load_run_config(path, [override, "model.num_layers=2"]) == load_run_config(path, ["model=gpt2", "model.num_layers=2"])
+    assert mistake(path, override.replace("gpt2", "gtp2")) == "no preset 'gtp2' in configs/models; did you mean 'gpt2'?"
+    changed = load_run_config(path, ["model={preset: gpt2, num_layers: 2}"])
+    assert changed.model == load_model_config("gpt2", ["num_layers=2"])
 
 
 def test_a_preset_is_changed_where_the_run_differs(path: Path) -> None:
@@ -124,7 +132,7 @@ def test_a_mistake_is_one_line_with_file_and_key(path: Path, override: str) -> N
     message = mistake(path, override)
     for part in MISTAKES[override]:
         assert part in message
-    assert str(path) in message or override.startswith("model=")
+    assert message.startswith(f"override {override!r}: ") or override == "model=gpt3"
 
 
 @pytest.mark.parametrize(
@@ -153,6 +161,42 @@ def test_the_same_mistakes_in_the_file(path: Path) -> None:
     assert mistake(path) == f"{path}: unknown key 'dta'; did you mean 'data'?"
     path.write_text("\n".join(line for line in RUN.splitlines() if "data" not in line), encoding="utf-8")
     assert mistake(path) == f"{path}: key 'data' is missing; it must be set"
+
+
+def test_a_mistake_is_told_of_the_file_that_it_stands_in(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The preset, the run, an override; the last that sets a key."""
+    preset = reading.FOLDER / "models" / "gpt2-mini.yaml"
+    (tmp_path / "models").mkdir()
+    monkeypatch.setattr(reading, "FOLDER", tmp_path)
+    copy = tmp_path / "models" / "gpt2-mini.yaml"
+    text = preset.read_text(encoding="utf-8")
+
+    copy.write_text(text.replace("width: 256", "widht: 256"), encoding="utf-8")
+    assert mistake(path) == "configs/models/gpt2-mini.yaml: unknown key 'widht'; did you mean 'width'?"
+    assert mistake(path, "model=gpt2-mini", "seed=3") == "configs/models/gpt2-mini.yaml: unknown key 'widht'; did you mean 'width'?"
+    copy.write_text(text.replace("width: 256\n", ""), encoding="utf-8")
+    assert mistake(path) == "configs/models/gpt2-mini.yaml: key 'width' is missing; it must be set"
+    copy.write_text(text.replace("num_heads: 4", "num_heads: 3"), encoding="utf-8")
+    wrong = "attention.num_heads=3 does not divide width=256; change one of them or set attention.head_size"
+    assert mistake(path, "model.num_layers=3") == f"configs/models/gpt2-mini.yaml: {wrong}"
+    copy.write_text(text, encoding="utf-8")
+    path.write_text(RUN.replace("gpt2-mini", "{preset: gpt2-mini, attention: {num_heads: 3}}"), encoding="utf-8")
+    assert mistake(path, "model.num_layers=3") == f"{path}: model: {wrong}"
+    assert mistake(path, "model.num_layers=3", "model.width=256") == f"override 'model.width=256': model: {wrong}"
+    assert load_run_config(path, ["model=gpt2-mini"]).model.attention.num_heads == 4
+    path.write_text(RUN, encoding="utf-8")
+    assert mistake(path, "data={source: text}") == "override 'data={source: text}': key 'data.path' is missing; it must be set"
+    assert mistake(path, "train={max_steps: 3, batch_size: 2}", "train.max_steps=x").startswith("override 'train.max_steps=x': key 'train")
+
+
+def test_a_key_that_stands_twice(path: Path) -> None:
+    path.write_text(f"{RUN}seed: 1\nname: another\n", encoding="utf-8")
+    assert mistake(path) == f"{path}, line 8: key 'name' stands in line 2 already; leave one of them out"
+    path.write_text(RUN.replace("max_steps: 100", "max_steps: 100, max_steps: 200"), encoding="utf-8")
+    assert mistake(path) == f"{path}, line 6: key 'max_steps' stands in line 6 already; leave one of them out"
+    path.write_text(RUN, encoding="utf-8")
+    override = "tokenizer={kind: bpe, kind: character}"
+    assert mistake(path, override) == f"override {override!r} is not readable as YAML: key 'kind' stands in it twice"
 
 
 @pytest.mark.parametrize("text", ["a: [", "", "- 1\n- 2", "just words", "\x00"])

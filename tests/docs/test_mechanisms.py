@@ -35,3 +35,10 @@ def test_the_page_is_what_the_presets_say() -> None:
 
 def test_every_family_has_a_row() -> None:
     assert {load_model_config(preset).family for preset in tabulate().PRESETS} == set(families())
+
+
+def test_every_family_and_every_preset_has_its_lines() -> None:
+    table = "\n".join(tabulate().costs())
+    assert all(f"| `{family}` | " in table for family in families())
+    presets = (DOCS.parent / "configs" / "models").glob("*.yaml")
+    assert all(f"`{preset.stem}` {len(preset.read_text().splitlines())}" in table for preset in presets)

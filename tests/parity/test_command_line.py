@@ -15,6 +15,8 @@ import transformer_torch
 from configs import UserError, build
 from parity import sources
 from parity.__main__ import main
+from parity.examine import is_matrix
+from parity.report import ONE_FILE
 from tests.revealing import hugging_face_model, save_hugging_face
 from tests.weight_mapping.folders import config_of, tensors_of, write
 from weight_mapping import Checkpoint, convert, families
@@ -54,6 +56,7 @@ def test_a_checkpoint_that_agrees(gpt2: Path, arguments: list[str], capsys: pyte
             assert (float(largest) > 0) == (float(units) > 0)
     assert ("Hugging Face\n" in out or "in float32, u" in out) == is_float32
     too = " and its gradients too" if "--gradients" in arguments else ""
+    assert out.endswith(f"{ONE_FILE}\n")
     assert f"\nPyTorch agrees in all 5 places{too}" in out
     assert f"\nTensorFlow agrees in all 5 places{too}" in out
     assert re.search(r"Hugging Face, true float64 \.\.\. \d+\.\d s\n", progress)
@@ -82,11 +85,23 @@ def test_a_run_that_hugging_face_cannot_hold(gpt2: Path, tmp_path: Path, capsys:
     assert "\nTensorFlow agrees in all 5 places" in out
 
 
+def test_another_head_than_config_json_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file of the pretraining has two heads and is read as one; a run that was made of it has that one."""
+    folder = save_hugging_face(hugging_face_model(families()["bert"], "BertModel", seed=1), tmp_path / "bert")
+    both = write(tmp_path / "both", tensors_of(folder), config_of(folder) | {"architectures": ["BertForPreTraining"]})
+    convert(both, tmp_path / "run", "run", "BertModel")
+    assert main([str(tmp_path / "run"), "--against", str(both), "--architecture", "BertModel"]) == 0
+    assert "\nTensorFlow agrees in all 5 places" in capsys.readouterr().out
+    with pytest.raises(UserError, match="architecture='BertModel' is for Hugging Face's folders"):
+        main([str(tmp_path / "run"), "--architecture", "BertModel"])
+
+
 def test_the_same_checkpoint_twice(gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(gpt2, tmp_path / "copy")
     assert main([str(tmp_path / "copy"), "--against", str(gpt2)]) == 0
     out = capsys.readouterr().out
     assert f"\nEvery tensor and every config field is that of {gpt2}\n" in out
+    assert ONE_FILE not in out
     assert "\nHugging Face agrees in all 5 places" in out
 
 
@@ -168,13 +183,24 @@ def test_nothing_to_compare_with(gpt2: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_what_looks_damaged_with_nothing_beside_it(gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights = tensors_of(gpt2)
     weights["transformer.h.2.mlp.c_proj.weight"] = np.zeros_like(weights["transformer.h.2.mlp.c_proj.weight"])
-    assert main([str(write(tmp_path / "zeros", weights, config_of(gpt2)))]) == 0
-    assert "\nlooks odd: decoder.layers.2.feed_forward.down.weight: every element is 0\n" in capsys.readouterr().out
+    assert main([str(write(tmp_path / "zeros", weights, config_of(gpt2))), "--html", str(tmp_path / "zeros.html")]) == 1
+    out = capsys.readouterr().out
+    assert "\n1 tensor looks damaged, whoever reads the file\n" in out
+    assert "\nlooks odd: decoder.layers.2.feed_forward.down.weight: every element is 0\n" in out
+    assert ONE_FILE in out
+    assert "not all agree" in (tmp_path / "zeros.html").read_text(encoding="utf-8")
     weights["transformer.h.1.ln_1.bias"] = np.full_like(weights["transformer.h.1.ln_1.bias"], np.nan)
     assert main([str(write(tmp_path / "nan", weights, config_of(gpt2)))]) == 1
     out = capsys.readouterr().out
     assert "\nThe reference itself holds NaN or infinity, first in decoder.layers.1: the checkpoint is broken\n" in out
     assert "\nlooks odd: decoder.layers.1.self_attention.norm.bias: 20 elements of 20 NaN or infinite\n" in out
+    assert ONE_FILE not in out
+
+
+def test_one_row_of_zeros_is_not_odd() -> None:
+    """RoBERTa's published files have no token types, and say so with zeros."""
+    assert not is_matrix((1, 768))
+    assert is_matrix((2, 768))
 
 
 def test_another_architecture_is_refused(gpt2: Path, tmp_path: Path) -> None:

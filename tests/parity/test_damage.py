@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+import transformer_torch
+from configs import load_model_config
 from parity import sources, tolerances
 from parity.__main__ import main
 from parity.alterations import likeness, what_happened
 from parity.causes import Base, explain
-from parity.compare import ask, compare
+from parity.compare import Answer, ask, compare, judge
+from parity.fields import changed
 from parity.findings import Tensors, findings
 from parity.huggingface import HuggingFace
 from parity.inputs import example_inputs
@@ -317,6 +320,16 @@ def sees_the_future(implementation: Any) -> None:
     )
 
 
+def another_scaling(scaling: dict[str, Any]) -> Callable[[Any], None]:
+    def damage(implementation: Any) -> None:
+        right = implementation.model
+        implementation.model = transformer_torch.Transformer(changed(right.config, {"positions.scaling": scaling}), seed=None)
+        implementation.model.to(next(right.parameters()).dtype).load_state_dict(right.state_dict())
+        implementation.model.eval()
+
+    return damage
+
+
 MISTAKES = {
     "an untransposed square matrix": (
         "_pytorch",
@@ -335,7 +348,30 @@ MISTAKES = {
         "decoder.layers.0",
         "decoder: tokens see those after them: the causal mask is missing",
     ),
+    "the scaling of Llama 3": (
+        "_pytorch",
+        another_scaling({"kind": "llama3", "factor": 8.0, "original_max_length": 29}),
+        "PyTorch",
+        "decoder.layers.0",
+        "positions.scaling: {kind: llama3, factor: 8, original_max_length: 29, low_frequency_factor: 1, high_frequency_factor: 4} in "
+        "place of none",
+    ),
+    "yarn": (
+        "_pytorch",
+        another_scaling({"kind": "yarn", "factor": 4.0, "original_max_length": 7}),
+        "PyTorch",
+        "decoder.layers.0",
+        "positions.scaling: {kind: yarn, factor: 4, original_max_length: 7, beta_fast: 32, beta_slow: 1, truncate: true} in place of none",
+    ),
+    "dynamic scaling": (
+        "_pytorch",
+        another_scaling({"kind": "dynamic", "factor": 2.0, "original_max_length": 14}),
+        "PyTorch",
+        "decoder.layers.0",
+        "positions.scaling: {kind: dynamic, factor: 2, original_max_length: 14} in place of none",
+    ),
 }
+ROTARY = ("the scaling of Llama 3", "yarn", "dynamic scaling")
 
 
 @pytest.mark.parametrize("name", MISTAKES)
@@ -351,10 +387,23 @@ def test_an_implementation_that_computes_otherwise_is_pinned(
         return implementation
 
     monkeypatch.setattr(sources, loader, wrong)
-    assert main([str(healthy("gpt2"))]) == 1
+    assert main([str(healthy("llama" if name in ROTARY else "gpt2"))]) == 1
     out = capsys.readouterr().out
     assert f"\n{who} parts in {place}: " in out
     assert f"\nlikely cause: {who} computes as it would with this one change, in all 5 places:\n  {told}\n" in out
+
+
+def test_another_scaling_than_the_one_that_is_there() -> None:
+    config = load_model_config("llama-3.2-1b")
+    now = config.model_dump()["positions"]["scaling"]
+    assert now["kind"] == "llama3"
+    suspects = usual_suspects(config, Tensors({}, lambda name: np.empty(0)), {}, [], "")
+    tried = [suspect.config["positions.scaling"] for suspect in suspects if "positions.scaling" in suspect.config]
+    assert now not in tried
+    assert None in tried
+    assert {scaling["kind"] for scaling in tried if scaling} == {"linear", "dynamic", "llama3", "yarn"}
+    assert now | {"factor": 8.0} in tried
+    assert {"kind": "linear", "factor": 32.0} in tried
 
 
 def test_a_wrong_table_of_names_is_mended(
@@ -413,6 +462,19 @@ def test_models_in_memory_are_compared_and_explained(healthy: Callable[[str], Pa
         assert [suspect.what for suspect in kept_suspects] == [
             "decoder.layers.2.self_attention.key.weight: swapped with self_attention.value.weight"
         ]
+
+
+def test_what_is_not_finite_never_agrees() -> None:
+    """Even where the reference's own float32 overflows, and so knows no limit."""
+    places = {"decoder.layers.0": np.ones((1, 2)), "output": np.ones((1, 3))}
+    truth = Answer("Hugging Face", places)
+    overflown, lost = (
+        Answer(name, {place: np.full_like(array, value, np.float32) for place, array in places.items()})
+        for name, value in {"Hugging Face": np.inf, "PyTorch": np.nan}.items()
+    )
+    right = Answer("TensorFlow", {place: array.astype(np.float32) for place, array in places.items()})
+    found = judge(truth, [overflown], [lost, right], {})
+    assert [column.first for column in found.columns] == ["decoder.layers.0", None]
 
 
 def test_no_cause_is_named_that_does_not_bring_agreement(healthy: Callable[[str], Path]) -> None:

@@ -6,13 +6,14 @@ import json
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from configs import UserError
 from tests.train.runs import ROOT
 from train.metrics import MetricsLog, read_metrics
-from train.plot import plot
+from train.plot import main, plot
 
 
 def write_curve(folder, steps=40):
@@ -60,6 +61,17 @@ def test_one_run_or_several_become_a_picture(tmp_path):
         assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(UserError, match=r"no steps in metrics.jsonl; name the folder of a run"):
         plot([tmp_path / "gone"], tmp_path / "loss.png")
+
+
+def test_a_runs_picture_lies_in_its_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        write_curve(tmp_path / name)
+    main(["a"])
+    assert not (tmp_path / "loss.png").exists()
+    main(["a", "b"])
+    assert capsys.readouterr().out == f"wrote {Path('a/loss.png')}\nwrote {tmp_path / 'loss.png'}\n"
+    assert all(path.is_file() for path in (tmp_path / "a" / "loss.png", tmp_path / "loss.png"))
 
 
 def test_data_order_schedule_and_metrics_need_no_torch():

@@ -56,6 +56,12 @@ def test_auto_resumes_or_starts_anew(tmp_path):
     assert [auto(False), auto(True), auto(False), auto(True)] == [("tiny", False), ("tiny", True), ("tiny_2", False), ("tiny_2", True)]
 
 
+def test_a_run_beside_a_finished_one_says_so(tmp_path):
+    assert start(tmp_path, finished=True, train__existing="auto").notes == ()
+    runs = tmp_path / "runs"
+    assert start(tmp_path, train__existing="auto").notes == (f"{runs / 'tiny'} stays as it is; this run is {runs / 'tiny_2'}",)
+
+
 @pytest.mark.parametrize(
     ("changes", "key"),
     [

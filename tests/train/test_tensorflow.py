@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from configs import RunConfig, load_run_config
+from configs import RunConfig, UserError, load_run_config
 from tests.train.runs import ROOT, metrics
 from train.objectives import prepare
 from train.run_folder import open_run
@@ -147,6 +147,19 @@ def test_a_checkpoint_has_the_names_and_shapes_of_one_of_pytorch(tmp_path: Path)
     assert {name: value.shape for name, value in loaded.items()} == moments
     assert {int(value) for name, value in loaded.items() if name.endswith(".step")} == {4}
     assert all(torch.isfinite(value).all() for value in loaded.values())
+
+
+def test_a_run_that_is_refused_leaves_no_folder(tmp_path: Path) -> None:
+    from train.tensorflow import run
+
+    for changes, said in {
+        ("train__gradient_checkpointing", "model__dropout"): "train.gradient_checkpointing with dropout is not built in TensorFlow",
+        ("train__num_processes",): "train.batch_size=8 cannot be dealt out to 3 processes",
+    }.items():
+        values = {"train__gradient_checkpointing": "true", "model__dropout": 0.1, "train__num_processes": 3}
+        with pytest.raises(UserError, match=said):
+            run(config_of(tmp_path, **{name: values[name] for name in changes}))
+    assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]
 
 
 def test_bf16_really_computes_in_bf16(tmp_path: Path) -> None:

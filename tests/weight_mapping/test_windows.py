@@ -67,6 +67,15 @@ def test_another_kind_of_layer_is_refused() -> None:
     assert "'chunked_attention', which is not built; built: sliding_attention, full_attention" in message
 
 
+@pytest.mark.parametrize("family", ["gemma2", "qwen2"])
+def test_a_kind_for_every_layer_or_none(family: str) -> None:
+    source = settings(family, layer_types=[SLIDING, FULL] * 3)
+    message = "config.json: layer_types names 6 layers, and num_hidden_layers is 7; make them equal"
+    assert refused(lambda: read(family, source)) == message
+    with pytest.raises(Exception, match="must be equal to the number of `layer_types`"):
+        transformers.AutoConfig.for_model(**source)
+
+
 def test_a_pattern_that_the_family_cannot_have() -> None:
     config = read("mistral", settings("mistral"))
     some = config.model_copy(update={"attention": config.attention.model_copy(update={"window_layers": "wf"})})

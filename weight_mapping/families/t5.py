@@ -69,6 +69,7 @@ FAMILY = Family(
         "T5ForConditionalGeneration": {"head.kind": "language_model"},
         "T5Model": {"head.kind": "none"},
     },
+    old_architectures={"T5WithLMHeadModel": "T5ForConditionalGeneration"},
     prefix="",
     fields=(
         Field("vocab_size", "vocab_size", default=32128),
