@@ -136,6 +136,14 @@ def test_ten_optimizer_steps(subject: Subject, framework: str) -> None:
 
 
 def test_greedy_generation_token_for_token(subject: Subject, framework: str) -> None:
+    generate_greedily(subject, framework)
+
+
+def test_greedy_generation_of_variants_in_pytorch(subject: Subject) -> None:
+    generate_greedily(subject, "torch")
+
+
+def generate_greedily(subject: Subject, framework: str) -> None:
     inputs = {"input_ids": subject.inputs(4, 7, seed=3)["input_ids"]}
     settings = {"max_new_tokens": min(20, subject.longest - 7), "eos_token_id": 2, "pad_token_id": 0}
     ours = subject.ours(framework, "float32")
