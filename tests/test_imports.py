@@ -28,13 +28,13 @@ FORBIDDEN = {
 
 
 def imports(path: Path) -> set[str]:
-    """The top-level names of everything that a file imports, anywhere in it."""
+    """The top-level names of everything that a file imports, anywhere in it. A relative import is none of them, but "."."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            found.add(node.module.split(".")[0])
+        elif isinstance(node, ast.ImportFrom):
+            found.add("." if node.level else (node.module or "").split(".")[0])
     return found
 
 
@@ -44,8 +44,16 @@ def test_no_arrow_runs_back(package: str) -> None:
     assert files
     for path in files:
         found = imports(path)
+        assert "." not in found, f"{path}: a relative import, which says not what it takes"
         assert not (found & OURS) - ALLOWED[package] - {package}, path
         assert not found & FORBIDDEN.get(package, set()), path
+
+
+def test_a_relative_import_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "file.py").write_text(
+        "def late():\n    from .. import train\n    from ..parity.tolerances import FLOAT64\n", encoding="utf-8"
+    )
+    assert imports(tmp_path / "file.py") == {"."}
 
 
 @pytest.mark.parametrize(

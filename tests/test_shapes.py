@@ -1,11 +1,17 @@
-"""Names end in their axes: the models are run with sizes that are all different, and every suffix must bind to one size."""
+"""Names end in their axes: the models run with sizes that are all different, and every suffix must bind to one size.
+
+A letter stands for what the legend at the head of its file says; where two legends say the same, it is one size in both files.
+"""
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 import sys
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -13,77 +19,174 @@ from typing import Any
 import numpy as np
 import pytest
 
-from configs import ModelConfig
+from configs import ModelConfig, build
 from parity.inputs import example_inputs, padded
 from weight_mapping import families
 
 ROOT = Path(__file__).parent.parent
-SUFFIX = re.compile(r"_([A-Z1]+)$")
-# In these functions a letter stands for whatever comes in: any heads, any inputs, any keys.
-GENERIC = {
-    "rotate": "H",
-    "split_heads": "HI",
-    "merge_heads": "H",
-    "forward": "S",
-    "call": "S",
-    "key_value": "S",
-    "plain_attention": "S",
-    "fused_attention": "S",
+PACKAGES = ("transformer_torch", "transformer_tf")
+NAME = re.compile(r"^[a-z]\w*_([A-Z1]+)$")
+MEANING = re.compile(r"^([A-Z])(?: and ([A-Z]))? (.+)$")
+# In these files a letter stands for whatever comes in (any heads, any inputs, any keys): it has one size at a time.
+FREE = {
+    "attention.py": "HIS",
+    "cache.py": "NS",
+    "embeddings.py": "SM",
+    "generation_processors.py": "NW",
+    "layers.py": "S",
+    "linear.py": "T",
+    "masks.py": "BHTS",
+    "positions.py": "HS",
 }
+# As many as are guessed, or fewer; and keys, of which the values come a line later.
+AT_MOST = {"generation_speculative.py": "KT", "cache.py": "S"}
+# What `pick` picks from may be anything along any axis, `forbid` may forbid the same in all rows, and places are those that are filled.
+ANYTHING = {"values_BM", "index_BC", "forbidden_RV", "place_N"}
+# Names of something else than what the legend says of their letter: the keys of an encoder's, and places for keys that may still come.
+OTHERS = {
+    "encoded_BSD": "encoder length",
+    "encoder_mask_BS": "encoder length",
+    "encoder_mask_B11S": "encoder length",
+    "encoder_mask_RS": "encoder length",
+    "attention_mask_BS": "room",
+}
+# Names whose axes may have one entry that stands for all.
+BROADCAST = {
+    "position_ids_BT": "B",
+    "positions_BT": "B",
+    "ids_BT": "B",
+    "cosines_B1TR": "B",
+    "sines_B1TR": "B",
+    "angles_B1TR": "B",
+    "mask_BHTS": "BHT",
+    "mask_B1TS": "BT",
+    "bias_BHTS": "B",
+    "first_BHTS": "BHT",
+    "second_BHTS": "BHT",
+}
+# Meanings that are one size at a time: where there are two stacks, or texts grow; and where a prompt has several rows.
+LENGTHS = (
+    "query length",
+    "key length",
+    "tokens so far",
+    "those that may count",
+    "new tokens",
+    "prompt length",
+    "length of a prefix",
+)
+ROWS = ("batch", "rows", "rows (a row for each text of each prompt)", "rows (some for each of the batch)")
 # Windows are held whole: S is the same in all layers.
 LONG = 1000
-# A check of this many names at least, or the test has lost sight of the models.
-ENOUGH = 35
+
+
+path_of = cache(Path)
+
+
+@cache
+def legend(path: Path) -> dict[str, str]:
+    """What each letter stands for, by the text at the head of a file."""
+    text = " ".join((ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split())
+    meanings = {}
+    for part in re.split(r"[,.](?: |$)", text):
+        if match := MEANING.match(part):
+            meanings |= {letter: match.group(3) for letter in match.groups()[:2] if letter}
+    return meanings
+
+
+@cache
+def names_of(path: Path) -> set[str]:
+    """All names that a file gives to something, and that end in their axes."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Name | ast.arg):
+            found.add(node.id if isinstance(node, ast.Name) else node.arg)
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self":
+            found.add(node.attr)
+    return {name for name in found if NAME.match(name)}
 
 
 class Checker:
-    """Watches every line of a package and binds each letter to the first size that it sees."""
+    """Watches every line of a package and binds each letter to the first size that it sees. growing: meanings that are one size at a
+    time, as the lengths of texts that grow."""
 
-    def __init__(self, package: str) -> None:
+    def __init__(self, package: str, growing: tuple[str, ...] = ()) -> None:
         self.folder = str(ROOT / package)
-        self.sizes: dict[str, int] = {}
-        self.checked: set[tuple[str, str, str]] = set()
-        self.wrong: list[str] = []
+        self.growing = growing
+        self.sizes: dict[tuple[str, str], int] = {}
+        self.seen: set[tuple[str, str]] = set()
+        self.wrong: set[str] = set()
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> Callable | None:
         if not frame.f_code.co_filename.startswith(self.folder):
             return None
         if event in ("line", "return"):
-            self.check(frame)
+            self.check(path_of(frame.f_code.co_filename), frame.f_code.co_name, list(frame.f_locals.items()))
         return self
 
-    def check(self, frame: FrameType) -> None:
-        place = f"{Path(frame.f_code.co_filename).name}:{frame.f_code.co_name}"
-        local: dict[str, int] = {}
-        for name, value in frame.f_locals.items():
-            match = SUFFIX.search(name)
-            shape = getattr(value, "shape", None)
-            if not match or shape is None:
+    def check(self, path: Path, place: str, values: list[tuple[str, Any]], local: dict[tuple[str, str], int] | None = None) -> None:
+        local = {} if local is None else local
+        for name, value in values:
+            if isinstance(value, tuple) and hasattr(value, "_fields"):
+                self.check(path_of(sys.modules[type(value).__module__].__file__ or ""), type(value).__name__, list(value._asdict().items()))
+            elif name == "self":
+                self.check(path, place, list(vars(value).items()), local)
+            elif (match := NAME.match(name)) and hasattr(value, "shape"):
+                self.compare(path, place, name, match.group(1), tuple(value.shape), local)
+
+    def compare(self, path: Path, place: str, name: str, letters: str, shape: tuple[int, ...], local: dict[tuple[str, str], int]) -> None:
+        self.seen.add((path.name, name))
+        if name in ANYTHING:
+            return
+        what = f"{path.name}:{place}: {name} has shape {shape}"
+        if len(letters) != len(shape):
+            self.wrong.add(what)
+            return
+        for letter, size in zip(letters, shape, strict=True):
+            if letter in AT_MOST.get(path.name, "") or (size == 1 and letter in BROADCAST.get(name, "")):
                 continue
-            letters, shape = match.group(1), tuple(shape)
-            if len(letters) != len(shape):
-                self.wrong.append(f"{place}: {name} has shape {shape}")
-                continue
-            self.checked.add((place, name, letters))
-            for letter, size in zip(letters, shape, strict=True):
-                sizes = local if letter in GENERIC.get(frame.f_code.co_name, "") else self.sizes
-                expected = 1 if letter == "1" else sizes.setdefault(letter, size) if size != 1 else 1
-                if size not in (1, expected):
-                    self.wrong.append(f"{place}: {name} has shape {shape}, and {letter} is {expected}")
+            meaning = OTHERS[name] if letter == "S" and name in OTHERS else legend(path).get(letter, letter)
+            passes = meaning in ("room", *self.growing) or (letter in FREE.get(path.name, "") and name not in OTHERS)
+            sizes = local if passes else self.sizes
+            expected = 1 if letter == "1" else sizes.setdefault((letter, meaning), size)
+            if size != expected:
+                self.wrong.add(f"{what}, and {letter} is {expected}")
+
+
+@contextmanager
+def watched(checker: Checker) -> Iterator[None]:
+    before = sys.gettrace()
+    sys.settrace(checker)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+    assert not checker.wrong, "\n".join(sorted(checker.wrong))
+
+
+def config_of(family: str, architecture: str | None = None, changes: dict[str, Any] | None = None, **settings: Any) -> ModelConfig:
+    """The family's revealing config. changes: of its groups of fields. settings: other keys of config.json."""
+    described = families()[family]
+    architecture = architecture or next(iter(described.architectures))
+    config = described.read_config({"architectures": [architecture], **described.revealing, **settings}, family)
+    return build(type(config), config.model_dump() | (changes or {}), family)
+
+
+def has_cache(config: ModelConfig) -> bool:
+    return config.architecture == "decoder" and config.pooler is None
 
 
 def questions(config: ModelConfig) -> list[dict[str, np.ndarray]]:
     """Inputs of one step each: a whole batch, and one with padding; of a decoder alone then two that share a cache."""
-    whole = example_inputs(config, 7, 11, decoder_length=11)
+    whole = example_inputs(config, 7, 11, decoder_length=9)
     if config.inputs.kind == "patches":
         return [whole]
-    if config.architecture != "decoder":
+    if not has_cache(config):
         return [whole, padded(whole, config, "right")]
     ids = whole["input_ids"]
     return [whole, {"input_ids": ids[:, :2]}, {"input_ids": ids[:, 2:], "attention_mask": np.ones_like(ids)}]
 
 
-def torch_steps(config: ModelConfig, attention: str) -> list[Callable[[], Any]]:
+def torch_steps(config: ModelConfig, attention: str, ahead: int = LONG) -> list[Callable[[], Any]]:
     """The questions, put to a model in PyTorch; the first with its loss."""
     import torch
 
@@ -91,19 +194,23 @@ def torch_steps(config: ModelConfig, attention: str) -> list[Callable[[], Any]]:
     from transformer_torch.cache import Cache
 
     model, (first, *others) = Transformer(config, attention=attention), questions(config)
-    cache = Cache(config, 7, config.max_length, torch.float32, torch.device("cpu"), LONG) if config.architecture == "decoder" else None
+    cache = Cache(config, 7, config.max_length, torch.float32, torch.device("cpu"), ahead) if has_cache(config) else None
 
     def ask(inputs: dict[str, np.ndarray], cache: Any = None) -> torch.Tensor:
         return model(**{name: torch.from_numpy(array) for name, array in inputs.items()}, cache=cache)
 
     def lose() -> torch.Tensor:
         scores = ask(first)
-        return cross_entropy(scores, torch.zeros(scores.shape[:-1], dtype=torch.long)) if scores.ndim == 3 else scores
+        if scores.ndim != 3:
+            return scores
+        loss = cross_entropy(scores, torch.zeros(scores.shape[:-1], dtype=torch.long), label_smoothing=0.1)
+        loss.backward()
+        return loss
 
     return [lose, *(partial(ask, inputs, cache) for inputs in others)]
 
 
-def tensorflow_steps(config: ModelConfig, attention: str) -> list[Callable[[], Any]]:
+def tensorflow_steps(config: ModelConfig, attention: str, ahead: int = LONG) -> list[Callable[[], Any]]:
     """The same in TensorFlow, where the cache is read whole."""
     import tensorflow as tf
 
@@ -111,7 +218,7 @@ def tensorflow_steps(config: ModelConfig, attention: str) -> list[Callable[[], A
     from transformer_tf.cache import Cache
 
     model, (first, *others) = Transformer(config, attention=attention), questions(config)
-    cache = Cache(config, 7, config.max_length, tf.float32, LONG) if config.architecture == "decoder" else None
+    cache = Cache(config, 7, config.max_length, tf.float32, ahead) if has_cache(config) else None
 
     def ask(inputs: dict[str, np.ndarray], cache: Any = None) -> tf.Tensor:
         tensors = {name: tf.constant(array) for name, array in inputs.items()}
@@ -121,9 +228,13 @@ def tensorflow_steps(config: ModelConfig, attention: str) -> list[Callable[[], A
 
     def lose() -> tf.Tensor:
         scores = ask(first)
-        return cross_entropy(scores, tf.zeros(scores.shape[:-1], tf.int64)) if len(scores.shape) == 3 else scores
+        return cross_entropy(scores, tf.zeros(scores.shape[:-1], tf.int64), 0.1) if len(scores.shape) == 3 else scores
 
     return [lose, *(partial(ask, inputs, cache) for inputs in others)]
+
+
+def steps_of(package: str, *arguments: Any) -> list[Callable[[], Any]]:
+    return (torch_steps if package == "transformer_torch" else tensorflow_steps)(*arguments)
 
 
 @pytest.mark.parametrize("family", sorted(families()))
@@ -131,34 +242,119 @@ def tensorflow_steps(config: ModelConfig, attention: str) -> list[Callable[[], A
     ("package", "attention"), [("transformer_torch", "plain"), ("transformer_torch", "fused"), ("transformer_tf", "plain")]
 )
 def test_every_suffix_binds_to_one_size(family: str, package: str, attention: str) -> None:
-    described = families()[family]
-    config = described.read_config({"architectures": [next(iter(described.architectures))], **described.revealing}, family)
-    steps = (torch_steps if package == "transformer_torch" else tensorflow_steps)(config, attention)
-    checked: set[tuple[str, str, str]] = set()
-    for step in steps:
-        checker = Checker(package)
-        before = sys.gettrace()
-        sys.settrace(checker)
-        try:
+    config = config_of(family)
+    for step in steps_of(package, config, attention):
+        checker = Checker(package, LENGTHS if len(config.stacks) == 2 else ())
+        with watched(checker):
             step()
-        finally:
-            sys.settrace(before)
-        assert not checker.wrong, "\n".join(sorted(set(checker.wrong)))
-        checked |= checker.checked
-    assert len(checked) >= ENOUGH, sorted(checked)
 
 
-def test_a_wrong_suffix_is_seen() -> None:
-    checker = Checker("tests")
+WORDS = {
+    "repetition_penalty": 1.5,
+    "no_repeat_ngram_size": 3,
+    "bad_words_ids": [[3], [6, 7]],
+    "min_new_tokens": 2,
+    "forced_eos_token_id": 2,
+}
+SEARCHES: dict[str, dict[str, Any]] = {
+    "greedy": WORDS,
+    "beams": {"num_beams": 3, "num_return_sequences": 2, "forced_bos_token_id": 5},
+    "sampling": {"do_sample": True, "num_return_sequences": 2, "top_k": 40, "top_p": 0.9, "min_p": 0.001, "typical_p": 0.9},
+    "prompt lookup": {"prompt_lookup_num_tokens": 3},
+    "assistant": {"num_assistant_tokens": 3, "do_sample": True},
+}
 
-    def wrong() -> None:
-        first_BT = np.zeros((3, 5))
-        second_TB = np.ones_like(first_BT)
-        del second_TB
 
-    sys.settrace(checker)
+def search(package: str, config: ModelConfig, name: str) -> Callable[[], Any]:
+    """Five new tokens behind seven prompts of eight, with padding and without; guesses are made for one prompt."""
+    module, guesses = importlib.import_module(package), name in ("prompt lookup", "assistant")
+    model = module.Transformer(config)
+    helper = {"assistant_model": module.Transformer(config, seed=1)} if name == "assistant" else {}
+    ids = example_inputs(config, 1 if guesses else 7, 8)["input_ids"]
+    repeated = {"input_ids": np.tile(ids[:, :2], 4), "attention_mask": np.ones_like(ids)}
+    inputs = repeated if guesses else padded({"input_ids": ids}, config, "left")
+    settings = {**SEARCHES[name], "max_new_tokens": 5, "eos_token_id": (2,), "pad_token_id": 0}
+    return lambda: model.generate(**inputs, **helper, **settings)
+
+
+def everything(package: str) -> Iterator[tuple[tuple[str, ...], Callable[[], Any]]]:
+    """Steps that between them run every line that names a tensor, and for each the meanings that are one size at a time."""
+    gpt2 = config_of("gpt2")
+    for name in SEARCHES:
+        yield (*LENGTHS, *ROWS), search(package, gpt2, name)
+    yield (*LENGTHS, *ROWS), search(package, config_of("marian"), "beams")
+    configs = [config_of(family) for family in ("t5", "mixtral", "modernbert", "roberta", "electra", "vit")]
+    configs.append(config_of("llama", **{**families()["llama"].variants["dynamic"], "max_position_embeddings": 13}))
+    configs += [config_of("gpt2", "GPT2Model", {"pooler": {"kind": kind}}) for kind in ("first", "last", "mean")]
+    for config in configs:
+        for step in steps_of(package, config, "plain"):
+            yield LENGTHS if len(config.stacks) == 2 else (), step
+    # A window that rolls.
+    for step in steps_of(package, config_of("mistral"), "plain", 1):
+        yield (), step
+    if package == "transformer_torch":
+        import transformer_torch
+
+        model = transformer_torch.Transformer(gpt2)
+        yield (), lambda: transformer_torch.for_inference(model)
+    else:
+        for config, settings in ((gpt2, {"do_sample": True}), (config_of("marian"), {"num_beams": 3})):
+            yield (*LENGTHS, *ROWS), graph(config, settings)
+
+
+def graph(config: ModelConfig, settings: dict[str, Any]) -> Callable[[], Any]:
+    """All of a search in one function of TensorFlow's, called as it is written."""
+    import tensorflow as tf
+
+    from transformer_tf import Transformer, generation_graph
+
+    generate = generation_graph(Transformer(config), 7, 13, eos_token_id=2, pad_token_id=0, **settings)
+    ids_BT = tf.constant(example_inputs(config, 7, 8)["input_ids"])
+    return lambda: generate(ids_BT, tf.ones_like(ids_BT), tf.constant(13), tf.constant(0))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_name_is_seen_and_binds_to_one_size(package: str) -> None:
+    """Searches too, which TensorFlow does step by step here: inside of a graph no tensor has a size."""
+    import tensorflow as tf
+
+    seen: set[tuple[str, str]] = set()
+    tf.config.run_functions_eagerly(True)
     try:
-        wrong()
+        for growing, step in everything(package):
+            checker = Checker(package, growing)
+            with watched(checker):
+                step()
+            seen |= checker.seen
     finally:
-        sys.settrace(None)
-    assert any("second_TB" in line for line in checker.wrong)
+        tf.config.run_functions_eagerly(False)
+    unseen = {(path.name, name) for path in (ROOT / package).glob("*.py") for name in names_of(path)} - seen
+    assert not unseen, "the steps of this test see nothing of these names"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for package in PACKAGES for path in sorted((ROOT / package).glob("*.py"))],
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
+)
+def test_each_letter_stands_in_the_legend_of_its_file(path: Path) -> None:
+    used = {letter for name in names_of(path) for letter in name.rpartition("_")[2]} - {"1"}
+    assert used <= set(legend(path)), "the head of the file does not say what these letters stand for"
+
+
+@pytest.mark.parametrize("wrong", ["second_TB = first_BT", "second_BTD = first_BT", "second_BS = first_BT[:, :1]", "second_T1 = first_BT"])
+def test_a_wrong_suffix_is_seen(wrong: str, tmp_path: Path) -> None:
+    (tmp_path / "file.py").write_text(
+        f'"""B batch, T length, S length of keys, D width."""\n\nfirst_BT, key_S = FIRST, KEY\n{wrong}\n', encoding="utf-8"
+    )
+    checker = Checker(str(tmp_path))
+    program = compile((tmp_path / "file.py").read_text(encoding="utf-8"), str(tmp_path / "file.py"), "exec")
+    with pytest.raises(AssertionError, match="second_"), watched(checker):
+        exec(program, {"FIRST": np.zeros((3, 5)), "KEY": np.zeros(4)}, {})
+
+
+def test_letters_are_read_from_the_legend() -> None:
+    found = legend(ROOT / "transformer_torch" / "linear.py")
+    assert found["Y"] == found["X"] == "image height and width"
+    assert found["N"] == "patches"
+    assert legend(ROOT / "transformer_torch" / "generation_ends.py") == {"S": "states of a text", "V": "vocabulary", "R": "rows"}

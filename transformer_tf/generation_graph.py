@@ -1,6 +1,7 @@
 """`generate` as one graph, which can be saved, served, and called without this package.
 
-B batch, R rows (a row for each text of each prompt), T prompt length, N longest length, V vocabulary.
+B batch, R rows (a row for each text of each prompt), T prompt length, N longest length, M new tokens, S encoder length or states of
+a text, D model width, V vocabulary, W beams of a prompt.
 """
 
 from __future__ import annotations

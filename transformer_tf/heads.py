@@ -18,8 +18,8 @@ class NoHead(Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
 
-    def call(self, hidden_BTD: tf.Tensor, token_VE: tf.Tensor | None) -> tf.Tensor:
-        return hidden_BTD
+    def call(self, hidden: tf.Tensor, token_VE: tf.Tensor | None) -> tf.Tensor:
+        return hidden
 
 
 class LanguageModelHead(Module):

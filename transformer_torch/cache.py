@@ -1,6 +1,7 @@
 """Keys and values of past tokens, in arrays of fixed size that are written in place.
 
-B batch, G key/value heads, T new tokens, E encoder length, N longest length, K head size, R rows (some for each of the batch).
+B batch, G key/value heads, T new tokens, E encoder length, N longest length, K head size, R rows (some for each of the batch),
+S keys that may be seen.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Guess several tokens, and let the model read them at once (Leviathan et al. 2023, algorithm 1).
 
-R rows, here one, N longest length, K guessed tokens, T tokens that are read at once (K + 1), V vocabulary.
+B batch, R rows, both of them one, N longest length, K guessed tokens, T tokens that are read at once (K + 1), V vocabulary.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ class NoHead(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
 
-    def forward(self, hidden_BTD: torch.Tensor, token_VE: torch.Tensor | None) -> torch.Tensor:
-        return hidden_BTD
+    def forward(self, hidden: torch.Tensor, token_VE: torch.Tensor | None) -> torch.Tensor:
+        return hidden
 
 
 class LanguageModelHead(nn.Module):

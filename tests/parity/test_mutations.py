@@ -20,22 +20,30 @@ from tests.parity.rungs import entries
 from weight_mapping import Checkpoint, families
 
 
-def mutated(subject: Subject, mutation: Mutation) -> PyTorch:
-    """The PyTorch model with one mistake in its config or its weights."""
+def mutated(subject: Subject, mutation: Mutation | None, framework: str = "torch", attention: str = "plain") -> Any:
+    """A model in float64 with one mistake in its config or its weights, or with none."""
     with Checkpoint(subject.folder) as checkpoint:
         values = checkpoint.config.model_dump()
-        for dotted, value in (mutation.settings(checkpoint.config) if mutation.settings else {}).items():
+        for dotted, value in (mutation.settings(checkpoint.config) if mutation and mutation.settings else {}).items():
             *parents, last = dotted.split(".")
             group: Any = values
             for parent in parents:
                 group = group[parent]
             group[last] = value
         config = build(type(checkpoint.config), values, "mutation")
-        model = transformer_torch.Transformer(config, seed=None, attention="plain").double()
-        transformer_torch.weights.assign(model, checkpoint.tensors())
-    if mutation.weights:
-        with torch.no_grad():
-            mutation.weights(dict(model.named_parameters()))
+        weights = {name: torch.tensor(array) for name, array in checkpoint.tensors()}
+    if mutation and mutation.weights:
+        mutation.weights(weights)
+    tensors = ((name, weight.numpy()) for name, weight in weights.items())
+    if framework == "tensorflow":
+        import transformer_tf
+        from parity.tensorflow import TensorFlow
+
+        twin = transformer_tf.Transformer(config, seed=None, attention=attention, dtype="float64")
+        transformer_tf.weights.assign(twin, tensors)
+        return TensorFlow(twin)
+    model = transformer_torch.Transformer(config, seed=None, attention=attention).double()
+    transformer_torch.weights.assign(model, tensors)
     return PyTorch(model.eval())
 
 

@@ -90,4 +90,5 @@ FAMILY = Family(
         "attn_pdrop": 0.0,
         "resid_pdrop": 0.0,
     },
+    variants={"untied-relu": {"tie_word_embeddings": False, "activation_function": "relu"}},
 )
