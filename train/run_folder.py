@@ -20,9 +20,13 @@ CHECKPOINTS = "checkpoints"
 FREE = {
     "evaluation",
     "expected",
+    "train.cpu_threads",
     "train.cross_check",
     "train.existing",
+    "train.evaluate_every",
     "train.keep_checkpoints",
+    "train.log_every",
+    "train.num_processes",
     "train.output",
     "train.sample_prompt",
     "train.save_every",

@@ -40,8 +40,6 @@ def run(config: RunConfig) -> int:
     for name, asked in {"train.trackers": bool(config.train.trackers), "train.compile=true": config.train.compile}.items():
         if asked:
             raise UserError(f"{name} is not built for TensorFlow yet; leave it out, or train with PyTorch")
-    if config.train.gradient_checkpointing and any(config.model.dropout.model_dump().values()):
-        raise UserError("train.gradient_checkpointing with dropout is not built in TensorFlow; set model.dropout=0, or train with PyTorch")
     check_exportable(config)
     config = config.model_copy(update={"name": f"{config.name}_tensorflow"})
     corpus = prepare(config)

@@ -31,7 +31,7 @@ def save(folder: Path, model: Transformer, optimizer: AdamW, state: dict[str, An
             f"{name}.{key}": np.ascontiguousarray(to_canonical(keras.ops.convert_to_numpy(moment), kinds[name]))
             for name, key, moment in _moments(model, optimizer)
         }
-        steps = {f"{name}.step": np.array(int(optimizer.iterations), np.float32) for name in named_weights(model)}
+        steps = {f"{name}.step": np.array(keras.ops.convert_to_numpy(optimizer.iterations), np.float32) for name in named_weights(model)}
         save_file(moments | steps, str(path / OPTIMIZER))
         save_file({name: keras.ops.convert_to_numpy(seed) for name, seed in _seeds(model).items()}, str(path / RANDOM))
         write_json(path / STATE, state)

@@ -103,11 +103,14 @@ class Trainer:
     def step(self, step: int) -> tuple[tf.Tensor, tf.Tensor, int]:
         """One optimizer step on one global batch: the mean loss before it, the norm of the gradient, and the batch's tokens."""
         settings = self.config.train
-        self.rate.assign(learning_rate(self.config.schedule, self.config.optimizer.learning_rate, step, settings.max_steps))
+        self.rate.assign(self.learning_rate(step))
         batch, parts = self.corpus.train.batch(step), settings.accumulation_steps
         shares = [self.deal([batch.share(rank, self.devices, part, parts) for rank in range(self.devices)]) for part in range(parts)]
         loss, norm = self.train_step(shares, tf.constant(batch.targets))
         return loss, norm, batch.tokens
+
+    def learning_rate(self, step: int) -> float:
+        return learning_rate(self.config.schedule, self.config.optimizer.learning_rate, step, self.config.train.max_steps)
 
     def evaluate(self) -> dict[str, float]:
         """Mean loss of all validation targets, in nats, and the share of them that the model takes for the most probable."""
@@ -144,7 +147,8 @@ class Trainer:
                 if step % settings.log_every == 0 or is_last or step == 1:
                     row = {"step": step, "tokens": state["tokens"], "loss": float(loss), "gradient_norm": float(norm)}
                     now = time.monotonic()
-                    row |= {"learning_rate": float(self.rate), "tokens_per_second": (state["tokens"] - logged) / (now - interval - paused)}
+                    row |= {"learning_rate": self.learning_rate(step - 1)}
+                    row |= {"tokens_per_second": (state["tokens"] - logged) / (now - interval - paused)}
                     row |= {"elapsed_seconds": before + now - began}
                     interval, paused, logged = now, 0.0, state["tokens"]
                     self.check(row)
