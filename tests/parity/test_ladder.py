@@ -42,9 +42,15 @@ def test_float64_logits_and_every_hidden_state_are_hugging_faces(subject: Subjec
 
 def test_float32_is_no_further_from_the_truth_than_hugging_face_twice(subject: Subject, framework: str) -> None:
     inputs = subject.inputs(32, subject.longest)
-    truth = subject.truth.logits(inputs)
-    error = usual(subject.ours(framework, "float32").logits(inputs), truth)
-    assert 0.0 < error <= tolerances.FLOAT32_AGAINST_HUGGING_FACE * usual(subject.reference.logits(inputs), truth)
+    ours, theirs, truth = (
+        {"logits": implementation.logits(inputs), **implementation.hidden_states(inputs)}
+        for implementation in (subject.ours(framework, "float32"), subject.reference, subject.truth)
+    )
+    assert list(ours) == list(theirs) == list(truth)
+    errors = {name: usual(ours[name], expected) for name, expected in truth.items()}
+    assert errors["logits"] > 0.0
+    for name, error in errors.items():
+        assert error <= tolerances.FLOAT32_AGAINST_HUGGING_FACE * usual(theirs[name], truth[name]), name
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
