@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from configs import UserError, load_model_config
 from configs.text import Tokenizer
 from train.tokenization import train_bpe
 from transformer_torch import Transformer, load, save
+from weight_mapping.text_files import read_lines
 
 TEXTS = ["the quick brown fox jumps over the lazy dog and the cat", "a dog and a fox and the quick cat jump"] * 20
 COMMANDS = {"torch": transformer_torch.generate.main, "tensorflow": transformer_tf.generate.main}
@@ -88,6 +90,13 @@ def test_a_file_line_by_line(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "out.txt"]
 
 
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_a_line_ends_where_a_newline_stands(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    """And not at a form feed, U+2028 or U+0085, by which Python's splitlines would lose count."""
+    (tmp_path / "in").write_bytes(pack("one\x0ctwo\nthree\u2028four\u0085\r\n\nfive".encode()))
+    assert read_lines(tmp_path / "in") == ["one\x0ctwo", "three\u2028four\u0085", "", "five"]
+
+
 def test_a_conversation_goes_on_after_a_mistake(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     said = iter(["a dog", "", "the quick"])
 
@@ -124,7 +133,7 @@ def test_the_folders_own_settings_are_the_default(run: Path, tmp_path: Path, cap
         (["the", "num_beam=4"], "unknown key 'num_beam'; did you mean 'num_beams'"),
         (["the", "temperature=0.5"], "set do_sample=True"),
         (["the", "--input", "lines.txt"], "--input and --output belong together"),
-        (["--input", "nowhere.txt", "--output", "out.txt"], "nowhere.txt cannot be read"),
+        (["--input", "nowhere.txt", "--output", "out.txt"], "nowhere.txt is not there"),
         (["the", "prompt_lookup_num_tokens=3", "num_beams=2"], "num_beams=2"),
     ],
 )
