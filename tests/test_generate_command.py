@@ -17,6 +17,7 @@ from configs import UserError, load_model_config
 from configs.text import Tokenizer
 from train.tokenization import train_bpe
 from transformer_torch import Transformer, load, save
+from weight_mapping.generate_command import read_options
 from weight_mapping.text_files import read_lines
 
 TEXTS = ["the quick brown fox jumps over the lazy dog and the cat", "a dog and a fox and the quick cat jump"] * 20
@@ -61,6 +62,20 @@ def test_a_prompt_goes_on_as_generate_has_it(run: Path, command: Callable[[list[
     first, second = (expected(run, prompt, max_new_tokens=9) for prompt in ("the quick", "a dog"))
     assert told == f"{first}\n\n{second}\n"
     assert len(first) > len("the quick") + 9
+
+
+@pytest.mark.parametrize(
+    ("words", "prompts", "settings"),
+    [
+        (["the", 'stop_strings=["the file"]', "bad_words_ids=[[1, 2]]"], ["the"], ['stop_strings=["the file"]', "bad_words_ids=[[1, 2]]"]),
+        (['stop_strings="a\nb"', "a\nb"], ["a\nb"], ['stop_strings="a\nb"']),
+        (["x=1", "so a=b", "=", "y == seed"], ["x=1", "so a=b", "=", "y == seed"], []),
+        (["seed=1", "--interactive", "the", "--", "seed=2", "--interactive", "--"], ["the", "seed=2", "--interactive", "--"], ["seed=1"]),
+    ],
+)
+def test_what_is_a_prompt_and_what_is_a_setting(words: list[str], prompts: list[str], settings: list[str]) -> None:
+    options = read_options("transformer_torch", ["run", *words])
+    assert (options.prompts, options.settings) == (prompts, settings)
 
 
 def test_sampling_and_beams(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,7 +145,7 @@ def test_the_folders_own_settings_are_the_default(run: Path, tmp_path: Path, cap
         ([], "there is nothing to begin from; give a prompt"),
         (["the", "max_new_tokens=64"], "exceed the model's max_length of 64"),
         (["the fox " * 60], "exceed the model's max_length of 64"),
-        (["the", "num_beam=4"], "unknown key 'num_beam'; did you mean 'num_beams'"),
+        (["the", "num_beam=4"], "unknown key 'num_beam'; did you mean 'num_beams'\\? If it is a prompt, put it behind --"),
         (["the", "temperature=0.5"], "set do_sample=True"),
         (["the", "--input", "lines.txt"], "--input and --output belong together"),
         (["--input", "nowhere.txt", "--output", "out.txt"], "nowhere.txt is not there"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import re
+import difflib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from configs import GenerationConfig, ModelConfig, UserError, build
+from configs import GenerationConfig, ModelConfig, UserError, build, nearest
 from configs.generation_files import FILE
 from configs.reading import read_settings
 from configs.speculation import check_speculation
@@ -91,30 +91,14 @@ class Session:
 
 def generate_command(package: str, load: Callable[..., Any], arguments: Sequence[str] | None = None) -> int:
     """The command of one framework. load: its function that reads a checkpoint."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m {package}.generate",
-        description=DESCRIPTION.format(package=package),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("source", metavar="RUN_OR_CHECKPOINT", help="folder of a run, of a Hugging Face checkpoint, or a hub name")
-    parser.add_argument("words", nargs="*", metavar="PROMPT or key=value", help="prompts, and settings such as num_beams=4")
-    parser.add_argument("--interactive", action="store_true", help="ask for prompts, until the end of the input (Ctrl-D)")
-    parser.add_argument("--input", type=Path, metavar="FILE", help="prompts, one a line; needs --output")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="what the model says to each line, one a line")
-    parser.add_argument("--batch-size", type=int, default=16, help="lines of a file that are read at once (16)")
-    parser.add_argument("--assistant", metavar="RUN_OR_CHECKPOINT", help="a smaller model that guesses tokens")
-    parser.add_argument("--dtype", default="float32", help="type of weights and arithmetic: float32, bfloat16, float16 or float64")
-    options = parser.parse_intermixed_args(arguments)
-    settings = [word for word in options.words if re.fullmatch(r"\w+=\S*", word)]
-    prompts = [word for word in options.words if word not in settings]
-    check_options(options, prompts)
-    session = Session(options.source, settings)
-    asked = [session.for_batch([session.encode(prompt, f"the prompt {prompt!r}")]) for prompt in prompts]
+    options = read_options(package, arguments)
+    session = Session(options.source, options.settings)
+    asked = [session.for_batch([session.encode(prompt, f"the prompt {prompt!r}")]) for prompt in options.prompts]
     lines = read_lines(options.input) if options.input else []
     rows = {number: session.encode(line, f"{options.input}, line {number + 1}") for number, line in enumerate(lines) if line.strip()}
     more = {"assistant_model": load(options.assistant, dtype=options.dtype)} if options.assistant else {}
     model = load(session.folder, dtype=options.dtype)
-    for number, (prompt, question) in enumerate(zip(prompts, asked, strict=True)):
+    for number, (prompt, question) in enumerate(zip(options.prompts, asked, strict=True)):
         print("\n" if number else "", end="")
         tell(session, model, prompt, question | more)
     if options.input:
@@ -126,11 +110,46 @@ def generate_command(package: str, load: Callable[..., Any], arguments: Sequence
     return 0
 
 
-def check_options(options: argparse.Namespace, prompts: list[str]) -> None:
+def read_options(package: str, arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """What the command is asked for, with its words told apart: `settings` and `prompts`."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {package}.generate",
+        description=DESCRIPTION.format(package=package),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", metavar="RUN_OR_CHECKPOINT", help="folder of a run, of a Hugging Face checkpoint, or a hub name")
+    parser.add_argument(
+        "words", nargs="*", metavar="PROMPT or key=value", help="prompts, and settings such as num_beams=4; behind -- prompts alone"
+    )
+    parser.add_argument("--interactive", action="store_true", help="ask for prompts, until the end of the input (Ctrl-D)")
+    parser.add_argument("--input", type=Path, metavar="FILE", help="prompts, one a line, gzipped or not; needs --output")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="what the model says to each line, one a line")
+    parser.add_argument("--batch-size", type=int, default=16, help="lines of a file that are read at once (16)")
+    parser.add_argument("--assistant", metavar="RUN_OR_CHECKPOINT", help="a smaller model that guesses tokens")
+    parser.add_argument("--dtype", default="float32", help="type of weights and arithmetic: float32, bfloat16, float16 or float64")
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    end = words.index("--") if "--" in words else len(words)
+    options = parser.parse_intermixed_args(words[:end])
+    options.settings = [word for word in options.words if is_setting(word)]
+    options.prompts = [word for word in options.words if not is_setting(word)] + words[end + 1 :]
+    check_options(options)
+    return options
+
+
+def is_setting(word: str) -> bool:
+    """Whether a word is key=value with a key that there is. One that nearly is must be a mistake."""
+    key, equals, _ = word.partition("=")
+    fields = GenerationConfig.model_fields
+    if equals and key not in fields and difflib.get_close_matches(key, fields, n=1):
+        raise UserError(f"settings: unknown key {key!r}{nearest(key, fields)} If it is a prompt, put it behind --")
+    return bool(equals) and key in fields
+
+
+def check_options(options: argparse.Namespace) -> None:
     """Refuse what contradicts itself, before anything is read."""
     if (options.input is None) != (options.output is None):
         raise UserError("--input and --output belong together; give both or neither")
-    if not prompts and not options.interactive and options.input is None:
+    if not options.prompts and not options.interactive and options.input is None:
         raise UserError("there is nothing to begin from; give a prompt, --interactive, or --input and --output")
     if options.input is not None and options.output.exists():
         raise UserError(f"{options.output} exists; name another file or remove it")
