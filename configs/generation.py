@@ -134,8 +134,10 @@ class GenerationConfig(Config):
         return cls.model_validate(cls.merged(source, changes))
 
     @staticmethod
-    def merged(source: str | os.PathLike[str] | Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-        """The same as names and values, not yet checked."""
+    def merged(source: str | os.PathLike[str] | Mapping[str, Any] | None, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """The same as names and values, not yet checked; without a file the changes alone."""
+        if source is None:
+            return dict(changes)
         values = hugging_face_settings(read_generation_config(source))
         values = {name: value for name, value in values.items() if TWINS.get(name) not in changes} | dict(changes)
         dropped = (() if values.get("do_sample") else SAMPLING) + (BEAMS if values.get("num_beams", 1) == 1 else ())

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from configs import GenerationConfig, ModelConfig, UserError, build, nearest
-from configs.generation_files import FILE
 from configs.reading import read_settings
 from configs.speculation import check_speculation
 from configs.text import Tokenizer
@@ -39,10 +38,7 @@ class Session:
         self.folder = local_folder(source)
         with Checkpoint(self.folder) as checkpoint:
             self.config: ModelConfig = checkpoint.config
-        self.settings = read_settings(words)
-        values = self.settings
-        if (self.folder / FILE).is_file():
-            values = GenerationConfig.merged(self.folder, self.settings)
+            values = GenerationConfig.merged(checkpoint.generation_config, read_settings(words))
         self.generation = build(GenerationConfig, values, "settings")
         if self.config.head.kind != "language_model":
             raise UserError(f"{source} has head.kind={self.config.head.kind!r}; only a language-model head generates")

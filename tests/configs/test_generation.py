@@ -77,3 +77,15 @@ def test_what_a_file_says_of_stop_strings_and_guesses() -> None:
     assert GenerationConfig(stop_strings=["a", "b"]).stop_strings == ("a", "b")
     with pytest.raises(ValidationError):
         GenerationConfig(stop_strings=["a", ""])
+
+
+def test_what_is_given_goes_before_what_a_file_says() -> None:
+    file = {"do_sample": True, "temperature": 0.6, "max_length": 9, "eos_token_id": [1, 2]}
+    assert GenerationConfig.merged(file, {}) == {**file, "top_k": 50}
+    assert GenerationConfig.merged(file, {"max_new_tokens": 3, "top_k": None})["max_new_tokens"] == 3
+    assert "max_length" not in GenerationConfig.merged(file, {"max_new_tokens": 3})
+    assert GenerationConfig.merged(file, {"do_sample": False}) == {"do_sample": False, "max_length": 9, "eos_token_id": [1, 2]}
+    assert GenerationConfig.merged({"top_k": 0, "do_sample": True}, {})["top_k"] is None
+    # Hugging Face's top_k is that of files that sample, and not of everyone who does.
+    assert GenerationConfig.merged({"eos_token_id": 2}, {"do_sample": True}) == {"eos_token_id": 2, "do_sample": True}
+    assert GenerationConfig.merged(None, {"num_beams": 2}) == {"num_beams": 2}
