@@ -150,12 +150,16 @@ def test_the_folders_own_settings_are_the_default(run: Path, tmp_path: Path, cap
         (["the", "--input", "lines.txt"], "--input and --output belong together"),
         (["--input", "nowhere.txt", "--output", "out.txt"], "nowhere.txt is not there"),
         (["the", "prompt_lookup_num_tokens=3", "num_beams=2"], "num_beams=2"),
+        (["the", "--assistant", "SMALL"], "assistant_model is a decoder with a vocabulary of 260, and the model a decoder with 300"),
+        (["--input", "lines.txt", "--output", "out.txt", "num_beams=2", "num_return_sequences=2"], "a line has one text; set it to 1"),
     ],
 )
 def test_mistakes_are_told_before_weights_are_read(
     run: Path, words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    if "SMALL" in words:
+        folder(tmp_path / "SMALL", "gpt2-mini", "vocab_size=260")
     monkeypatch.setattr("transformer_torch.generate.load", lambda *arguments, **settings: pytest.fail("weights were read"))
     with pytest.raises(UserError, match=said) as caught:
         COMMANDS["torch"]([str(run), *words])

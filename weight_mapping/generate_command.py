@@ -32,14 +32,18 @@ UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 
 
 class Session:
-    """A checkpoint's tokenizer and settings, checked against prompts before its weights are read."""
+    """A checkpoint's tokenizer and settings, checked against prompts before weights are read, its own and those of `assistant`."""
 
-    def __init__(self, source: str, words: Sequence[str]) -> None:
+    def __init__(self, source: str, words: Sequence[str], assistant: str | None = None) -> None:
         self.folder = local_folder(source)
         with Checkpoint(self.folder) as checkpoint:
             self.config: ModelConfig = checkpoint.config
             values = GenerationConfig.merged(checkpoint.generation_config, read_settings(words))
         self.generation = build(GenerationConfig, values, "settings")
+        self.assistant: ModelConfig | None = None
+        if assistant:
+            with Checkpoint(assistant) as checkpoint:
+                self.assistant = checkpoint.config
         if self.config.head.kind != "language_model":
             raise UserError(f"{source} has head.kind={self.config.head.kind!r}; only a language-model head generates")
         self.tokenizer = Tokenizer(self.folder)
@@ -65,12 +69,12 @@ class Session:
             place = slice(width - len(row), width) if self.config.architecture == "decoder" else slice(0, len(row))
             ids[number, place], mask[number, place] = row, 1
         generation = self.generation
+        start = 1 if self.config.architecture == "encoder_decoder" else width
         if generation.max_new_tokens is None and generation.max_length is None:
-            used = 1 if self.config.architecture == "encoder_decoder" else width
-            room = DEFAULT_NEW_TOKENS if self.config.longest is None else self.config.longest - used
+            room = DEFAULT_NEW_TOKENS if self.config.longest is None else self.config.longest - start
             generation = generation.model_copy(update={"max_new_tokens": max(1, min(DEFAULT_NEW_TOKENS, room))})
         generation.complete(self.config).check(self.config, ids, mask)
-        check_speculation(generation, self.config, None, 1, 1)
+        check_speculation(generation, self.config, self.assistant, 1, generation.limit(start))
         tokenizer = self.tokenizer if generation.stop_strings else None
         return {"input_ids": ids, "attention_mask": mask, "config": generation, "tokenizer": tokenizer}
 
@@ -88,7 +92,9 @@ class Session:
 def generate_command(package: str, load: Callable[..., Any], arguments: Sequence[str] | None = None) -> int:
     """The command of one framework. load: its function that reads a checkpoint."""
     options = read_options(package, arguments)
-    session = Session(options.source, options.settings)
+    session = Session(options.source, options.settings, options.assistant)
+    if options.output and (texts := session.generation.num_return_sequences) > 1:
+        raise UserError(f"num_return_sequences={texts} and --output: a line has one text; set it to 1")
     asked = [session.for_batch([session.encode(prompt, f"the prompt {prompt!r}")]) for prompt in options.prompts]
     lines = read_lines(options.input) if options.input else []
     rows = {number: session.encode(line, f"{options.input}, line {number + 1}") for number, line in enumerate(lines) if line.strip()}
@@ -183,8 +189,6 @@ def pieces(session: Session, model: Any, asked: dict[str, Any]) -> Iterator[str]
 
 def answer(session: Session, model: Any, rows: list[list[int]], batch_size: int, more: dict[str, Any]) -> list[str]:
     """What the model says to each row, one line each: rows of like lengths at once, the longest first, so that memory is known at once."""
-    if session.generation.num_return_sequences > 1:
-        raise UserError(f"num_return_sequences={session.generation.num_return_sequences} and --output: a line has one text; set it to 1")
     guesses = bool(more) or session.generation.prompt_lookup_num_tokens is not None
     order = sorted(range(len(rows)), key=lambda number: -len(rows[number]))
     size = 1 if guesses else batch_size
