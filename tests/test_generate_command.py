@@ -116,6 +116,7 @@ def test_a_conversation_goes_on_after_a_mistake(run: Path, monkeypatch: pytest.M
     said = iter(["a dog", "", "the quick"])
 
     def ask(prompt: str) -> str:
+        assert not prompt, "stdin is no terminal"
         try:
             return next(said)
         except StopIteration:
@@ -124,7 +125,7 @@ def test_a_conversation_goes_on_after_a_mistake(run: Path, monkeypatch: pytest.M
     monkeypatch.setattr(builtins, "input", ask)
     COMMANDS["torch"]([str(run), "--interactive", "max_new_tokens=4"])
     told = capsys.readouterr()
-    assert told.out == "".join(expected(run, prompt, max_new_tokens=4) + "\n" for prompt in ("a dog", "the quick")) + "\n"
+    assert told.out == "".join(expected(run, prompt, max_new_tokens=4) + "\n" for prompt in ("a dog", "the quick"))
     assert told.err == "error: the prompt is empty; there is nothing to begin from\n"
 
 

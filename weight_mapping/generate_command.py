@@ -205,12 +205,13 @@ def answer(session: Session, model: Any, rows: list[list[int]], batch_size: int,
 
 
 def converse(session: Session, model: Any, more: dict[str, Any]) -> None:
-    """Prompts from the terminal, one a line; a mistake is told, and the next one may be right."""
+    """Prompts from the terminal or a pipe, one a line; a mistake is told, and the next one may be right."""
+    is_asked = sys.stdin.isatty()
     while True:
         try:
-            prompt = input("> ")
+            prompt = input("> " if is_asked else "")
         except EOFError:
-            print()
+            print(end="\n" if is_asked else "")
             return
         try:
             tell(session, model, prompt, session.for_batch([session.encode(prompt, "the prompt")]) | more)
