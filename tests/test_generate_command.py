@@ -16,8 +16,9 @@ import transformer_torch.generate
 from configs import UserError, load_model_config
 from configs.text import Tokenizer
 from train.tokenization import train_bpe
-from transformer_torch import Transformer, load, save
-from weight_mapping.generate_command import read_options
+from transformer_torch import Transformer, for_inference, load, save
+from transformer_torch.inference import PRODUCTS
+from weight_mapping.generate_command import WEIGHTS, read_options
 from weight_mapping.text_files import read_lines
 
 TEXTS = ["the quick brown fox jumps over the lazy dog and the cat", "a dog and a fox and the quick cat jump"] * 20
@@ -86,6 +87,20 @@ def test_sampling_and_beams(run: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().out.startswith(expected(run, "the quick", max_new_tokens=5, num_beams=3) + "\n")
 
 
+@pytest.mark.parametrize("weights", PRODUCTS)
+def test_packed_weights(run: Path, weights: str, capsys: pytest.CaptureFixture[str]) -> None:
+    COMMANDS["torch"]([str(run), "the quick", "max_new_tokens=9", "--weights", weights])
+    tokenizer, model = Tokenizer(run), for_inference(load(run), weights=weights)
+    said = tokenizer.decode(model.generate([tokenizer.encode("the quick")], max_new_tokens=9)[0].tolist())
+    assert capsys.readouterr().out == said + "\n"
+
+
+def test_packed_weights_are_pytorchs(run: Path) -> None:
+    assert list(WEIGHTS) == list(PRODUCTS)
+    with pytest.raises(UserError, match=r"--weights int8 packs weights for PyTorch; leave it out, or use python -m transformer_torch"):
+        COMMANDS["tensorflow"]([str(run), "the", "--weights", "int8"])
+
+
 @pytest.mark.parametrize(("architecture", "framework"), [("run", "torch"), ("translator", "torch"), ("translator", "tensorflow")])
 def test_a_file_line_by_line(
     architecture: str, framework: str, request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -151,6 +166,7 @@ def test_the_folders_own_settings_are_the_default(run: Path, tmp_path: Path, cap
         (["the", "--input", "lines.txt"], "--input and --output belong together"),
         (["--input", "nowhere.txt", "--output", "out.txt"], "nowhere.txt is not there"),
         (["the", "prompt_lookup_num_tokens=3", "num_beams=2"], "num_beams=2"),
+        (["the", "--weights", "int8", "--dtype", "float64"], "--weights int8 packs float32 weights, and --dtype is float64"),
         (["the", "--assistant", "SMALL"], "assistant_model is a decoder with a vocabulary of 260, and the model a decoder with 300"),
         (["--input", "lines.txt", "--output", "out.txt", "num_beams=2", "num_return_sequences=2"], "a line has one text; set it to 1"),
     ],

@@ -28,6 +28,8 @@ folder has one, and key=value, under Hugging Face's names.
   python -m {package}.generate runs/dates --input dates.txt --output iso.txt num_beams=4
 """
 DEFAULT_NEW_TOKENS = 100
+# Those of transformer_torch.for_inference.
+WEIGHTS = ("float32", "bf16", "int8")
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -89,17 +91,26 @@ class Session:
         return self.tokenizer.decode(prompt + new)[len(self.tokenizer.decode(prompt)) :]
 
 
-def generate_command(package: str, load: Callable[..., Any], arguments: Sequence[str] | None = None) -> int:
-    """The command of one framework. load: its function that reads a checkpoint."""
+def generate_command(
+    package: str, load: Callable[..., Any], arguments: Sequence[str] | None = None, pack: Callable[..., Any] | None = None
+) -> int:
+    """The command of one framework. load: its function that reads a checkpoint. pack: that which packs weights, if there is one."""
     options = read_options(package, arguments)
+    if options.weights and pack is None:
+        raise UserError(f"--weights {options.weights} packs weights for PyTorch; leave it out, or use python -m transformer_torch.generate")
     session = Session(options.source, options.settings, options.assistant)
     if options.output and (texts := session.generation.num_return_sequences) > 1:
         raise UserError(f"num_return_sequences={texts} and --output: a line has one text; set it to 1")
     asked = [session.for_batch([session.encode(prompt, f"the prompt {prompt!r}")]) for prompt in options.prompts]
     lines = read_lines(options.input) if options.input else []
     rows = {number: session.encode(line, f"{options.input}, line {number + 1}") for number, line in enumerate(lines) if line.strip()}
-    more = {"assistant_model": load(options.assistant, dtype=options.dtype)} if options.assistant else {}
-    model = load(session.folder, dtype=options.dtype)
+
+    def read(source: Any) -> Any:
+        model = load(source, dtype=options.dtype)
+        return pack(model, weights=options.weights) if pack and options.weights else model
+
+    more = {"assistant_model": read(options.assistant)} if options.assistant else {}
+    model = read(session.folder)
     for number, (prompt, question) in enumerate(zip(options.prompts, asked, strict=True)):
         print("\n" if number else "", end="")
         tell(session, model, prompt, question | more)
@@ -129,6 +140,7 @@ def read_options(package: str, arguments: Sequence[str] | None = None) -> argpar
     parser.add_argument("--batch-size", type=int, default=16, help="lines of a file that are read at once (16)")
     parser.add_argument("--assistant", metavar="RUN_OR_CHECKPOINT", help="a smaller model that guesses tokens")
     parser.add_argument("--dtype", default="float32", help="type of weights and arithmetic: float32, bfloat16, float16 or float64")
+    parser.add_argument("--weights", choices=WEIGHTS, help="pack weights for a few rows on a CPU (PyTorch alone; needs --dtype float32)")
     words = list(sys.argv[1:] if arguments is None else arguments)
     end = words.index("--") if "--" in words else len(words)
     options = parser.parse_intermixed_args(words[:end])
@@ -157,6 +169,8 @@ def check_options(options: argparse.Namespace) -> None:
         raise UserError(f"{options.output} exists; name another file or remove it")
     if options.input is not None and not options.output.absolute().parent.is_dir():
         raise UserError(f"{options.output.parent} is no folder; make it, or name another file")
+    if options.weights and options.dtype != "float32":
+        raise UserError(f"--weights {options.weights} packs float32 weights, and --dtype is {options.dtype}; leave one of them out")
     if options.batch_size < 1:
         raise UserError(f"--batch-size {options.batch_size}: at least one line is read at once")
 
