@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import os
+import select
 import sys
 from collections.abc import Callable, Iterable
+
+# 128 and the number of the signal, SIGINT and SIGPIPE.
+INTERRUPTED, UNREAD = 130, 141
 
 
 class UserError(ValueError):
@@ -21,10 +26,28 @@ def nearest(word: str, choices: Iterable[str]) -> str:
 
 
 def run_command(command: Callable[[], int | None]) -> None:
-    """Run a command-line entry point: a `UserError` becomes one line on stderr and exit code 2."""
+    """Run a command-line entry point: a `UserError` becomes one line on stderr and exit code 2; Ctrl-C, and a reader of the output that
+    has gone, end it without a word and with the exit codes that shells have for them."""
     try:
         code = command()
+        sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        if not has_lost_its_reader():
+            raise
+        sys.exit(UNREAD)
     sys.exit(code or 0)
+
+
+def has_lost_its_reader() -> bool:
+    """Whether stdout is a pipe that nobody reads any more. What it holds back is thrown away: Python would try again at its end."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), select.POLLOUT)
+    is_lost = any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
+    if is_lost:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return is_lost

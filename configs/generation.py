@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_va
 
 from configs.base import Config
 from configs.errors import UserError
-from configs.generation_files import hugging_face_settings, read_generation_config
+from configs.generation_files import DEFAULT_TOP_K, hugging_face_settings, read_generation_config
 from configs.model import ModelConfig
 
 DEFAULT_NEW_TOKENS = 20
@@ -134,8 +134,10 @@ class GenerationConfig(Config):
         return cls.model_validate(cls.merged(source, changes))
 
     @staticmethod
-    def merged(source: str | os.PathLike[str] | Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-        """The same as names and values, not yet checked."""
+    def merged(source: str | os.PathLike[str] | Mapping[str, Any] | None, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """The same as names and values, not yet checked; without a file the changes alone."""
+        if source is None:
+            return dict(changes)
         values = hugging_face_settings(read_generation_config(source))
         values = {name: value for name, value in values.items() if TWINS.get(name) not in changes} | dict(changes)
         dropped = (() if values.get("do_sample") else SAMPLING) + (BEAMS if values.get("num_beams", 1) == 1 else ())
@@ -147,10 +149,14 @@ class GenerationConfig(Config):
         return values | ({"top_k": 0} if self.do_sample and self.top_k is None else {})
 
     def complete(self, model: ModelConfig) -> GenerationConfig:
-        """The same settings with the model's own special tokens in place of None."""
+        """The same settings with the model's own special tokens in place of None, and a vocabulary's size where Hugging Face's default
+        of top_k is more."""
         eos = model.special_tokens.eos if self.eos_token_id is None else self.eos_token_id
         pads = (self.pad_token_id, model.special_tokens.pad, *eos, 0)
-        return self.model_copy(update={"eos_token_id": eos, "pad_token_id": next(pad for pad in pads if pad is not None and pad >= 0)})
+        settings = {"eos_token_id": eos, "pad_token_id": next(pad for pad in pads if pad is not None and pad >= 0)}
+        if self.top_k == DEFAULT_TOP_K > model.vocab_size:
+            settings["top_k"] = model.vocab_size
+        return self.model_copy(update=settings)
 
     @property
     def ahead(self) -> int:
@@ -201,6 +207,8 @@ class GenerationConfig(Config):
                 raise UserError(
                     f"attention_mask has shape {list(attention_mask.shape)}, and input_ids {list(input_ids.shape)}; they must be equal"
                 )
+            if len(odd := np.setdiff1d(attention_mask, (0, 1))):
+                raise UserError(f"attention_mask has {odd[0]}; expected 1 for tokens and 0 for padding")
             if model.architecture == "decoder" and not attention_mask[:, -1].all():
                 raise UserError("attention_mask ends in 0; pad prompts on the left, so that what is generated follows the prompt")
 

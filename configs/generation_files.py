@@ -70,7 +70,7 @@ WITHOUT_EFFECT = {
 }
 # Settings that are not built do nothing at these values, and at none, zero or nothing.
 NEUTRAL = {"encoder_repetition_penalty": 1, "num_beam_groups": 1, "guidance_scale": 1}
-# What Hugging Face samples from where nothing is said.
+# What Hugging Face samples from where a file that samples says nothing.
 DEFAULT_TOP_K = 50
 
 
@@ -96,5 +96,8 @@ def hugging_face_settings(values: Mapping[str, Any]) -> dict[str, Any]:
         if name not in SAME and name not in WITHOUT_EFFECT and value and value != NEUTRAL.get(name):
             raise UserError(f"{FILE} sets {name}={value!r}, which is not built here and may change tokens; take it out to go on without it")
     settings = {name: values[name] for name in SAME if values.get(name) is not None}
-    settings["top_k"] = settings.get("top_k", DEFAULT_TOP_K) or None
+    if settings.get("do_sample"):
+        settings.setdefault("top_k", DEFAULT_TOP_K)
+    if "top_k" in settings:
+        settings["top_k"] = settings["top_k"] or None
     return settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,10 @@ import transformer_torch.generate
 from configs import UserError, load_model_config
 from configs.text import Tokenizer
 from train.tokenization import train_bpe
-from transformer_torch import Transformer, load, save
+from transformer_torch import Transformer, for_inference, load, save
+from transformer_torch.inference import PRODUCTS
+from weight_mapping.generate_command import WEIGHTS, read_options
+from weight_mapping.text_files import read_lines
 
 TEXTS = ["the quick brown fox jumps over the lazy dog and the cat", "a dog and a fox and the quick cat jump"] * 20
 COMMANDS = {"torch": transformer_torch.generate.main, "tensorflow": transformer_tf.generate.main}
@@ -61,12 +65,40 @@ def test_a_prompt_goes_on_as_generate_has_it(run: Path, command: Callable[[list[
     assert len(first) > len("the quick") + 9
 
 
+@pytest.mark.parametrize(
+    ("words", "prompts", "settings"),
+    [
+        (["the", 'stop_strings=["the file"]', "bad_words_ids=[[1, 2]]"], ["the"], ['stop_strings=["the file"]', "bad_words_ids=[[1, 2]]"]),
+        (['stop_strings="a\nb"', "a\nb"], ["a\nb"], ['stop_strings="a\nb"']),
+        (["x=1", "so a=b", "=", "y == seed"], ["x=1", "so a=b", "=", "y == seed"], []),
+        (["seed=1", "--interactive", "the", "--", "seed=2", "--interactive", "--"], ["the", "seed=2", "--interactive", "--"], ["seed=1"]),
+    ],
+)
+def test_what_is_a_prompt_and_what_is_a_setting(words: list[str], prompts: list[str], settings: list[str]) -> None:
+    options = read_options("transformer_torch", ["run", *words])
+    assert (options.prompts, options.settings) == (prompts, settings)
+
+
 def test_sampling_and_beams(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = COMMANDS["torch"]
     command([str(run), "the quick", "max_new_tokens=9", "do_sample=true", "top_k=20", "seed=3"])
     assert capsys.readouterr().out == expected(run, "the quick", max_new_tokens=9, do_sample=True, top_k=20, seed=3) + "\n"
     command([str(run), "the quick", "max_new_tokens=5", "num_beams=3", "num_return_sequences=2"])
     assert capsys.readouterr().out.startswith(expected(run, "the quick", max_new_tokens=5, num_beams=3) + "\n")
+
+
+@pytest.mark.parametrize("weights", PRODUCTS)
+def test_packed_weights(run: Path, weights: str, capsys: pytest.CaptureFixture[str]) -> None:
+    COMMANDS["torch"]([str(run), "the quick", "max_new_tokens=9", "--weights", weights])
+    tokenizer, model = Tokenizer(run), for_inference(load(run), weights=weights)
+    said = tokenizer.decode(model.generate([tokenizer.encode("the quick")], max_new_tokens=9)[0].tolist())
+    assert capsys.readouterr().out == said + "\n"
+
+
+def test_packed_weights_are_pytorchs(run: Path) -> None:
+    assert list(WEIGHTS) == list(PRODUCTS)
+    with pytest.raises(UserError, match=r"--weights int8 packs weights for PyTorch; leave it out, or use python -m transformer_torch"):
+        COMMANDS["tensorflow"]([str(run), "the", "--weights", "int8"])
 
 
 @pytest.mark.parametrize(("architecture", "framework"), [("run", "torch"), ("translator", "torch"), ("translator", "tensorflow")])
@@ -88,10 +120,18 @@ def test_a_file_line_by_line(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "out.txt"]
 
 
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_a_line_ends_where_a_newline_stands(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    """And not at a form feed, U+2028 or U+0085, by which Python's splitlines would lose count."""
+    (tmp_path / "in").write_bytes(pack("one\x0ctwo\nthree\u2028four\u0085\r\n\nfive".encode()))
+    assert read_lines(tmp_path / "in") == ["one\x0ctwo", "three\u2028four\u0085", "", "five"]
+
+
 def test_a_conversation_goes_on_after_a_mistake(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     said = iter(["a dog", "", "the quick"])
 
     def ask(prompt: str) -> str:
+        assert not prompt, "stdin is no terminal"
         try:
             return next(said)
         except StopIteration:
@@ -100,7 +140,7 @@ def test_a_conversation_goes_on_after_a_mistake(run: Path, monkeypatch: pytest.M
     monkeypatch.setattr(builtins, "input", ask)
     COMMANDS["torch"]([str(run), "--interactive", "max_new_tokens=4"])
     told = capsys.readouterr()
-    assert told.out == "".join(expected(run, prompt, max_new_tokens=4) + "\n" for prompt in ("a dog", "the quick")) + "\n"
+    assert told.out == "".join(expected(run, prompt, max_new_tokens=4) + "\n" for prompt in ("a dog", "the quick"))
     assert told.err == "error: the prompt is empty; there is nothing to begin from\n"
 
 
@@ -121,17 +161,22 @@ def test_the_folders_own_settings_are_the_default(run: Path, tmp_path: Path, cap
         ([], "there is nothing to begin from; give a prompt"),
         (["the", "max_new_tokens=64"], "exceed the model's max_length of 64"),
         (["the fox " * 60], "exceed the model's max_length of 64"),
-        (["the", "num_beam=4"], "unknown key 'num_beam'; did you mean 'num_beams'"),
+        (["the", "num_beam=4"], "unknown key 'num_beam'; did you mean 'num_beams'\\? If it is a prompt, put it behind --"),
         (["the", "temperature=0.5"], "set do_sample=True"),
         (["the", "--input", "lines.txt"], "--input and --output belong together"),
-        (["--input", "nowhere.txt", "--output", "out.txt"], "nowhere.txt cannot be read"),
+        (["--input", "nowhere.txt", "--output", "out.txt"], "nowhere.txt is not there"),
         (["the", "prompt_lookup_num_tokens=3", "num_beams=2"], "num_beams=2"),
+        (["the", "--weights", "int8", "--dtype", "float64"], "--weights int8 packs float32 weights, and --dtype is float64"),
+        (["the", "--assistant", "SMALL"], "assistant_model is a decoder with a vocabulary of 260, and the model a decoder with 300"),
+        (["--input", "lines.txt", "--output", "out.txt", "num_beams=2", "num_return_sequences=2"], "a line has one text; set it to 1"),
     ],
 )
 def test_mistakes_are_told_before_weights_are_read(
     run: Path, words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    if "SMALL" in words:
+        folder(tmp_path / "SMALL", "gpt2-mini", "vocab_size=260")
     monkeypatch.setattr("transformer_torch.generate.load", lambda *arguments, **settings: pytest.fail("weights were read"))
     with pytest.raises(UserError, match=said) as caught:
         COMMANDS["torch"]([str(run), *words])

@@ -81,9 +81,9 @@ def generate(
     """Prompts and what follows them; from an encoder-decoder, what it says to its input, decoder_start first.
 
     input_ids: integers (B, T), padded on the left. attention_mask: (B, T), 1 for tokens and 0 for padding.
-    settings: those of `configs.GenerationConfig`, greedy without any; they change those of `config`, if it is given. tokenizer: for
-    `stop_strings`, one of the package `tokenizers`, Hugging Face's around it, or the folder of a tokenizer.json. assistant_model: a
-    smaller model that guesses tokens.
+    settings: those of `configs.GenerationConfig`; they change those of `config`, if it is given, and these those of the model's
+    generation_config.json, if it has one; greedy without any. tokenizer: for `stop_strings`, one of the package `tokenizers`, Hugging
+    Face's around it, or the folder of a tokenizer.json. assistant_model: a smaller model that guesses tokens.
     Result: integers (B * num_return_sequences, T + at most max_new_tokens), with `return_scores` inside of a `Generated`.
     Raises UserError before anything is computed.
     """
@@ -127,7 +127,8 @@ def ask(
     prompt_BT = as_ids(input_ids, "input_ids")
     attended_BT = None if attention_mask is None else as_ids(attention_mask, "attention_mask")
     given = {} if config is None else config.model_dump(exclude_unset=True)
-    generation = build(GenerationConfig, given | settings, "generate").complete(model.config)
+    values = GenerationConfig.merged(model.generation_config, given | settings)
+    generation = build(GenerationConfig, values, "generate").complete(model.config)
     generation.check(model.config, prompt_BT, attended_BT)
     start = 1 if model.encoder is not None else prompt_BT.shape[1]
     limit = generation.limit(start)

@@ -34,6 +34,8 @@ class Transformer(keras.Model):
         if attention not in ATTENTIONS:
             raise UserError(f"attention={attention!r} is not built; choose one of: {', '.join(ATTENTIONS)}")
         self.config = config
+        # What a loaded folder's generation_config.json says.
+        self.generation_config: dict[str, Any] | None = None
         with _dtype_policy(dtype):
             self.encoder: Any = Stack(config, "encoder", attention) if "encoder" in config.stacks else None
             shared = self.encoder.embeddings.token if self.encoder is not None and config.inputs.kind == "tokens" else None

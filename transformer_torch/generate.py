@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from configs import run_command
+from transformer_torch.inference import for_inference
 from transformer_torch.loading import load
 from weight_mapping.generate_command import generate_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return generate_command("transformer_torch", load, arguments)
+    return generate_command("transformer_torch", load, arguments, for_inference)
 
 
 if __name__ == "__main__":

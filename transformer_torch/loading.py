@@ -21,17 +21,18 @@ def load(source: str | os.PathLike[str], dtype: str = "float32", attention: str 
 
     dtype: the type of weights and arithmetic, whatever the file holds. architecture: the Hugging Face class whose head is wanted, such
     as BertModel, default the one that config.json names. Raises UserError where the checkpoint and the model do not
-    fit tensor for tensor.
+    fit tensor for tensor. What the folder's generation_config.json says stays with the model, for `generate`.
     """
     if dtype not in DTYPES:
         raise UserError(f"dtype={dtype!r} is not known; choose one of: {', '.join(DTYPES)}")
     with Checkpoint(source, architecture) as checkpoint:
         model = Transformer(checkpoint.config, seed=None, attention=attention).to(DTYPES[dtype])
         assign(model, checkpoint.tensors(), share=True)
+        model.generation_config = checkpoint.generation_config
     return model.eval()
 
 
 def save(model: Transformer, destination: str | os.PathLike[str], to: Literal["run", "hf"] = "run") -> None:
     """Write a model into a new folder, in this project's form or Hugging Face's. The folder appears whole or not at all."""
     dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
-    save_checkpoint(destination, model.config, reader(model), to, dtype=dtype)
+    save_checkpoint(destination, model.config, reader(model), to, dtype=dtype, generation_config=model.generation_config)

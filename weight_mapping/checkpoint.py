@@ -66,6 +66,7 @@ class Row:
 class Checkpoint:
     """An open checkpoint: its config at once, its tensors when asked for. Use it in a ``with`` block.
 
+    generation_config: the content of its generation_config.json, None without one.
     architecture: the Hugging Face class whose head is wanted, such as BertModel, in place of the one that config.json names. notes: what
     was read otherwise than it stands there, a line each.
     """
@@ -74,16 +75,16 @@ class Checkpoint:
         self.folder = local_folder(source)
         self.is_hugging_face = not is_run(self.folder)
         self.notes: list[str] = []
+        self.generation_config = dict(read_json(self.folder / GENERATION)) if (self.folder / GENERATION).is_file() else None
         if not self.is_hugging_face:
             self.config = load_model_config(self.folder / MODEL)
             self.files = TensorFiles(self.folder)
             if architecture is not None:
                 raise UserError(f"architecture={architecture!r} is for Hugging Face's folders, and {self.folder} is a run of this project")
             return
+        generation = self.generation_config or {}
         values = {**read_json(self.folder / HUGGING_FACE)}
-        if (self.folder / GENERATION).is_file():
-            generation = read_json(self.folder / GENERATION)
-            values |= {key: generation[key] for key in SPECIAL_TOKENS if generation.get(key) is not None}
+        values |= {key: generation[key] for key in SPECIAL_TOKENS if generation.get(key) is not None}
         where = str(self.folder / HUGGING_FACE)
         family = family_of_model_type(values.get("model_type"), where)
         self.files = TensorFiles(self.folder)
@@ -177,8 +178,10 @@ def save(
     to: Literal["hf", "run"],
     companions: Path | None = None,
     dtype: str = "float32",
+    generation_config: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a checkpoint as a whole folder, or nothing. companions: a folder whose tokenizer files come along."""
+    """Write a checkpoint as a whole folder, or nothing. companions: a folder whose tokenizer files come along. generation_config: the
+    content of a generation_config.json."""
     if to not in ("hf", "run"):
         raise UserError(f"to={to!r} is not known; choose one of: hf, run")
     with whole_folder(destination) as folder:
@@ -189,6 +192,8 @@ def save(
         for name in COMPANIONS if companions else ():
             if companions and (companions / name).is_file():
                 shutil.copy(companions / name, folder / name)
+        if generation_config is not None:
+            write_json(folder / GENERATION, dict(generation_config))
 
 
 def convert(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import re
+import difflib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from configs import GenerationConfig, ModelConfig, UserError, build
-from configs.generation_files import FILE
+from configs import GenerationConfig, ModelConfig, UserError, build, nearest
 from configs.reading import read_settings
 from configs.speculation import check_speculation
 from configs.text import Tokenizer
@@ -29,21 +28,24 @@ folder has one, and key=value, under Hugging Face's names.
   python -m {package}.generate runs/dates --input dates.txt --output iso.txt num_beams=4
 """
 DEFAULT_NEW_TOKENS = 100
+# Those of transformer_torch.for_inference.
+WEIGHTS = ("float32", "bf16", "int8")
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 
 
 class Session:
-    """A checkpoint's tokenizer and settings, checked against prompts before its weights are read."""
+    """A checkpoint's tokenizer and settings, checked against prompts before weights are read, its own and those of `assistant`."""
 
-    def __init__(self, source: str, words: Sequence[str]) -> None:
+    def __init__(self, source: str, words: Sequence[str], assistant: str | None = None) -> None:
         self.folder = local_folder(source)
         with Checkpoint(self.folder) as checkpoint:
             self.config: ModelConfig = checkpoint.config
-        self.settings = read_settings(words)
-        values = self.settings
-        if (self.folder / FILE).is_file():
-            values = GenerationConfig.merged(self.folder, self.settings)
+            values = GenerationConfig.merged(checkpoint.generation_config, read_settings(words))
         self.generation = build(GenerationConfig, values, "settings")
+        self.assistant: ModelConfig | None = None
+        if assistant:
+            with Checkpoint(assistant) as checkpoint:
+                self.assistant = checkpoint.config
         if self.config.head.kind != "language_model":
             raise UserError(f"{source} has head.kind={self.config.head.kind!r}; only a language-model head generates")
         self.tokenizer = Tokenizer(self.folder)
@@ -69,12 +71,12 @@ class Session:
             place = slice(width - len(row), width) if self.config.architecture == "decoder" else slice(0, len(row))
             ids[number, place], mask[number, place] = row, 1
         generation = self.generation
+        start = 1 if self.config.architecture == "encoder_decoder" else width
         if generation.max_new_tokens is None and generation.max_length is None:
-            used = 1 if self.config.architecture == "encoder_decoder" else width
-            room = DEFAULT_NEW_TOKENS if self.config.longest is None else self.config.longest - used
+            room = DEFAULT_NEW_TOKENS if self.config.longest is None else self.config.longest - start
             generation = generation.model_copy(update={"max_new_tokens": max(1, min(DEFAULT_NEW_TOKENS, room))})
         generation.complete(self.config).check(self.config, ids, mask)
-        check_speculation(generation, self.config, None, 1, 1)
+        check_speculation(generation, self.config, self.assistant, 1, generation.limit(start))
         tokenizer = self.tokenizer if generation.stop_strings else None
         return {"input_ids": ids, "attention_mask": mask, "config": generation, "tokenizer": tokenizer}
 
@@ -89,32 +91,27 @@ class Session:
         return self.tokenizer.decode(prompt + new)[len(self.tokenizer.decode(prompt)) :]
 
 
-def generate_command(package: str, load: Callable[..., Any], arguments: Sequence[str] | None = None) -> int:
-    """The command of one framework. load: its function that reads a checkpoint."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m {package}.generate",
-        description=DESCRIPTION.format(package=package),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("source", metavar="RUN_OR_CHECKPOINT", help="folder of a run, of a Hugging Face checkpoint, or a hub name")
-    parser.add_argument("words", nargs="*", metavar="PROMPT or key=value", help="prompts, and settings such as num_beams=4")
-    parser.add_argument("--interactive", action="store_true", help="ask for prompts, until the end of the input (Ctrl-D)")
-    parser.add_argument("--input", type=Path, metavar="FILE", help="prompts, one a line; needs --output")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="what the model says to each line, one a line")
-    parser.add_argument("--batch-size", type=int, default=16, help="lines of a file that are read at once (16)")
-    parser.add_argument("--assistant", metavar="RUN_OR_CHECKPOINT", help="a smaller model that guesses tokens")
-    parser.add_argument("--dtype", default="float32", help="type of weights and arithmetic: float32, bfloat16, float16 or float64")
-    options = parser.parse_intermixed_args(arguments)
-    settings = [word for word in options.words if re.fullmatch(r"\w+=\S*", word)]
-    prompts = [word for word in options.words if word not in settings]
-    check_options(options, prompts)
-    session = Session(options.source, settings)
-    asked = [session.for_batch([session.encode(prompt, f"the prompt {prompt!r}")]) for prompt in prompts]
+def generate_command(
+    package: str, load: Callable[..., Any], arguments: Sequence[str] | None = None, pack: Callable[..., Any] | None = None
+) -> int:
+    """The command of one framework. load: its function that reads a checkpoint. pack: that which packs weights, if there is one."""
+    options = read_options(package, arguments)
+    if options.weights and pack is None:
+        raise UserError(f"--weights {options.weights} packs weights for PyTorch; leave it out, or use python -m transformer_torch.generate")
+    session = Session(options.source, options.settings, options.assistant)
+    if options.output and (texts := session.generation.num_return_sequences) > 1:
+        raise UserError(f"num_return_sequences={texts} and --output: a line has one text; set it to 1")
+    asked = [session.for_batch([session.encode(prompt, f"the prompt {prompt!r}")]) for prompt in options.prompts]
     lines = read_lines(options.input) if options.input else []
     rows = {number: session.encode(line, f"{options.input}, line {number + 1}") for number, line in enumerate(lines) if line.strip()}
-    more = {"assistant_model": load(options.assistant, dtype=options.dtype)} if options.assistant else {}
-    model = load(session.folder, dtype=options.dtype)
-    for number, (prompt, question) in enumerate(zip(prompts, asked, strict=True)):
+
+    def read(source: Any) -> Any:
+        model = load(source, dtype=options.dtype)
+        return pack(model, weights=options.weights) if pack and options.weights else model
+
+    more = {"assistant_model": read(options.assistant)} if options.assistant else {}
+    model = read(session.folder)
+    for number, (prompt, question) in enumerate(zip(options.prompts, asked, strict=True)):
         print("\n" if number else "", end="")
         tell(session, model, prompt, question | more)
     if options.input:
@@ -126,16 +123,54 @@ def generate_command(package: str, load: Callable[..., Any], arguments: Sequence
     return 0
 
 
-def check_options(options: argparse.Namespace, prompts: list[str]) -> None:
+def read_options(package: str, arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """What the command is asked for, with its words told apart: `settings` and `prompts`."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {package}.generate",
+        description=DESCRIPTION.format(package=package),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", metavar="RUN_OR_CHECKPOINT", help="folder of a run, of a Hugging Face checkpoint, or a hub name")
+    parser.add_argument(
+        "words", nargs="*", metavar="PROMPT or key=value", help="prompts, and settings such as num_beams=4; behind -- prompts alone"
+    )
+    parser.add_argument("--interactive", action="store_true", help="ask for prompts, until the end of the input (Ctrl-D)")
+    parser.add_argument("--input", type=Path, metavar="FILE", help="prompts, one a line, gzipped or not; needs --output")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="what the model says to each line, one a line")
+    parser.add_argument("--batch-size", type=int, default=16, help="lines of a file that are read at once (16)")
+    parser.add_argument("--assistant", metavar="RUN_OR_CHECKPOINT", help="a smaller model that guesses tokens")
+    parser.add_argument("--dtype", default="float32", help="type of weights and arithmetic: float32, bfloat16, float16 or float64")
+    parser.add_argument("--weights", choices=WEIGHTS, help="pack weights for a few rows on a CPU (PyTorch alone; needs --dtype float32)")
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    end = words.index("--") if "--" in words else len(words)
+    options = parser.parse_intermixed_args(words[:end])
+    options.settings = [word for word in options.words if is_setting(word)]
+    options.prompts = [word for word in options.words if not is_setting(word)] + words[end + 1 :]
+    check_options(options)
+    return options
+
+
+def is_setting(word: str) -> bool:
+    """Whether a word is key=value with a key that there is. One that nearly is must be a mistake."""
+    key, equals, _ = word.partition("=")
+    fields = GenerationConfig.model_fields
+    if equals and key not in fields and difflib.get_close_matches(key, fields, n=1):
+        raise UserError(f"settings: unknown key {key!r}{nearest(key, fields)} If it is a prompt, put it behind --")
+    return bool(equals) and key in fields
+
+
+def check_options(options: argparse.Namespace) -> None:
     """Refuse what contradicts itself, before anything is read."""
     if (options.input is None) != (options.output is None):
         raise UserError("--input and --output belong together; give both or neither")
-    if not prompts and not options.interactive and options.input is None:
+    if not options.prompts and not options.interactive and options.input is None:
         raise UserError("there is nothing to begin from; give a prompt, --interactive, or --input and --output")
     if options.input is not None and options.output.exists():
         raise UserError(f"{options.output} exists; name another file or remove it")
     if options.input is not None and not options.output.absolute().parent.is_dir():
         raise UserError(f"{options.output.parent} is no folder; make it, or name another file")
+    if options.weights and options.dtype != "float32":
+        raise UserError(f"--weights {options.weights} packs float32 weights, and --dtype is {options.dtype}; leave one of them out")
     if options.batch_size < 1:
         raise UserError(f"--batch-size {options.batch_size}: at least one line is read at once")
 
@@ -168,8 +203,6 @@ def pieces(session: Session, model: Any, asked: dict[str, Any]) -> Iterator[str]
 
 def answer(session: Session, model: Any, rows: list[list[int]], batch_size: int, more: dict[str, Any]) -> list[str]:
     """What the model says to each row, one line each: rows of like lengths at once, the longest first, so that memory is known at once."""
-    if session.generation.num_return_sequences > 1:
-        raise UserError(f"num_return_sequences={session.generation.num_return_sequences} and --output: a line has one text; set it to 1")
     guesses = bool(more) or session.generation.prompt_lookup_num_tokens is not None
     order = sorted(range(len(rows)), key=lambda number: -len(rows[number]))
     size = 1 if guesses else batch_size
@@ -186,12 +219,13 @@ def answer(session: Session, model: Any, rows: list[list[int]], batch_size: int,
 
 
 def converse(session: Session, model: Any, more: dict[str, Any]) -> None:
-    """Prompts from the terminal, one a line; a mistake is told, and the next one may be right."""
+    """Prompts from the terminal or a pipe, one a line; a mistake is told, and the next one may be right."""
+    is_asked = sys.stdin.isatty()
     while True:
         try:
-            prompt = input("> ")
+            prompt = input("> " if is_asked else "")
         except EOFError:
-            print()
+            print(end="\n" if is_asked else "")
             return
         try:
             tell(session, model, prompt, session.for_batch([session.encode(prompt, "the prompt")]) | more)

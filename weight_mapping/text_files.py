@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +18,20 @@ WIDTH = 24
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a file."""
+    """The lines of a text file, gzipped or not, without their ends."""
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        content = path.read_bytes()
+        text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path} is not there; name a file that is") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}); convert it first") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); name a file of text, one a line") from None
+        line = error.object[: error.start].count(b"\n") + 1
+        raise UserError(f"{path} is not UTF-8 (line {line}: {error.reason}); convert it, for example with iconv") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    # Not splitlines(), which also cuts at characters that a line may have inside a sentence, such as U+2028.
+    lines = text.split("\n")
+    return [line.rstrip("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
 
 
 @contextmanager

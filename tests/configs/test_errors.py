@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+import sys
+
 import pytest
 
 from configs import UserError, nearest, run_command
@@ -26,3 +30,24 @@ def test_a_mistake_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str
 def test_our_own_mistakes_keep_their_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
         run_command(lambda: 1 // 0)
+
+
+@pytest.mark.parametrize(("what", "code"), [("KeyboardInterrupt", 130), ("BrokenPipeError", 1)])
+def test_ctrl_c_is_quiet_and_a_pipe_of_our_own_is_not(what: str, code: int) -> None:
+    ended = run(f"def command(): raise {what}()")
+    assert ended.returncode == code
+    assert (ended.stderr == "") == (what == "KeyboardInterrupt")
+
+
+@pytest.mark.parametrize("text", ["'a'", "'a' * 200_000"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_goes_away_ends_the_command(text: str, unbuffered: str) -> None:
+    ended = run(f"def command(): print({text})", f"export PYTHONUNBUFFERED={unbuffered}; {{command}} | true; exit ${{PIPESTATUS[0]}}")
+    assert (ended.returncode, ended.stderr) == (141, "")
+
+
+def run(command: str, shell: str = "{command}") -> subprocess.CompletedProcess[str]:
+    """A program with that command, as a shell runs it."""
+    program = f"from time import sleep; from configs import run_command; sleep(0.2); exec({command!r}); run_command(command)"
+    words = shell.replace("{command}", shlex.join([sys.executable, "-c", program]))
+    return subprocess.run(["bash", "-c", words], capture_output=True, text=True, timeout=60)

@@ -46,7 +46,18 @@ def test_top_k_beyond_the_vocabulary() -> None:
     assert "top_k=5000" in refused(GenerationConfig(do_sample=True, top_k=5000))
 
 
+def test_hugging_faces_default_of_top_k_is_cut_to_the_vocabulary() -> None:
+    small = load_model_config("gpt2-mini", ["vocab_size=40"])
+    generation = GenerationConfig.from_hugging_face({"do_sample": True}).complete(small)
+    generation.check(small, PROMPT, None)
+    assert generation.top_k == 40
+    assert GenerationConfig.from_hugging_face({"do_sample": True}).complete(MODEL).top_k == 50
+
+
 def test_masks() -> None:
+    assert "attention_mask has 2; expected 1 for tokens and 0 for padding" in refused(mask=np.array([[1, 2, 1], [1, 1, 1]]))
+    assert "attention_mask has 0.5" in refused(mask=np.array([[0.5, 1, 1], [1, 1, 1]]))
+    GenerationConfig().check(MODEL, PROMPT, np.array([[False, True, True], [True, True, True]]))
     assert "attention_mask has shape [2, 2]" in refused(mask=np.ones((2, 2), int))
     assert "pad prompts on the left" in refused(mask=np.array([[1, 1, 0], [1, 1, 1]]))
 
@@ -77,3 +88,15 @@ def test_what_a_file_says_of_stop_strings_and_guesses() -> None:
     assert GenerationConfig(stop_strings=["a", "b"]).stop_strings == ("a", "b")
     with pytest.raises(ValidationError):
         GenerationConfig(stop_strings=["a", ""])
+
+
+def test_what_is_given_goes_before_what_a_file_says() -> None:
+    file = {"do_sample": True, "temperature": 0.6, "max_length": 9, "eos_token_id": [1, 2]}
+    assert GenerationConfig.merged(file, {}) == {**file, "top_k": 50}
+    assert GenerationConfig.merged(file, {"max_new_tokens": 3, "top_k": None})["max_new_tokens"] == 3
+    assert "max_length" not in GenerationConfig.merged(file, {"max_new_tokens": 3})
+    assert GenerationConfig.merged(file, {"do_sample": False}) == {"do_sample": False, "max_length": 9, "eos_token_id": [1, 2]}
+    assert GenerationConfig.merged({"top_k": 0, "do_sample": True}, {})["top_k"] is None
+    # Hugging Face's top_k is that of files that sample, and not of everyone who does.
+    assert GenerationConfig.merged({"eos_token_id": 2}, {"do_sample": True}) == {"eos_token_id": 2, "do_sample": True}
+    assert GenerationConfig.merged(None, {"num_beams": 2}) == {"num_beams": 2}

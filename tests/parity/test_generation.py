@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -13,6 +16,8 @@ import tensorflow as tf
 import torch
 from transformers import GenerationConfig as HuggingFaceConfig
 
+import transformer_tf
+import transformer_torch
 from configs import GenerationConfig
 from tests.parity.conftest import Subject
 from tests.parity.rungs import Entry
@@ -61,6 +66,16 @@ def random_settings(random: np.random.Generator, kind: str) -> dict[str, Any]:
 
 
 @contextmanager
+def without_compiling() -> Iterator[None]:
+    """In TensorFlow: every setting would be a program of its own."""
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+@contextmanager
 def the_same_random_numbers(seed: int, new: int) -> Iterator[None]:
     """Hugging Face draws by the numbers that we draw by, in the place of those of `torch.multinomial`."""
     steps: list[np.ndarray] = []
@@ -94,8 +109,7 @@ def hugging_face(subject: Subject, prompts: dict[str, np.ndarray], settings: dic
 def test_random_settings_give_hugging_faces_tokens_and_scores(subject: Subject, framework: str, kind: str) -> None:
     ours = subject.ours(framework, "float32").model
     random = np.random.default_rng([11, len(kind)])
-    tf.config.run_functions_eagerly(True)
-    try:
+    with without_compiling():
         for _ in range(TRIALS[framework] // (1 if kind == "beams" else 2)):
             prompts, settings = random_prompts(subject, random), random_settings(random, kind)
             found = ours.generate(**prompts, **settings, return_scores=True)
@@ -106,8 +120,6 @@ def test_random_settings_give_hugging_faces_tokens_and_scores(subject: Subject, 
             is_text = before_the_end(np.asarray(found.tokens)[:, -found.log_probs.shape[1] :], settings["eos_token_id"])
             np.testing.assert_allclose(np.asarray(found.log_probs)[is_text], log_probs[is_text], **SCORES, err_msg=str(settings))
             assert not np.asarray(found.log_probs)[~is_text].any()
-    finally:
-        tf.config.run_functions_eagerly(False)
 
 
 def before_the_end(tokens: np.ndarray, ends: list[int]) -> np.ndarray:
@@ -160,6 +172,32 @@ def test_a_generation_config_means_what_it_means_to_hugging_face(subject: Subjec
     found = subject.ours("torch", "float32").model.generate(ids, config=GenerationConfig.from_hugging_face(values))
     np.testing.assert_array_equal(found, expected)
     assert found.shape[1] > 6
+
+
+@pytest.mark.parametrize("subject", [Entry("gpt2", "GPT2LMHeadModel"), Entry("marian", "MarianMTModel")], indirect=True, ids=str)
+@pytest.mark.parametrize("package", [transformer_torch, transformer_tf], ids=["torch", "tensorflow"])
+def test_a_loaded_model_keeps_to_its_folders_generation_config(subject: Subject, package: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    shutil.copytree(subject.folder, folder)
+    file = folder / "generation_config.json"
+    values = {**json.loads(file.read_text()), "repetition_penalty": 1.8, "max_new_tokens": 12, "eos_token_id": [2, 5]}
+    file.write_text(json.dumps(values), encoding="utf-8")
+    reference = type(subject.hugging_face).from_pretrained(folder)
+    ours, ids = package.load(folder), subject.inputs(3, 5, seed=2)["input_ids"]
+    prompts = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    tensors = {name: torch.from_numpy(array) for name, array in prompts.items()}
+    trials: list[dict[str, Any]] = [{}, {"num_beams": 2}, {"max_new_tokens": 4}, {"repetition_penalty": 1.0, "eos_token_id": [3]}]
+    with without_compiling():
+        for settings in trials:
+            found = np.asarray(ours.generate(**prompts, **settings))
+            np.testing.assert_array_equal(found, reference.generate(**tensors, **settings), err_msg=str(settings))
+            # Without the file the model would say something else.
+            bare = np.asarray(subject.ours("torch", "float32").model.generate(**prompts, **settings))
+            assert not np.array_equal(found, bare), settings
+    for form in ("hf", "run"):
+        package.save(ours, tmp_path / form, to=form)
+        assert json.loads((tmp_path / form / file.name).read_text()) == values
+        assert package.load(tmp_path / form).generation_config == values
 
 
 @pytest.mark.parametrize("subject", [Entry("gpt2", "GPT2LMHeadModel")], indirect=True, ids=str)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from configs.data import Data, DatesData, HubData, ParallelData
 from train.sources.dates import make_dates
 from train.sources.hub import read_splits
 from train.sources.moses import Moses
+from weight_mapping.text_files import read_lines
 
 Pair = tuple[str, str]
 
@@ -81,23 +80,6 @@ def read_file(name: str | Path, split: str, fields: tuple[str, str]) -> list[Pai
         raise UserError(f"data.{split}={path}: a file of {fields[0]} and {fields[1]} must be .tsv or .jsonl, or either with .gz")
     read = _tab_separated if kind == ".tsv" else _json_line
     return [read(path, number, line, fields) for number, line in enumerate(read_lines(path), 1)]
-
-
-def read_lines(path: Path) -> list[str]:
-    """The lines of a text file, gzipped or not, without their ends."""
-    try:
-        content = path.read_bytes()
-        text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path} is not there; name a file that is") from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise UserError(f"{path} is not UTF-8 (line {line}: {error.reason}); convert it, for example with iconv") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-    # Not splitlines(), which also cuts at characters that one side of a pair may have inside a sentence.
-    lines = text.split("\n")
-    return [line.rstrip("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
 
 
 def _tab_separated(path: Path, number: int, line: str, fields: tuple[str, str]) -> Pair:
