@@ -59,8 +59,7 @@ def serve(module: str, name: str) -> None:
                 step()
                 answer.append(time.perf_counter() - began)
         else:
-            # Linux counts in kilobytes, macOS in bytes.
-            answer = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e3 if platform.system() == "Linux" else 1e6)
+            answer = peak_megabytes()
         print("RESULT " + json.dumps(answer), flush=True)
 
 
@@ -98,8 +97,8 @@ def main(module: str, title: str, unit_per_step: float, unit: str, tolerance: fl
     report(module, title, unit_per_step, unit, workers)
 
 
-def start(module: str, name: str) -> Worker:
-    command = [sys.executable, "-m", module, "--serve", name]
+def start(module: str, name: str, *more: str) -> Worker:
+    command = [sys.executable, "-m", module, "--serve", name, *more]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "TOKENIZERS_PARALLELISM": "false"}
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
     return Worker(name, process, [])
@@ -131,6 +130,15 @@ def report(module: str, title: str, unit_per_step: float, unit: str, workers: li
     RESULTS.mkdir(exist_ok=True)
     content = {"title": title, "hardware": where, "command": f"python -m {module}", "versions": versions(), "rows": rows}
     (RESULTS / f"{module.rpartition('.')[2]}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def peak_megabytes() -> float:
+    """The most memory that this process has held."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    # There ru_maxrss counts what the parent held when it made this process, too.
+    return next(int(line.split()[1]) / 1e3 for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
 
 
 def processor() -> str:
