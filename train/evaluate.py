@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from rich.progress import track
 
-from configs import RunConfig, UserError, load_run_config, run_command
+from configs import ModelConfig, RunConfig, UserError, load_run_config, run_command
 from configs.objectives import Seq2Seq
 from configs.run import Tokenizer
 from train import checkpoints
@@ -53,10 +53,12 @@ def test(config: RunConfig, run: Path, corpus: Corpus) -> dict[str, Any]:
     settings = config.evaluation
     model = load(average(config, run) if settings.average_checkpoints > 1 else run)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    answers = translate(model, corpus.tokenizer, [source for source, _ in corpus.test], config)
+    ids, cut = encode_sources(corpus.tokenizer, [source for source, _ in corpus.test], model.config)
+    answers = translate(model, corpus.tokenizer, ids, config)
     write_whole(run, ANSWERS, lambda path: path.write_text("".join(f"{answer}\n" for answer in answers), encoding="utf-8"))
     return count(answers, [target for _, target in corpus.test], config) | {
         "examples": len(answers),
+        "sources_cut": cut,
         "num_beams": settings.num_beams,
         "length_penalty": settings.length_penalty,
         "averaged_checkpoints": settings.average_checkpoints,
@@ -79,10 +81,16 @@ def average(config: RunConfig, run: Path) -> Path:
     return folder
 
 
-def translate(model: Transformer, tokenizer: TextTokenizer, sources: Sequence[str], config: RunConfig) -> list[str]:
-    """What the model answers to each source, in batches of like lengths."""
+def encode_sources(tokenizer: TextTokenizer, sources: Sequence[str], model: ModelConfig) -> tuple[list[list[int]], int]:
+    """The tokens of each source with the end token behind them, and how many sources are cut because the model reads no more."""
+    end, room = list(model.special_tokens.eos[:1]), model.max_length - len(model.special_tokens.eos[:1])
+    found = [[int(token) for token in ids] for ids in tokenizer.encode_each(sources)]
+    return [[*ids[:room], *end] for ids in found], sum(len(ids) > room for ids in found)
+
+
+def translate(model: Transformer, tokenizer: TextTokenizer, ids: Sequence[list[int]], config: RunConfig) -> list[str]:
+    """What the model answers to the tokens of each source, in batches of like lengths."""
     settings, special, longest = config.evaluation, model.config.special_tokens, model.config.max_length
-    ids = [[*map(int, found), *special.eos[:1]][:longest] for found in tokenizer.encode_each(sources)]
     order = sorted(range(len(ids)), key=lambda number: len(ids[number]))
     answers = [""] * len(ids)
     groups = [order[first : first + settings.batch_size] for first in range(0, len(order), settings.batch_size)]

@@ -110,6 +110,8 @@ def tell(summary: dict[str, Any], text: str, folder: Path) -> None:
         if "bleu_detokenized" in summary:
             print(f"                 BLEU {summary['bleu_detokenized']:.2f} detokenized ({summary['bleu_detokenized_signature']})")
         print(f"                 {summary['exact_match']:.2%} of {summary['examples']:,} answers match exactly")
+        if summary.get("sources_cut"):
+            print(f"                 {summary['sources_cut']:,} sources are longer than the model's max_length and were cut")
     for name, value in (summary.get("expected") or {}).items():
         if name != "note":
             note = f" ({summary['expected']['note']})" if summary["expected"]["note"] else ""

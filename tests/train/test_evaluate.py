@@ -9,7 +9,7 @@ import pytest
 
 from configs import UserError, load_run_config
 from tests.train.runs import environment
-from train.evaluate import average, count, evaluate
+from train.evaluate import average, count, encode_sources, evaluate
 from train.table import table
 from weight_mapping import Checkpoint
 
@@ -76,6 +76,17 @@ def test_exact_matches_and_bleu_are_counted_on_the_tokens_as_they_are():
     assert 0 < figures["bleu"] < 100
     assert count(["a b c d"], ["a b c d"], config)["bleu"] == pytest.approx(100)
     assert "tok:none" in figures["bleu_signature"]
+
+
+def test_a_source_that_is_too_long_is_cut_before_its_end_token_and_counted(run):
+    from train.objectives import prepare
+
+    config = load_run_config(run / "run.yaml")
+    tokenizer, model = prepare(config).tokenizer, config.model.model_copy(update={"max_length": 6})
+    (short, long), cut = encode_sources(tokenizer, ["1", "1 2 3 4 5 6 7 8 9"], model)
+    assert cut == 1
+    assert len(long) == 6 > len(short)
+    assert short[-1] == long[-1] == model.special_tokens.eos[0]
 
 
 def test_what_is_no_finished_run_is_refused(tmp_path):

@@ -217,6 +217,13 @@ class TestSequenceClassification:
         assert "train: 18 of 54 texts are longer than 20 tokens and are cut" in corpus.notes
         assert sum(len(other) for other in corpus.validation.batches()) == corpus.validation.targets == 6
 
+    def test_labels_may_be_numbers(self, tmp_path: Path) -> None:
+        config = labelled(tmp_path)
+        rows = ({"text": f"number {place}", "label": place % 3} for place in range(60))
+        (tmp_path / "texts.jsonl.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
+        batches = prepare(config).train
+        assert {int(label) for step in range(4) for label in batches.batch(step).labels} == {0, 1, 2}
+
     @pytest.mark.parametrize(
         ("changes", "message"),
         [

@@ -97,6 +97,8 @@ def _json_line(path: Path, number: int, line: str, fields: tuple[str, str]) -> P
         raise UserError(f"{path}, line {number}: not a JSON object") from None
     except KeyError as error:
         raise UserError(f"{path}, line {number}: no {error} among {', '.join(row)}; set data.fields") from None
+    # Labels are numbers as often as words.
+    target = str(target) if isinstance(target, int) and not isinstance(target, bool) else target
     if not (isinstance(source, str) and isinstance(target, str)):
-        raise UserError(f"{path}, line {number}: {fields[0]!r} and {fields[1]!r} must be texts")
+        raise UserError(f"{path}, line {number}: {fields[0]!r} and {fields[1]!r} must be texts, or the second a whole number")
     return source, target
