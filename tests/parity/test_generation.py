@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -20,12 +22,17 @@ import transformer_tf
 import transformer_torch
 from configs import GenerationConfig
 from tests.parity.conftest import Subject
-from tests.parity.rungs import Entry
+from tests.parity.rungs import Entry, climbs, entries
+from tests.revealing import hugging_face_model, save_hugging_face
 
 # Rounding in float32: of a sum of up to 12 log-probabilities, each of them up to 40, that may be multiplied by a length.
 SCORES = {"atol": 2e-4, "rtol": 1e-5}
 # How many settings each model is tried with. TensorFlow runs them without compiling: every setting would be a program of its own.
-TRIALS = {"torch": 8, "tensorflow": 2}
+TRIALS = {
+    "torch": {"greedy": 6, "beams": 12, "sampling": 6},
+    "tensorflow": {"greedy": 2, "beams": 2, "sampling": 2},
+}
+RUNG = "test_random_settings_give_hugging_faces_tokens_and_scores"
 
 
 def random_prompts(subject: Subject, random: np.random.Generator) -> dict[str, np.ndarray]:
@@ -35,6 +42,16 @@ def random_prompts(subject: Subject, random: np.random.Generator) -> dict[str, n
     mask = np.ones_like(ids)
     mask[0, : random.integers(0, length)] = 0
     return {"input_ids": ids, "attention_mask": mask}
+
+
+def trials(entry: Entry, kind: str, framework: str) -> list[dict[str, Any]]:
+    """The settings that a model is tried with: others for each model and each kind of search."""
+    random = seeded(entry, kind)
+    return [random_settings(random, kind) for _ in range(TRIALS[framework][kind])]
+
+
+def seeded(*what: object) -> np.random.Generator:
+    return np.random.default_rng(zlib.crc32(" ".join(map(str, what)).encode()))
 
 
 def random_settings(random: np.random.Generator, kind: str) -> dict[str, Any]:
@@ -106,20 +123,58 @@ def hugging_face(subject: Subject, prompts: dict[str, np.ndarray], settings: dic
 
 
 @pytest.mark.parametrize("kind", ["greedy", "beams", "sampling"])
+def test_every_setting_is_drawn(framework: str, kind: str) -> None:
+    """Over all models that are tried, each name, and each value of those that take a few; in PyTorch any two names together."""
+    drawn = [settings for entry in entries() if climbs(entry, RUNG) for settings in trials(entry, kind, framework)]
+    many = [random_settings(seeded(number), kind) for number in range(1000)]
+
+    def values(all_settings: list[dict[str, Any]]) -> set[tuple[str, str]]:
+        few = ("length_penalty", "early_stopping", "repetition_penalty", "forced_eos_token_id")
+        return {(name, str(settings[name]) if name in few else "") for settings in all_settings for name in settings}
+
+    def pairs(all_settings: list[dict[str, Any]]) -> set[tuple[str, ...]]:
+        return {pair for settings in all_settings for pair in combinations(sorted(settings), 2)}
+
+    assert values(drawn) == values(many)
+    if framework == "torch":
+        assert pairs(drawn) == pairs(many)
+    assert len({str(settings) for settings in drawn}) > 0.9 * len(drawn), "models are tried with the same"
+
+
+@pytest.mark.parametrize("kind", ["greedy", "beams", "sampling"])
 def test_random_settings_give_hugging_faces_tokens_and_scores(subject: Subject, framework: str, kind: str) -> None:
-    ours = subject.ours(framework, "float32").model
-    random = np.random.default_rng([11, len(kind)])
+    random = seeded(subject.entry, kind, "prompts")
     with without_compiling():
-        for _ in range(TRIALS[framework] // (1 if kind == "beams" else 2)):
-            prompts, settings = random_prompts(subject, random), random_settings(random, kind)
-            found = ours.generate(**prompts, **settings, return_scores=True)
-            expected, log_probs = hugging_face(subject, prompts, settings)
-            np.testing.assert_array_equal(found.tokens, expected.sequences, err_msg=str(settings))
-            if kind == "beams":
-                np.testing.assert_allclose(found.scores, expected.sequences_scores, **SCORES, err_msg=str(settings))
-            is_text = before_the_end(np.asarray(found.tokens)[:, -found.log_probs.shape[1] :], settings["eos_token_id"])
-            np.testing.assert_allclose(np.asarray(found.log_probs)[is_text], log_probs[is_text], **SCORES, err_msg=str(settings))
-            assert not np.asarray(found.log_probs)[~is_text].any()
+        for settings in trials(subject.entry, kind, framework):
+            agree(subject, framework, random_prompts(subject, random), settings)
+
+
+@pytest.mark.parametrize("kind", ["greedy", "beams", "sampling"])
+@pytest.mark.parametrize(
+    ("entry", "longer"),
+    [(Entry("mistral", "MistralForCausalLM"), {"max_position_embeddings": 64}), (Entry("t5", "T5ForConditionalGeneration"), {})],
+    ids=["mistral", "t5"],
+)
+def test_long_texts_are_hugging_faces_too(entry: Entry, longer: dict[str, int], kind: str, tmp_path: Path) -> None:
+    model = hugging_face_model(entry.described, entry.architecture, seed=1, **longer)
+    subject = Subject(entry, save_hugging_face(model, tmp_path), model)
+    random = seeded(entry, kind, "long")
+    for _ in range(3):
+        settings = random_settings(random, kind) | {"max_new_tokens": 50, "min_new_tokens": 40}
+        agree(subject, "torch", random_prompts(subject, random), settings)
+
+
+def agree(subject: Subject, framework: str, prompts: dict[str, np.ndarray], settings: dict[str, Any]) -> None:
+    """Compare tokens, scores of beams, and log-probabilities."""
+    found = subject.ours(framework, "float32").model.generate(**prompts, **settings, return_scores=True)
+    expected, log_probs = hugging_face(subject, prompts, settings)
+    np.testing.assert_array_equal(found.tokens, expected.sequences, err_msg=str(settings))
+    allowed = SCORES | {"err_msg": str(settings)}
+    if "num_beams" in settings:
+        np.testing.assert_allclose(found.scores, expected.sequences_scores, **allowed)
+    is_text = before_the_end(np.asarray(found.tokens)[:, -found.log_probs.shape[1] :], settings["eos_token_id"])
+    np.testing.assert_allclose(np.asarray(found.log_probs)[is_text], log_probs[is_text], **allowed)
+    assert not np.asarray(found.log_probs)[~is_text].any()
 
 
 def before_the_end(tokens: np.ndarray, ends: list[int]) -> np.ndarray:
