@@ -233,6 +233,8 @@ class GenerationConfig(Config):
         for name, ids in groups.items():
             if outside := [token for token in ids if not 0 <= token < model.vocab_size]:
                 raise UserError(f"{name} is {outside[0]}, outside the vocabulary of {model.vocab_size}")
+        if len({word[0] for word in self.bad_words_ids if len(word) == 1} - set(ends)) == model.vocab_size:
+            raise UserError(f"bad_words_ids forbids each of the {model.vocab_size} tokens, and nothing may follow; leave some out")
         if self.top_k is not None and self.top_k > model.vocab_size:
             raise UserError(f"top_k={self.top_k} is more than the vocabulary of {model.vocab_size}")
         if self.num_beams > model.vocab_size // (1 + max(1, len(ends))):

@@ -46,6 +46,14 @@ def test_top_k_beyond_the_vocabulary() -> None:
     assert "top_k=5000" in refused(GenerationConfig(do_sample=True, top_k=5000))
 
 
+def test_some_token_may_follow() -> None:
+    words = tuple((token,) for token in range(MODEL.vocab_size))
+    assert "bad_words_ids forbids each of the 4096 tokens, and nothing may follow" in refused(GenerationConfig(bad_words_ids=words))
+    GenerationConfig(bad_words_ids=(*words[1:], (0, 0))).check(MODEL, PROMPT, None)
+    # An end that is a bad word too stays allowed.
+    GenerationConfig(bad_words_ids=words).complete(MODEL).check(MODEL, PROMPT, None)
+
+
 def test_hugging_faces_default_of_top_k_is_cut_to_the_vocabulary() -> None:
     small = load_model_config("gpt2-mini", ["vocab_size=40"])
     generation = GenerationConfig.from_hugging_face({"do_sample": True}).complete(small)

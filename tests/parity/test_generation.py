@@ -67,6 +67,7 @@ def random_settings(random: np.random.Generator, kind: str) -> dict[str, Any]:
         settings |= {"early_stopping": [False, True, "never"][random.integers(3)]}
     if kind == "sampling":
         settings |= {"do_sample": True, "num_return_sequences": int(random.integers(1, 4)), "seed": int(random.integers(1000))}
+        # typical_p is left to rounding where two tokens are equally far from the entropy, one on each side: once in some 10,000 tokens.
         optional = {"temperature": 3.0, "top_k": 9, "top_p": 0.8, "min_p": 0.05, "typical_p": 0.7}
         settings |= {name: value for name, value in optional.items() if random.random() < 0.5}
     optional = {
