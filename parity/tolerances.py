@@ -1,10 +1,22 @@
-"""How close is equal. The ladder's tolerances, each with its reason; no test loosens one."""
+"""How close is equal: the tolerances between two implementations, each with its reason; no test loosens one.
+
+What compares an implementation with itself (processes, packed weights) or with a formula has its limit in its test.
+"""
 
 # Float64 keeps 2^-53 = 1.1e-16; a few layers multiply that by some hundreds. What is left above this is another formula.
 FLOAT64 = 1e-12
 
 # Rounding differs between kernels, so float32 is judged by its distance from the float64 truth, against Hugging Face's own.
 FLOAT32_AGAINST_HUGGING_FACE = 2.0
+
+# Two implementations in float32 where no float64 stands beside them, relative to the largest value: 2^-24 = 6e-8, times some hundreds.
+FLOAT32 = 1e-5
+
+# Of sums of log-probabilities in float32, each of them up to 40, that may be multiplied by a length.
+FLOAT32_SCORES = {"atol": 2e-4, "rtol": 1e-5}
+
+# Losses, and norms of gradients, while two implementations train in float32: each step begins at the rounding of those before.
+FLOAT32_CURVE = 1e-4
 
 # Relative to the largest value of each tensor. Sums over all positions in float64, through the whole model and back.
 FLOAT64_GRADIENTS = 1e-11

@@ -21,12 +21,11 @@ from transformers import GenerationConfig as HuggingFaceConfig
 import transformer_tf
 import transformer_torch
 from configs import GenerationConfig
+from parity import tolerances
 from tests.parity.conftest import Subject
 from tests.parity.rungs import Entry, climbs, entries
 from tests.revealing import hugging_face_model, save_hugging_face
 
-# Rounding in float32: of a sum of up to 12 log-probabilities, each of them up to 40, that may be multiplied by a length.
-SCORES = {"atol": 2e-4, "rtol": 1e-5}
 # How many settings each model is tried with. TensorFlow runs them without compiling: every setting would be a program of its own.
 TRIALS = {
     "torch": {"greedy": 6, "beams": 12, "sampling": 6},
@@ -170,7 +169,7 @@ def agree(subject: Subject, framework: str, prompts: dict[str, np.ndarray], sett
     found = subject.ours(framework, "float32").model.generate(**prompts, **settings, return_scores=True)
     expected, log_probs = hugging_face(subject, prompts, settings)
     np.testing.assert_array_equal(found.tokens, expected.sequences, err_msg=str(settings))
-    allowed = SCORES | {"err_msg": str(settings)}
+    allowed = tolerances.FLOAT32_SCORES | {"err_msg": str(settings)}
     if "num_beams" in settings:
         np.testing.assert_allclose(found.scores, expected.sequences_scores, **allowed)
     is_text = before_the_end(np.asarray(found.tokens)[:, -found.log_probs.shape[1] :], settings["eos_token_id"])
@@ -194,7 +193,7 @@ def test_what_xla_compiles_searches_as_pytorch_does(subject: Subject) -> None:
         inputs = {"input_ids": ids[:, first:], "attention_mask": mask[:, first:]}
         expected, found = (model.generate(**inputs, return_scores=True, **settings, **more) for model in models)
         np.testing.assert_array_equal(found.tokens, expected.tokens)
-        np.testing.assert_allclose(found.scores, expected.scores, **SCORES)
+        np.testing.assert_allclose(found.scores, expected.scores, **tolerances.FLOAT32_SCORES)
     # Another length, of prompts too, is no reason to compile anew.
     assert [program.experimental_get_tracing_count() for program in models[1]._programs.values()] == [1, 1, 1]
 

@@ -9,6 +9,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from parity import tolerances
+
 PROGRAM = Path(__file__).parents[2] / "docs" / "training_curves.py"
 
 
@@ -24,7 +26,7 @@ def load_program() -> ModuleType:
 training_curves = load_program()
 
 
-@pytest.mark.parametrize(("dtype", "limit"), [("float32", 1e-4), ("float64", 1e-9)])
+@pytest.mark.parametrize(("dtype", "limit"), [("float32", tolerances.FLOAT32_CURVE), ("float64", tolerances.FLOAT64_STEPS)])
 @pytest.mark.parametrize("run", list(training_curves.RUNS))
 def test_a_hundred_steps_agree(run: str, dtype: str, limit: float) -> None:
     losses = training_curves.curves(run, dtype)

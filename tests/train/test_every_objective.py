@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from configs import RunConfig, load_run_config
+from parity import tolerances
 from train.initial import starting_tensors
 from train.objectives import PREPARE, prepare
 from transformer_torch import Transformer, cross_entropy
@@ -51,8 +52,8 @@ def test_the_first_step_is_the_same_in_both_frameworks(name: str, tmp_path: Path
         trainer = Trainer(config, corpus)
         twin_loss, twin_norm, tokens = trainer.step(0)
         assert tokens == batch.tokens
-        assert float(twin_loss) == pytest.approx(float(loss.detach()), rel=1e-5)
-        assert float(twin_norm) == pytest.approx(float(norm), rel=1e-4)
+        assert float(twin_loss) == pytest.approx(float(loss.detach()), rel=tolerances.FLOAT32)
+        assert float(twin_norm) == pytest.approx(float(norm), rel=tolerances.FLOAT32_CURVE)
         figures = trainer.evaluate()
     finally:
         tf.config.run_functions_eagerly(False)
