@@ -159,6 +159,11 @@ class GenerationConfig(Config):
         return self.model_copy(update=settings)
 
     @property
+    def rows_of_a_prompt(self) -> int:
+        """How many texts grow from each prompt."""
+        return self.num_beams if self.num_beams > 1 else self.num_return_sequences
+
+    @property
     def ahead(self) -> int:
         """The most tokens that are read at once behind a text: the last one and guesses."""
         return 1 + max(self.num_assistant_tokens, self.prompt_lookup_num_tokens or 0)

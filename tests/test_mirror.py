@@ -114,8 +114,10 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
         "decode.goes_on": ("only in TensorFlow", "the loop is a graph's, which takes and gives tensors"),
         "decode.advance": ("only in TensorFlow", "the same"),
         "reader": ("only in TensorFlow", "a graph reads prompts faster than operations one by one; PyTorch's are fast enough"),
+        "read_prompts": ("only in TensorFlow", "the same"),
+        "kept_programs": ("only in TensorFlow", "the same"),
         "rounded_up": ("only in TensorFlow", "XLA compiles every length anew"),
-        "the file": ("{+SOURCE_BUCKET=32+}", "the same"),
+        "the file": ("{+(BUCKET, SOURCE_BUCKET)=(64, 32)+}", "the same"),
         "begin": (
             (
                 "[-weight encoded_BSD encoder_mask_BS-] {+inputs attended_BT length padding+} ... [-attended_BT-] ... [-mask_BN-] ... "

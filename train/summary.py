@@ -14,7 +14,7 @@ from torch import nn
 
 from configs import RunConfig
 from train.checkpoints import whole_weights
-from train.evaluate import test
+from train.evaluate import encode_sources, test
 from train.figures import figures
 from train.objectives.corpus import Corpus
 from train.plot import plot
@@ -87,9 +87,8 @@ def sample(model: Transformer, corpus: Corpus, prompt: str | None) -> str:
 def answer_each(model: Transformer, tokenizer: TextTokenizer, examples: Sequence[tuple[str, str]]) -> list[str]:
     """What an encoder-decoder makes of each source, without any randomness."""
     answers = []
-    for source, _ in examples:
-        ids = [*tokenizer.encode_each([source])[0], *model.config.special_tokens.eos[:1]][: model.config.max_length]
-        tokens = model.generate([[int(token) for token in ids]], max_new_tokens=min(SAMPLE_TOKENS, model.config.max_length - 1))[0]
+    for ids in encode_sources(tokenizer, [source for source, _ in examples], model.config)[0]:
+        tokens = model.generate([ids], max_new_tokens=min(SAMPLE_TOKENS, model.config.max_length - 1))[0]
         answers.append(tokenizer.decode([int(token) for token in tokens], skip_special_tokens=True))
     return answers
 

@@ -17,8 +17,8 @@ from configs.stopping import Stops, build_stops
 from transformer_tf.generation_beams import BeamSearch
 from transformer_tf.generation_ends import Ends
 from transformer_tf.generation_processors import Processors
-from transformer_tf.generation_programs import BUCKET, Given, compiled, parts
-from transformer_tf.generation_rows import Strategy, begin, decode, rounded_up
+from transformer_tf.generation_programs import Given, compiled, parts
+from transformer_tf.generation_rows import BUCKET, Strategy, begin, decode, rounded_up
 from transformer_tf.generation_search import Search
 from transformer_tf.generation_speculative import build_drafter, guesses, speculate
 
@@ -50,14 +50,9 @@ class Request(NamedTuple):
     start: int
     limit: int
 
-    @property
-    def times(self) -> int:
-        """Rows for each prompt."""
-        return self.generation.num_beams if self.generation.num_beams > 1 else self.generation.num_return_sequences
-
     def uniforms(self) -> np.ndarray:
         """The random numbers of a sampling, one for each new token."""
-        shape = self.limit - self.start, len(self.prompt_BT) * self.times
+        shape = self.limit - self.start, len(self.prompt_BT) * self.generation.rows_of_a_prompt
         return np.random.default_rng(self.generation.seed).random(shape)
 
     def states(self) -> np.ndarray:
@@ -65,7 +60,7 @@ class Request(NamedTuple):
         decoder_prompt_BT = self.prompt_BT
         if self.model.encoder is not None:
             decoder_prompt_BT = np.full((len(decoder_prompt_BT), 1), self.model.config.special_tokens.decoder_start)
-        return self.stops.begin(decoder_prompt_BT).repeat(self.times)
+        return self.stops.begin(decoder_prompt_BT).repeat(self.generation.rows_of_a_prompt)
 
 
 def generate(
@@ -147,7 +142,7 @@ def new_tokens(request: Request) -> Iterator[np.ndarray]:
 
 def search(request: Request, at_once: bool) -> Iterator[tuple[Any, int]]:
     """The state of the search after each step, or after all of them, and how long the texts are."""
-    model, generation, times = request.model, request.generation, request.times
+    model, generation, times = request.model, request.generation, request.generation.rows_of_a_prompt
     size = guesses(generation, request.assistant)
     room = rounded_up(request.limit + size, BUCKET)
     rows, tokens_BN, logits_BV = begin(model, request.prompt_BT, request.attended_BT, room, pad_id(generation), generation.ahead)

@@ -1,7 +1,7 @@
 """`generate` as one graph, which can be saved, served, and called without this package.
 
-B batch, R rows (a row for each text of each prompt), T prompt length, N longest length, M new tokens, S encoder length or states of
-a text, D model width, V vocabulary, W beams of a prompt.
+B batch, R rows (a row for each text of each prompt), T prompt length, N longest length, M new tokens, S states of a text,
+V vocabulary, W beams of a prompt.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ import tensorflow as tf
 
 from configs import GenerationConfig, build
 from configs.stopping import build_stops
-from transformer_tf.cache import Cache
 from transformer_tf.generation import pad_id, programs
 from transformer_tf.generation_programs import Given
-from transformer_tf.generation_rows import Rows
+from transformer_tf.generation_rows import read_prompts
 from transformer_tf.module import shape_of
 
 if TYPE_CHECKING:
@@ -32,31 +31,29 @@ def generation_graph(model: Transformer, batch_size: int, max_length: int, **set
     To save it: `module = tf.Module(); module.model, module.generate = model, generation_graph(...); tf.saved_model.save(module, folder)`.
     """
     generation = build(GenerationConfig, settings | {"max_length": max_length}, "generation_graph").complete(model.config)
-    times = generation.num_beams if generation.num_beams > 1 else generation.num_return_sequences
+    times = generation.rows_of_a_prompt
     table_SV = build_stops(generation.eos_token_id or (), model.config.vocab_size, (), None).table_SV
     first, go_on = programs(model, generation)
 
     def run(input_ids: tf.Tensor, attention_mask: tf.Tensor, limit: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        prompt_BT, mask_BN, encoder_mask_BS, encoded_BSD = input_ids, None, None, None
+        inputs = {"prompt": input_ids}
         if model.encoder is not None:
-            encoder_mask_BS, encoded_BSD = attention_mask, model.encoder(input_ids, attention_mask)
-            prompt_BT = tf.fill((batch_size, 1), tf.constant(model.config.special_tokens.decoder_start, tf.int64))
-        start = shape_of(prompt_BT)[1]
+            first_token = tf.constant(model.config.special_tokens.decoder_start, tf.int64)
+            inputs = {"source": input_ids, "encoder_mask": attention_mask, "prompt": tf.fill((batch_size, 1), first_token)}
+        start = shape_of(inputs["prompt"])[1]
         room = (0, 0), (0, max_length - start)
         if model.encoder is None:
-            mask_BN = tf.pad(attention_mask, room, constant_values=1)
-        tokens_BN = tf.ensure_shape(tf.pad(prompt_BT, room, constant_values=pad_id(generation)), (batch_size, max_length))
-        cache = Cache(model.config, batch_size, max_length, tf.as_dtype(model.compute_dtype), generation.ahead)
-        rows = Rows(model, cache, mask_BN, encoder_mask_BS)
-        logits_BV = rows.first(prompt_BT, encoded_BSD)
+            inputs["mask"] = tf.pad(attention_mask, room, constant_values=1)
+        tokens_BN = tf.ensure_shape(tf.pad(inputs["prompt"], room, constant_values=pad_id(generation)), (batch_size, max_length))
+        rows, logits_BV = read_prompts(model, inputs, max_length, generation.ahead)
         rows.repeat(times)
         uniforms_MR = tf.random.stateless_uniform((max_length, batch_size * times), tf.stack([seed, 0]), dtype=tf.float64)
         state_R = tf.zeros(batch_size * times, tf.int32)
         numbers = (tf.convert_to_tensor(number) for number in (start, generation.shortest(start), limit))
         given = Given(rows.mask_RN, rows.encoder_mask_RS, tf.constant(table_SV), state_R, *numbers)
-        inputs = tokens_BN, uniforms_MR if generation.do_sample else None
-        state, chosen, _ = first(given, cache.tensors(), *inputs, tf.repeat(logits_BV, times, 0))
-        state, _, length, _, _ = go_on(given, cache.tensors(), *inputs, state, chosen, given.start, given.limit)
+        texts = tokens_BN, uniforms_MR if generation.do_sample else None
+        state, chosen, _ = first(given, rows.cache.tensors(), *texts, tf.repeat(logits_BV, times, 0))
+        state, _, length, _, _ = go_on(given, rows.cache.tensors(), *texts, state, chosen, given.start, given.limit)
         if generation.num_beams == 1:
             return {"tokens": state.tokens_RN, "length": length + 1}
         count = generation.num_return_sequences

@@ -14,13 +14,11 @@ from configs import GenerationConfig
 from transformer_tf.cache import Cache
 from transformer_tf.generation_ends import Ends
 from transformer_tf.generation_processors import Processors
-from transformer_tf.generation_rows import Rows
+from transformer_tf.generation_rows import Rows, kept_programs
 
 if TYPE_CHECKING:
     from transformer_tf.model import Transformer
 
-# Every new length would be compiled anew: room for texts grows in steps.
-BUCKET = 64
 # Settings that programs take as tensors, or not at all.
 CHANGING = ("max_new_tokens", "max_length", "min_new_tokens", "min_length", "seed")
 
@@ -51,6 +49,5 @@ def parts(
 
 def compiled(model: Transformer, generation: GenerationConfig, program: Callable[..., Any]) -> Any:
     """The program for these settings, which it may close over: compiled once for each shape and kind of search, and kept."""
-    kept = model.__dict__.setdefault("_programs", {})
     key = program.__name__, generation.model_copy(update={**dict.fromkeys(CHANGING, 0), "stop_strings": ()})
-    return kept.setdefault(key, tf.function(program, jit_compile=True, autograph=False))
+    return kept_programs(model).setdefault(key, tf.function(program, jit_compile=True, autograph=False))

@@ -16,8 +16,8 @@ from transformer_tf.module import shape_of
 if TYPE_CHECKING:
     from transformer_tf.model import Transformer
 
-# What an encoder has made has room for a multiple of so many tokens.
-SOURCE_BUCKET = 32
+# Every new length would be compiled anew: room for texts, and for what an encoder has made, grows in steps.
+BUCKET, SOURCE_BUCKET = 64, 32
 
 
 class Rows:
@@ -92,7 +92,6 @@ def begin(
     if model.encoder is not None:
         if attended_BT is None:
             attended_BT = np.ones_like(prompt_BT)
-        # Every new length of what an encoder has made would be compiled anew.
         length = rounded_up(prompt_BT.shape[1], SOURCE_BUCKET)
         padding = (0, 0), (0, min(length, config.longest or length) - prompt_BT.shape[1])
         inputs |= {"source": tf.constant(np.pad(prompt_BT, padding)), "encoder_mask": tf.constant(np.pad(attended_BT, padding))}
@@ -111,24 +110,38 @@ def begin(
 
 
 def reader(model: Transformer, inputs: dict[str, tf.Tensor], room: int, ahead: int) -> Any:
-    """The program that reads prompts into an empty cache, kept with the model: a graph for all lengths. XLA would be no faster, and
-    compile each length anew."""
+    """The program of `read_prompts`, kept with the model: a graph for all lengths. XLA would be no faster, and compile each anew."""
 
     def read(inputs: dict[str, tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
-        encoded_BSD = model.encoder(inputs["source"], inputs["encoder_mask"]) if "source" in inputs else None
-        cache = Cache(model.config, shape_of(inputs["prompt"])[0], room, tf.as_dtype(model.compute_dtype), ahead)
-        logits_BV = Rows(model, cache, inputs.get("mask"), inputs.get("encoder_mask")).first(inputs["prompt"], encoded_BSD)
-        return cache.tensors(), logits_BV
+        rows, logits_BV = read_prompts(model, inputs, room, ahead)
+        return rows.cache.tensors(), logits_BV
 
-    kept, key = model.__dict__.setdefault("_programs", {}), ("read", *inputs, room, ahead)
-    if key not in kept:
+    programs, key = kept_programs(model), ("read", *inputs, room, ahead)
+    if key not in programs:
         specs = {name: tf.TensorSpec((None, None), tensor.dtype) for name, tensor in inputs.items()}
-        kept[key] = tf.function(read, input_signature=[specs], autograph=False)
-    return kept[key]
+        programs[key] = tf.function(read, input_signature=[specs], autograph=False)
+    return programs[key]
+
+
+def read_prompts(model: Transformer, inputs: dict[str, tf.Tensor], room: int, ahead: int) -> tuple[Rows, tf.Tensor]:
+    """Read `prompt` (B, T) into an empty cache: what is remembered of it, and the logits (B, V) of what follows.
+
+    inputs: beside it `mask` (B, N), and of an encoder-decoder `source` and `encoder_mask` (B, S).
+    """
+    encoded_BSD = model.encoder(inputs["source"], inputs["encoder_mask"]) if "source" in inputs else None
+    cache = Cache(model.config, shape_of(inputs["prompt"])[0], room, tf.as_dtype(model.compute_dtype), ahead)
+    rows = Rows(model, cache, inputs.get("mask"), inputs.get("encoder_mask"))
+    return rows, rows.first(inputs["prompt"], encoded_BSD)
+
+
+def kept_programs(model: Transformer) -> dict[Any, Any]:
+    """The graphs that were made for a model, which live as long as it."""
+    programs: dict[Any, Any] = model.__dict__.setdefault("_programs", {})
+    return programs
 
 
 def rounded_up(length: int, step: int) -> int:
-    """Room for so many tokens: every new length would be compiled anew."""
+    """Room for so many tokens."""
     return -(-length // step) * step
 
 

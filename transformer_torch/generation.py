@@ -49,14 +49,9 @@ class Request(NamedTuple):
     start: int
     limit: int
 
-    @property
-    def times(self) -> int:
-        """Rows for each prompt."""
-        return self.generation.num_beams if self.generation.num_beams > 1 else self.generation.num_return_sequences
-
     def uniforms(self) -> np.ndarray:
         """The random numbers of a sampling, one for each new token."""
-        shape = self.limit - self.start, len(self.prompt_BT) * self.times
+        shape = self.limit - self.start, len(self.prompt_BT) * self.generation.rows_of_a_prompt
         return np.random.default_rng(self.generation.seed).random(shape)
 
     def states(self) -> np.ndarray:
@@ -64,7 +59,7 @@ class Request(NamedTuple):
         decoder_prompt_BT = self.prompt_BT
         if self.model.encoder is not None:
             decoder_prompt_BT = np.full((len(decoder_prompt_BT), 1), self.model.config.special_tokens.decoder_start)
-        return self.stops.begin(decoder_prompt_BT).repeat(self.times)
+        return self.stops.begin(decoder_prompt_BT).repeat(self.generation.rows_of_a_prompt)
 
 
 def generate(
@@ -147,7 +142,7 @@ def new_tokens(request: Request) -> Iterator[np.ndarray]:
 @torch.no_grad()
 def search(request: Request) -> Iterator[tuple[Any, int]]:
     """The state of the search after each step, and how long the texts are."""
-    model, generation, times = request.model, request.generation, request.times
+    model, generation, times = request.model, request.generation, request.generation.rows_of_a_prompt
     size = guesses(generation, request.assistant)
     models = [model] if request.assistant is None else [model, request.assistant]
     were_training = [one.training for one in models]
