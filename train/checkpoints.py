@@ -22,6 +22,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from configs import UserError
+from train.run_folder import saved
 from weight_mapping import whole_folder, write_json
 from weight_mapping.checkpoint import read_json
 
@@ -37,7 +38,7 @@ class Progress:
     """How far a run is. step: optimizer steps done. tokens: seen in them. seconds: time spent, over all starts.
 
     conditions: what must be the same for the continuation to be the same: precision, device, text. processes: how many share a step,
-    which may change.
+    which may change. first_loss: that of the first step, by which `train.diverged` measures.
     """
 
     step: int = 0
@@ -45,6 +46,7 @@ class Progress:
     seconds: float = 0.0
     conditions: dict[str, Any] = field(default_factory=dict)
     processes: int = 1
+    first_loss: float | None = None
 
 
 def save(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, keep: int) -> None:
@@ -105,6 +107,7 @@ def load(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: to
     if accelerator.device.type == "cuda" and f"cuda.{rank}" in random_states:
         torch.cuda.set_rng_state(random_states[f"cuda.{rank}"], accelerator.device)
     progress.step, progress.tokens, progress.seconds = state["step"], state["tokens"], state["seconds"]
+    progress.first_loss = state.get("first_loss")
     accelerator.wait_for_everyone()
     # Older checkpoints have it among the conditions.
     before = state.get("processes") or state["conditions"].get("processes", progress.processes)
@@ -131,12 +134,6 @@ def shared_names(model: nn.Module) -> dict[str, str]:
         if (known := first.setdefault(id(parameter), name)) != name:
             further[name] = known
     return further
-
-
-def saved(folder: Path) -> list[Path]:
-    """All whole checkpoints, the oldest first."""
-    paths = [path for path in folder.glob("step_*") if path.name.removeprefix("step_").isdigit()]
-    return sorted(paths, key=lambda path: int(path.name.removeprefix("step_")))
 
 
 def whole_weights(model: nn.Module) -> dict[str, torch.Tensor]:

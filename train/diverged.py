@@ -3,61 +3,73 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 
 from configs import UserError
 from train.batches import Batch, TrainingBatches
-from train.checkpoints import saved
-from train.run_folder import RunFolder
+from train.run_folder import RunFolder, saved
 
 ADVICE = "lower optimizer.learning_rate or lengthen schedule.warmup_steps"
 FACTOR = 3.0
 
+# The loss and the gradient norm of each of some steps: as the framework has them, and as numbers.
+Read = Callable[[Sequence[tuple[Any, Any]]], Sequence[tuple[float, float]]]
+
 
 class Watch:
-    """Gradient norms of the steps since the last look: on a GPU, looking at each step would make it wait.
+    """Losses and gradient norms of the steps since the last look: on a GPU, looking at each step would make it wait.
 
-    The norm is that of all processes' gradients, so all of them see the same and stop together.
+    read: makes numbers of what waits, the same on every process, so that all of them stop together. first_loss: the loss that the run
+    began with, None for that of the first step that is seen.
     """
 
-    def __init__(self, run: RunFolder, batches: TrainingBatches) -> None:
-        self.run, self.batches = run, batches
-        self.norms: dict[int, torch.Tensor] = {}
-        self.first: float | None = None
+    def __init__(self, run: RunFolder, batches: TrainingBatches, read: Read, first_loss: float | None = None, is_main: bool = True) -> None:
+        self.run, self.batches, self.read, self.first_loss, self.is_main = run, batches, read, first_loss, is_main
+        self.waiting: dict[int, tuple[Any, Any]] = {}
+        self.newest = math.nan, math.nan
 
-    def add(self, step: int, norm: torch.Tensor) -> None:
-        self.norms[step] = norm
+    def add(self, step: int, loss: Any, norm: Any) -> None:
+        """A step, counted from 1, that has been done."""
+        self.waiting[step] = loss, norm
 
-    def look(self, is_main: bool) -> None:
-        """Raises UserError for the first of the waiting steps, counted from 1, whose gradient is not finite."""
-        if not self.norms:
-            return
-        steps, norms = list(self.norms), torch.stack([norm.detach() for norm in self.norms.values()]).tolist()
-        self.norms = {}
-        for step, norm in zip(steps, norms, strict=True):
-            if not math.isfinite(norm):
-                raise UserError(f"the gradient is {norm} at step {step}; {self.evidence(step, is_main)}; {ADVICE}")
+    def look(self) -> tuple[float, float]:
+        """Loss and gradient norm of the newest step.
 
-    def look_at(self, step: int, loss: float, is_main: bool) -> None:
-        """Raises UserError where the loss is not finite, or three times what it was at first."""
-        self.first = loss if self.first is None else self.first
-        if not math.isfinite(loss):
-            raise UserError(f"the loss is {loss} at step {step}; {self.evidence(step, is_main)}; {ADVICE}")
-        if loss > FACTOR * max(self.first, 1.0):
-            found = f"the loss is {loss:.4f} at step {step}, and it was {self.first:.4f} at first: the run diverges"
-            raise UserError(f"{found}; {self.evidence(step, is_main)}; {ADVICE}")
+        Raises UserError for the first of the waiting steps where one of them is not finite, or the loss is three times what it was at
+        first.
+        """
+        if not self.waiting:
+            return self.newest
+        steps, found = list(self.waiting), self.read(list(self.waiting.values()))
+        self.waiting = {}
+        for step, (loss, norm) in zip(steps, found, strict=True):
+            self.first_loss = loss if self.first_loss is None else self.first_loss
+            if wrong := what_is_wrong(loss, norm, step, self.first_loss):
+                raise UserError(f"{wrong}; {self.evidence(step)}; {ADVICE}")
+        self.newest = found[-1]
+        return self.newest
 
-    def evidence(self, step: int, is_main: bool) -> str:
+    def evidence(self, step: int) -> str:
         """Keep the batch, and say where it is and which checkpoint is the last."""
         path = self.run.path / f"bad_batch_{step}.npz"
-        if is_main:
+        if self.is_main:
             write_batch(path, self.batches.batch(step - 1))
         good = saved(self.run.checkpoints)
         checkpoint = f"the last good checkpoint is {good[-1]}" if good else "there is no checkpoint before it"
         return f"its batch is in {path}, and {checkpoint}"
+
+
+def what_is_wrong(loss: float, norm: float, step: int, first_loss: float) -> str:
+    """With a step, in words; nothing where nothing is."""
+    if not math.isfinite(loss):
+        return f"the loss is {loss} at step {step}"
+    if loss > FACTOR * max(first_loss, 1.0):
+        return f"the loss is {loss:.4f} at step {step}, and it was {first_loss:.4f} at first: the run diverges"
+    return "" if math.isfinite(norm) else f"the gradient is {norm} at step {step}"
 
 
 def write_batch(path: Path, batch: Batch) -> None:

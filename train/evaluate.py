@@ -23,7 +23,7 @@ from train import checkpoints
 from train.batches import pad
 from train.objectives import prepare
 from train.objectives.corpus import Corpus
-from train.run_folder import CHECKPOINTS, CONFIG, SUMMARY, is_finished, write_all_whole, write_whole
+from train.run_folder import CHECKPOINTS, CONFIG, SUMMARY, is_finished, saved, write_all_whole, write_whole
 from train.tokenization import FILE as TOKENIZER
 from train.tokenization import TextTokenizer
 from transformer_torch import Transformer, cross_entropy, load
@@ -68,7 +68,7 @@ def test(config: RunConfig, run: Path, corpus: Corpus) -> dict[str, Any]:
 def average(config: RunConfig, run: Path) -> Path:
     """The mean of a run's last checkpoints, as a folder that `load` reads ("Attention Is All You Need", 6.1)."""
     number = config.evaluation.average_checkpoints
-    paths = checkpoints.saved(run / CHECKPOINTS)[-number:]
+    paths = saved(run / CHECKPOINTS)[-number:]
     if len(paths) < number:
         raise UserError(f"{run} has {len(paths)} checkpoints, and evaluation.average_checkpoints={number}; set it to what is there")
     from safetensors.numpy import load_file

@@ -20,7 +20,7 @@ from torch.distributed import DistError
 from torch.nn.parallel import DistributedDataParallel
 
 from configs import RunConfig, UserError
-from train.checkpoints import saved
+from train.run_folder import saved
 
 LAUNCHERS = ("accelerate", "accelerate-launch", "torchrun", "torch.distributed.run", "accelerate.commands.launch")
 PROCESS_FLAGS = ("--num_processes", "--num-processes")

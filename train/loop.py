@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -75,7 +76,7 @@ class Trainer:
         is_main = self.accelerator.is_main_process
         log = MetricsLog(self.run.path, progress.step) if is_main else None
         trackers = Trackers(self.config, self.run, progress.step) if is_main else None
-        watch = Watch(self.run, self.corpus.train)
+        watch = Watch(self.run, self.corpus.train, self.read, progress.first_loss, is_main)
         before, began, paused, logged = progress.seconds, time.monotonic(), 0.0, progress.tokens
         interval, signalled = began, 0
 
@@ -96,33 +97,33 @@ class Trainer:
                 loss, norm, tokens = self.train_step(progress.step, rate)
                 progress.step += 1
                 progress.tokens += tokens
-                watch.add(progress.step, norm)
+                watch.add(progress.step, loss, norm)
                 is_last = progress.step == settings.max_steps
                 display.advance(progress.step)
 
                 if progress.step % settings.log_every == 0 or is_last or progress.step == 1:
-                    row = {"step": progress.step, "tokens": progress.tokens, "loss": self.sum(loss)}
-                    row |= {"gradient_norm": float(norm), "learning_rate": rate}
+                    mean_loss, gradient_norm = watch.look()
+                    row = {"step": progress.step, "tokens": progress.tokens, "loss": mean_loss}
+                    row |= {"gradient_norm": gradient_norm, "learning_rate": rate}
                     now = time.monotonic()
                     speed = (progress.tokens - logged) / max(now - interval - paused, 1e-9)
                     row |= {"tokens_per_second": speed, "elapsed_seconds": before + now - began}
                     if self.per_token is not None:
                         row["mfu"] = self.per_token * speed
                     interval, paused, logged = now, 0.0, progress.tokens
-                    watch.look(is_main)
-                    watch.look_at(progress.step, row["loss"], is_main)
                     record(row)
                     display.training(row)
 
                 pause = time.monotonic()
                 if progress.step % settings.evaluate_every == 0 or is_last:
+                    watch.look()
                     row = {"step": progress.step, **self.evaluate()}
                     record({**row, "elapsed_seconds": before + time.monotonic() - began})
                     display.validation(row)
                 signalled = stop.agreed()
                 if progress.step % settings.save_every == 0 or is_last or signalled:
-                    progress.seconds = before + time.monotonic() - began
-                    watch.look(is_main)
+                    watch.look()
+                    progress.seconds, progress.first_loss = before + time.monotonic() - began, watch.first_loss
                     keep = settings.keep_checkpoints
                     checkpoints.save(self.run.checkpoints, self.accelerator, self.model, self.optimizer, progress, keep)
                 paused += time.monotonic() - pause
@@ -184,6 +185,13 @@ class Trainer:
     def ask(self, model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """The model's logits (R, T, V) or (R, V), and the labels (R, T) or (R,) that they should lead to."""
         return model(**{name: self.to_device(values) for name, values in batch.inputs.items()}), self.to_device(batch.labels)
+
+    def read(self, steps: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> list[tuple[float, float]]:
+        """Loss and gradient norm of each of some steps, whose losses are this process's shares: in one exchange."""
+        losses, norms = (torch.stack([value.detach() for value in values]) for values in zip(*steps, strict=True))
+        if self.accelerator.num_processes > 1:
+            losses = self.accelerator.reduce(losses, "sum")
+        return list(zip(losses.tolist(), norms.tolist(), strict=True))
 
     def sum(self, value: torch.Tensor) -> float:
         """The sum over all processes."""

@@ -122,6 +122,12 @@ def first_difference(old: dict[str, Any], new: dict[str, Any]) -> tuple[str, Any
     return None
 
 
+def saved(folder: Path) -> list[Path]:
+    """All whole checkpoints, the oldest first."""
+    paths = [path for path in folder.glob("step_*") if path.name.removeprefix("step_").isdigit()]
+    return sorted(paths, key=lambda path: int(path.name.removeprefix("step_")))
+
+
 def take_lock(folder: Path) -> IO[str] | None:
     """Refuse a second process in the same folder. The lock vanishes with the process, however it ends."""
     file = (folder / ".lock").open("w")

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from configs import UserError
+from train.run_folder import saved
 from transformer_tf import Transformer
 from transformer_tf.optimizer import AdamW
 from transformer_tf.weights import assign, from_canonical, named_weights, reader, to_canonical
@@ -63,12 +64,6 @@ def load(folder: Path, model: Transformer, optimizer: AdamW, conditions: dict[st
     for name, seed in _seeds(model).items():
         seed.assign(seeds[name])
     return state
-
-
-def saved(folder: Path) -> list[Path]:
-    """All whole checkpoints, the oldest first."""
-    paths = [path for path in folder.glob("step_*") if path.name.removeprefix("step_").isdigit()]
-    return sorted(paths, key=lambda path: int(path.name.removeprefix("step_")))
 
 
 def _moments(model: Transformer, optimizer: AdamW) -> list[tuple[str, str, keras.Variable]]:

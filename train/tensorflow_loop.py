@@ -8,15 +8,17 @@ from __future__ import annotations
 import math
 import signal
 import time
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from configs import RunConfig, UserError
+from configs import RunConfig
 from train import tensorflow_checkpoints as checkpoints
 from train.batches import Batch
+from train.diverged import Watch
 from train.initial import starting_tensors
 from train.metrics import MetricsLog
 from train.objectives.corpus import Corpus
@@ -27,8 +29,6 @@ from train.tensorflow_devices import strategy
 from transformer_tf import Transformer, cross_entropy
 from transformer_tf.optimizer import build_optimizer
 from transformer_tf.weights import assign
-
-ADVICE = "lower optimizer.learning_rate or lengthen schedule.warmup_steps"
 
 
 class Trainer:
@@ -132,6 +132,7 @@ class Trainer:
         after everything was saved."""
         assert self.run is not None
         settings, state = self.config.train, self.state
+        watch = Watch(self.run, self.corpus.train, read, state.get("first_loss"))
         log, before, began = MetricsLog(self.run.path, state["step"]), state["seconds"], time.monotonic()
         interval, paused, logged = began, 0.0, state["tokens"]
         with ProgressDisplay(True, state["step"], settings.max_steps) as display:
@@ -142,42 +143,35 @@ class Trainer:
                 state["step"] += 1
                 state["tokens"] += tokens
                 step, is_last = state["step"], state["step"] == settings.max_steps
+                watch.add(step, loss, norm)
                 display.advance(step)
 
                 if step % settings.log_every == 0 or is_last or step == 1:
-                    row = {"step": step, "tokens": state["tokens"], "loss": float(loss), "gradient_norm": float(norm)}
+                    mean_loss, gradient_norm = watch.look()
+                    row = {"step": step, "tokens": state["tokens"], "loss": mean_loss, "gradient_norm": gradient_norm}
                     now = time.monotonic()
                     row |= {"learning_rate": self.learning_rate(step - 1)}
                     row |= {"tokens_per_second": (state["tokens"] - logged) / (now - interval - paused)}
                     row |= {"elapsed_seconds": before + now - began}
                     interval, paused, logged = now, 0.0, state["tokens"]
-                    self.check(row)
                     log.write(row)
                     display.training(row)
 
                 pause = time.monotonic()
                 if step % settings.evaluate_every == 0 or is_last:
+                    watch.look()
                     row = {"step": step, **self.evaluate(), "elapsed_seconds": before + time.monotonic() - began}
                     log.write(row)
                     display.validation(row)
                 if step % settings.save_every == 0 or is_last or stop.code:
-                    self.check({"step": step, "loss": float(loss), "gradient_norm": float(norm)})
-                    state["seconds"] = before + time.monotonic() - began
+                    watch.look()
+                    state["seconds"], state["first_loss"] = before + time.monotonic() - began, watch.first_loss
                     checkpoints.save(self.run.checkpoints, self.model, self.optimizer, state, settings.keep_checkpoints)
                 paused += time.monotonic() - pause
                 if stop.code and not is_last:
                     display.say(f"stopped by a signal after step {step}; it is saved: go on with train.existing=resume")
                     return stop.code
         return 0
-
-    def check(self, row: dict[str, Any]) -> None:
-        """Raises UserError where the loss or the gradient is not finite, so that it is neither logged nor saved."""
-        assert self.run is not None
-        for name in ("loss", "gradient_norm"):
-            if not math.isfinite(row[name]):
-                good = checkpoints.saved(self.run.checkpoints)
-                last = f"the last good checkpoint is {good[-1]}" if good else "there is no checkpoint before it"
-                raise UserError(f"the {name.replace('_', ' ')} is {row[name]} at step {row['step']}; {last}; {ADVICE}")
 
 
 class Stop:
@@ -196,6 +190,12 @@ class Stop:
         """Signals mean again what they meant before."""
         for number, handler in self.before.items():
             signal.signal(number, handler)
+
+
+def read(steps: Sequence[tuple[tf.Tensor, tf.Tensor]]) -> list[tuple[float, float]]:
+    """Loss and gradient norm of each of some steps, fetched together."""
+    losses, norms = (tf.stack(values).numpy().tolist() for values in zip(*steps, strict=True))
+    return list(zip(losses, norms, strict=True))
 
 
 def tensors(batch: Batch) -> dict[str, Any]:
