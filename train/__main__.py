@@ -60,15 +60,22 @@ def once_a_machine() -> int:
 
 
 def preview(config: RunConfig) -> int:
-    """What a run would be, told by the first process."""
-    from train.dry_run import dry_run
+    """What a run would be, told by the first process after the checks that the run would make."""
+    from train.dry_run import dry_run, folder_in_words
     from train.initial import told
+    from train.launch import check_launch
     from train.objectives import prepare
+    from train.objectives.corpus import with_labels
+    from train.trackers import check_trackers
 
     if os.environ.get("RANK", "0") == "0":
-        corpus, beginning = prepare(config), told(config)
-        dry_run(config, corpus, int(os.environ.get("WORLD_SIZE", "1")))
-        print("".join(f"{note}\n" for note in beginning), end="")
+        check_trackers(config)
+        _, precision = check_launch(config)
+        corpus = prepare(config)
+        config = with_labels(config, corpus)
+        beginning = told(config)
+        dry_run(config, corpus, int(os.environ.get("WORLD_SIZE", "1")), precision)
+        print("".join(f"{note}\n" for note in (*beginning, folder_in_words(config, corpus, precision))), end="")
     return 0
 
 
@@ -85,7 +92,6 @@ def run(config: RunConfig) -> int:
 
     import transformer_torch
     from train import launch, summary
-    from train.batches import check_divides
     from train.initial import told
     from train.loop import Trainer
     from train.objectives import prepare
@@ -96,8 +102,6 @@ def run(config: RunConfig) -> int:
 
     check_trackers(config)
     accelerator, launcher = launch.start(config)
-    if config.train.batch_size:
-        check_divides(config.train.batch_size, accelerator.num_processes, config.train.accumulation_steps)
     corpus = prepare(config)
     config = with_labels(config, corpus)
     beginning = told(config)

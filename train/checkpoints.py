@@ -70,6 +70,20 @@ def save(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: to
     accelerator.wait_for_everyone()
 
 
+def conditions(precision: str, device: str, text: str) -> dict[str, Any]:
+    """accelerate's `mixed_precision`, the device's type, and the corpus's fingerprint, by the names under which they are saved."""
+    return {"precision": precision, "device": device, "text and tokenizer": text}
+
+
+def check_conditions(path: Path, conditions: dict[str, Any]) -> dict[str, Any]:
+    """The state of a checkpoint. Raises UserError where the run goes on under other conditions than it was saved under."""
+    state: dict[str, Any] = dict(read_json(path / STATE))
+    for key, now in conditions.items():
+        if (before := state["conditions"].get(key)) != now:
+            raise UserError(f"{path} was saved with {key} {before}, and now it is {now}; a run resumes only under the same conditions")
+    return state
+
+
 def load(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> str:
     """Go back to the last checkpoint, if there is one. Every process calls this, and gets what the user should know about it.
 
@@ -78,10 +92,7 @@ def load(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: to
     if not (checkpoints := saved(folder)):
         return ""
     path = checkpoints[-1]
-    state = read_json(path / STATE)
-    for key, now in progress.conditions.items():
-        if (before := state["conditions"].get(key)) != now:
-            raise UserError(f"{path} was saved with {key} {before}, and now it is {now}; a run resumes only under the same conditions")
+    state = check_conditions(path, progress.conditions)
     try:
         weights: dict[str, Any] = load_file(path / MODEL)
         flat, random_states = (load_file(path / name) for name in (OPTIMIZER, RANDOM))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 
 import numpy as np
 import torch
@@ -11,23 +12,29 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from configs import RunConfig
 from train.batches import IGNORED, Batch
+from train.checkpoints import check_conditions, conditions
+from train.launch import uses_cpu
 from train.objectives.corpus import Corpus
+from train.run_folder import CHECKPOINTS, plan_run, saved, take_lock
 from train.without_storage import AsOnDevice
 from transformer_torch import Transformer, cross_entropy
 
 SHOWN = 400
 
 
-def dry_run(config: RunConfig, corpus: Corpus, processes: int) -> None:
-    """Print all of it. processes: how many share a batch."""
+def dry_run(config: RunConfig, corpus: Corpus, processes: int, precision: str = "no") -> None:
+    """Print all of it. processes: how many share a batch. precision: accelerate's `mixed_precision`, as the run would have it."""
     print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=140))
     batch = corpus.train.batch(0)
     share = batch.share(processes=processes, parts=config.train.accumulation_steps)
-    parameters, flops, activations = count_step(config, share)
+    of_products = "bf16" if precision == "bf16" else "float32"
+    counted = config.model_copy(update={"train": config.train.model_copy(update={"precision": of_products})})
+    parameters, flops, activations = count_step(counted, share)
     flops *= config.train.accumulation_steps * processes
     fixed = 16 * parameters
     size = f"{len(batch):,} sequences, {batch.tokens:,} tokens, {batch.targets:,} targets"
     steps, epochs = 1 / max(corpus.train.epoch(1), 1e-9), corpus.train.epoch(config.train.max_steps)
+    print(f"runs as          {processes} process{'es' * (processes > 1)}, {of_products}")
     print(f"parameters       {parameters:,}")
     print(f"a step           {size}; {flops / 1e9:,.1f} GFLOP in matrix products")
     print(f"an epoch         {steps:,.1f} steps; the run is {epochs:.2f} epochs")
@@ -73,6 +80,21 @@ def count_step(config: RunConfig, batch: Batch) -> tuple[int, int, int]:
 
 def dtype_of(values: np.ndarray) -> torch.dtype:
     return torch.float32 if values.dtype.kind == "f" else torch.long
+
+
+def folder_in_words(config: RunConfig, corpus: Corpus, precision: str) -> str:
+    """Where the run would work, and what `train.existing` would do there. Raises UserError where the run would."""
+    plan, policy = plan_run(config), f"train.existing={config.train.existing}"
+    if not plan.resumed:
+        return f"folder           {plan.path} is made" + (f" by {policy}; {plan.beside} stays as it is" if plan.beside else "")
+    if lock := take_lock(plan.path):
+        lock.close()
+    done = 0
+    if good := saved(plan.path / CHECKPOINTS):
+        on_gpu = torch.cuda.is_available() and not uses_cpu(os.environ)
+        now = conditions(precision, "cuda" if on_gpu else "cpu", corpus.fingerprint)
+        done = check_conditions(good[-1], now)["step"]
+    return f"folder           {plan.path} holds an unfinished run, and {policy} goes on after step {done}"
 
 
 def in_words(batch: Batch, corpus: Corpus) -> dict[str, str]:

@@ -20,6 +20,7 @@ from torch.distributed import DistError
 from torch.nn.parallel import DistributedDataParallel
 
 from configs import RunConfig, UserError
+from train.batches import check_divides
 from train.run_folder import saved
 
 LAUNCHERS = ("accelerate", "accelerate-launch", "torchrun", "torch.distributed.run", "accelerate.commands.launch")
@@ -93,10 +94,15 @@ def precision_to_run(asked: str, environment: Mapping[str, str], has_gpu: bool) 
     return PRECISIONS[asked]
 
 
+def uses_cpu(environment: Mapping[str, str]) -> bool:
+    """Whether the launcher was told to leave a GPU alone."""
+    return environment.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+
+
 def check_environment(config: RunConfig, environment: Mapping[str, str], launcher: Launcher, has_gpu: bool) -> None:
     """Refuse what accelerate would turn into something else without a word."""
     world = int(environment.get("WORLD_SIZE", "1"))
-    on_cpu = not has_gpu or environment.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    on_cpu = not has_gpu or uses_cpu(environment)
     if environment.get("ACCELERATE_USE_FSDP", "").lower() == "true" and on_cpu:
         raise UserError("FSDP was asked for, and on a CPU accelerate silently replicates instead of sharding; launch without FSDP")
     if environment.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
@@ -105,7 +111,7 @@ def check_environment(config: RunConfig, environment: Mapping[str, str], launche
     if launcher.processes is not None and launcher.processes != world:
         found = f"the launcher was asked for {launcher.processes} processes, and started {world}"
         raise UserError(f"{found}; {TWO_ON_CPU}" if on_cpu else f"{found}; add --multi_gpu, or ask for {world}")
-    if world > 1 and on_cpu and environment.get("ACCELERATE_USE_CPU", "").lower() not in ("1", "true", "yes"):
+    if world > 1 and on_cpu and not uses_cpu(environment):
         raise UserError(f"{world} processes were started without a GPU, and accelerate would run {world} unconnected copies; {TWO_ON_CPU}")
     if config.train.num_processes is not None and config.train.num_processes != world:
         raise UserError(
@@ -158,12 +164,19 @@ def told_if_left_alone(accelerator: Accelerator, checkpoints: Path) -> Iterator[
         raise lost from None
 
 
-def start(config: RunConfig) -> tuple[Accelerator, Launcher]:
-    """Check, start accelerate, check again."""
-    launcher = find_launcher()
-    has_gpu = torch.cuda.is_available()
+def check_launch(config: RunConfig) -> tuple[Launcher, str]:
+    """What can be checked before accelerate is started. The launcher, and accelerate's `mixed_precision`."""
+    launcher, has_gpu = find_launcher(), torch.cuda.is_available()
     check_environment(config, os.environ, launcher, has_gpu)
     mixed_precision = precision_to_run(config.train.precision, os.environ, has_gpu)
+    if config.train.batch_size:
+        check_divides(config.train.batch_size, int(os.environ.get("WORLD_SIZE", "1")), config.train.accumulation_steps)
+    return launcher, mixed_precision
+
+
+def start(config: RunConfig) -> tuple[Accelerator, Launcher]:
+    """Check, start accelerate, check again."""
+    launcher, mixed_precision = check_launch(config)
     replicated = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
     accelerator = Accelerator(mixed_precision=mixed_precision, kwargs_handlers=[replicated])
     check_accelerator(accelerator, mixed_precision)

@@ -58,14 +58,10 @@ class Trainer:
         self.model.train()
         self.optimizer: torch.optim.Optimizer = wrapped.optimizer
         make_moments(self.optimizer)
-        conditions = {
-            "precision": str(accelerator.mixed_precision),
-            "device": accelerator.device.type,
-            "text and tokenizer": corpus.fingerprint,
-        }
         precision, processes = str(accelerator.mixed_precision), accelerator.num_processes
         self.per_token = utilization_per_token(config, corpus, accelerator.device, precision, processes)
-        self.progress = checkpoints.Progress(conditions=conditions, processes=accelerator.num_processes)
+        conditions = checkpoints.conditions(precision, accelerator.device.type, corpus.fingerprint)
+        self.progress = checkpoints.Progress(conditions=conditions, processes=processes)
         self.note = ""
         if run.resumed:
             self.note = checkpoints.load(run.checkpoints, accelerator, self.model, self.optimizer, self.progress)

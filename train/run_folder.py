@@ -48,8 +48,17 @@ class RunFolder:
         return self.path / CHECKPOINTS
 
 
-def open_run(config: RunConfig) -> RunFolder:
-    """The folder to work in, by `train.existing`; only the main process calls this.
+@dataclass(frozen=True)
+class Plan:
+    """Where a run would work. resumed: what is there goes on. beside: the last folder of that name, which stays as it is."""
+
+    path: Path
+    resumed: bool = False
+    beside: Path | None = None
+
+
+def plan_run(config: RunConfig) -> Plan:
+    """The folder to work in, by `train.existing`.
 
     Raises UserError where the folder exists and must not be used, where there is nothing to resume, or where what is there was
     started with another config.
@@ -70,24 +79,35 @@ def open_run(config: RunConfig) -> RunFolder:
         if is_finished(latest):
             raise UserError(f"{latest} is a finished run, so nothing is left to resume; use train.existing=new")
     if latest and (policy == "resume" or (policy == "auto" and not is_finished(latest))):
-        return resume(latest, config)
-    folder = numbered[-1]
-    folder.mkdir(parents=True)
-    notes = (f"{latest} stays as it is; this run is {folder}",) if latest else ()
-    run = RunFolder(folder, False, take_lock(folder), notes)
-    write_whole(folder, CONFIG, lambda path: dump(config, path))
+        check_same_config(latest, config)
+        return Plan(latest, resumed=True)
+    return Plan(numbered[-1], beside=latest)
+
+
+def open_run(config: RunConfig) -> RunFolder:
+    """Make the folder that `plan_run` names, or go on in it; only the main process calls this."""
+    plan = plan_run(config)
+    if plan.resumed:
+        return resume(plan.path, config)
+    plan.path.mkdir(parents=True)
+    notes = (f"{plan.beside} stays as it is; this run is {plan.path}",) if plan.beside else ()
+    run = RunFolder(plan.path, False, take_lock(plan.path), notes)
+    write_whole(plan.path, CONFIG, lambda path: dump(config, path))
     return run
 
 
-def resume(folder: Path, config: RunConfig) -> RunFolder:
-    """Go on in an unfinished run's folder, if its config is the same."""
-    lock = take_lock(folder)
+def check_same_config(folder: Path, config: RunConfig) -> None:
+    """Refuse to go on with another config than the run was started with."""
     # Killed before it had written its config, it has nothing else either.
-    if (folder / CONFIG).is_file():
-        if difference := first_difference(flat(load_run_config(folder / CONFIG)), flat(config)):
-            key, old, new = difference
-            raise UserError(f"{folder} was started with {key}={old}, and now {key}={new}; use the same, or train.existing=new")
-    else:
+    if (folder / CONFIG).is_file() and (difference := first_difference(flat(load_run_config(folder / CONFIG)), flat(config))):
+        key, old, new = difference
+        raise UserError(f"{folder} was started with {key}={old}, and now {key}={new}; use the same, or train.existing=new")
+
+
+def resume(folder: Path, config: RunConfig) -> RunFolder:
+    """Go on in an unfinished run's folder."""
+    lock = take_lock(folder)
+    if not (folder / CONFIG).is_file():
         write_whole(folder, CONFIG, lambda path: dump(config, path))
     for leftover in [*folder.glob(".*.part"), *(folder / CHECKPOINTS).glob(".*")]:
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()

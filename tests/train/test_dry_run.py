@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.functional import scaled_dot_product_attention
 
-from configs import load_model_config, load_run_config
-from tests.train.runs import CONFIG, overrides, run_config, write_text
+from configs import UserError, load_model_config, load_run_config
+from tests.train.runs import CONFIG, overrides, run_config, train, write_text
+from train.__main__ import main
 from train.dry_run import count_step, dry_run, in_words
 from train.objectives import prepare
 from transformer_torch import Transformer, cross_entropy
@@ -97,14 +101,80 @@ def test_it_shows_a_batch_in_words(capsys):
 
 
 def test_the_command_computes_nothing_and_makes_no_folder(tmp_path, monkeypatch, capsys):
-    from train.__main__ import main
-
     write_text(tmp_path)
     monkeypatch.setattr("sys.argv", ["train", str(CONFIG), *overrides(tmp_path), "--dry-run"])
     monkeypatch.setattr(torch.Tensor, "backward", lambda self: None)
     assert main() == 0
     assert "parameters" in capsys.readouterr().out
     assert not (tmp_path / "runs").exists()
+
+
+def preview(folder: Path, monkeypatch, environment: dict[str, str] | None = None, **changes) -> int:
+    """`python -m train ... --dry-run` as a launcher with this environment would start it."""
+    for key, value in (environment or {}).items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setattr("sys.argv", ["train", str(CONFIG), *overrides(folder, **changes), "--dry-run"])
+    return main()
+
+
+def kept_bytes(shown: str) -> str:
+    return re.search(r"in float32, (\d+) of what", shown)[1]
+
+
+def test_it_counts_with_the_launchers_precision_where_the_config_leaves_it_open(tmp_path, monkeypatch, capsys):
+    write_text(tmp_path)
+    large = {"model__width": 96, "model__max_length": 128, "train__batch_size": 16}
+    kept = {}
+    for name, launched, asked in (("float32", "no", "auto"), ("launched", "bf16", "auto"), ("asked", "no", "bf16")):
+        assert preview(tmp_path, monkeypatch, {"ACCELERATE_MIXED_PRECISION": launched}, **large, train__precision=asked) == 0
+        shown = capsys.readouterr().out
+        assert f"runs as          1 process, {'float32' if name == 'float32' else 'bf16'}" in shown
+        kept[name] = kept_bytes(shown)
+    assert kept["launched"] == kept["asked"] != kept["float32"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "changes", "message"),
+    [
+        ({"ACCELERATE_MIXED_PRECISION": "bf16"}, {"train__precision": "float32"}, "drop one of them or set train.precision=auto"),
+        ({"ACCELERATE_USE_DEEPSPEED": "true"}, {}, "DeepSpeed was asked for"),
+        ({"WORLD_SIZE": "3", "ACCELERATE_USE_CPU": "true"}, {}, "train.batch_size=8 cannot be dealt out to 3 processes"),
+        ({}, {"train__num_processes": 2}, "train.num_processes=2, and 1 is running"),
+        ({}, {"train__trackers": "[wandb]"}, "train.trackers asks for wandb, and it is not installed"),
+        ({}, {"train__existing": "resume"}, "nothing can be resumed"),
+    ],
+)
+def test_what_the_run_would_refuse_it_refuses_in_the_same_words(tmp_path, monkeypatch, environment, changes, message):
+    monkeypatch.setattr("train.trackers.find_spec", lambda name: None)
+    write_text(tmp_path)
+    with pytest.raises(UserError, match=re.escape(message)):
+        preview(tmp_path, monkeypatch, environment, **changes)
+
+
+def test_it_says_what_would_happen_where_the_folder_exists(tmp_path, monkeypatch, capsys):
+    """And leaves it as it is."""
+    write_text(tmp_path)
+    folder = tmp_path / "runs" / "tiny"
+
+    def told(**changes) -> str:
+        assert preview(tmp_path, monkeypatch, **changes) == 0
+        return capsys.readouterr().out.splitlines()[-1]
+
+    assert told() == f"folder           {folder} is made"
+    assert train(tmp_path).returncode == 0
+    before = sorted(folder.rglob("*"))
+    second = folder.with_name("tiny_2")
+    assert told(train__existing="auto") == f"folder           {second} is made by train.existing=auto; {folder} stays as it is"
+    with pytest.raises(UserError, match=r"holds a finished run; use train.existing=new"):
+        told()
+    assert "parameters" in capsys.readouterr().out
+    assert sorted(folder.rglob("*")) == before
+    (folder / "summary.json").unlink()
+    assert told(train__existing="resume").endswith("holds an unfinished run, and train.existing=resume goes on after step 6")
+    with pytest.raises(UserError, match=r"optimizer.learning_rate=0.001, and now optimizer.learning_rate=0.5"):
+        told(train__existing="resume", optimizer__learning_rate=0.5)
+    with pytest.raises(UserError, match="was saved with precision no, and now it is bf16"):
+        preview(tmp_path, monkeypatch, {"ACCELERATE_MIXED_PRECISION": "bf16"}, train__existing="resume")
 
 
 def test_an_unknown_key_is_told_before_anything(tmp_path):
