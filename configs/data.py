@@ -20,7 +20,8 @@ class StandardLibraryData(Config):
 
 
 class TextData(Config):
-    """A local text file, or a folder of *.txt files. The last `validation_fraction` of the characters is held out.
+    """A local text file, gzipped or not, or a folder of *.txt and *.txt.gz files. The last `validation_fraction` of the characters is held
+    out.
 
     streaming: the text is read piece by piece, and its tokens lie in files below train.output: neither need fit into memory.
     """

@@ -11,23 +11,39 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, cast
 
 from configs import UserError
 
 WIDTH = 24
 
 
+# How a gzipped file begins, and a damaged one fails.
+MAGIC = b"\x1f\x8b"
+UNREADABLE = (OSError, EOFError, zlib.error)
+
+
+def is_gzipped(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == MAGIC
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """What is in a file, gzipped or not."""
+    return cast(IO[bytes], gzip.open(path)) if is_gzipped(path) else path.open("rb")
+
+
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file, gzipped or not, without their ends."""
     try:
-        content = path.read_bytes()
-        text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8")
+        with open_bytes(path) as file:
+            text = file.read().decode("utf-8")
     except FileNotFoundError:
         raise UserError(f"{path} is not there; name a file that is") from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise UserError(f"{path} is not UTF-8 (line {line}: {error.reason}); convert it, for example with iconv") from None
-    except (OSError, EOFError, zlib.error) as error:
+    except UNREADABLE as error:
         raise UserError(f"{path} cannot be read: {error}") from None
     # Not splitlines(), which also cuts at characters that a line may have inside a sentence, such as U+2028.
     lines = text.split("\n")

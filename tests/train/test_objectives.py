@@ -225,6 +225,20 @@ class TestSequenceClassification:
         assert {int(label) for step in range(4) for label in batches.batch(step).labels} == {0, 1, 2}
 
     @pytest.mark.parametrize(
+        ("labels", "order"),
+        [
+            ("9 10 1 -2 1.5", "-2 1 1.5 9 10"),
+            ("9 10 1 one", "1 10 9 one"),
+        ],
+    )
+    def test_numbers_are_in_the_order_of_their_size_and_words_of_the_alphabet(self, tmp_path: Path, labels: str, order: str) -> None:
+        from configs.data import LabelledData
+        from train.sources.labelled import read_labelled
+
+        (tmp_path / "texts.tsv").write_text("".join(f"text {place}\t{label}\n" for place in range(4) for label in labels.split()))
+        assert read_labelled(LabelledData(train=str(tmp_path / "texts.tsv"), validation_fraction=0.25)).names == tuple(order.split())
+
+    @pytest.mark.parametrize(
         ("changes", "message"),
         [
             (["model.head.num_labels=2"], r"have 3 labels \(long, number, short\), and model.head.num_labels is 2"),

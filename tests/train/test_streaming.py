@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,23 @@ def test_all_of_the_text_is_in_one_split_and_whole(folder: Path) -> None:
     assert [sum(begins for _, begins in parts[split]) for split in ("train", "validation")] == [2, 1]
     share = sum(len(text) for text, _ in parts["validation"]) / sum(map(len, texts))
     assert share == pytest.approx(0.3, abs=0.01)
+
+
+def test_a_gzipped_file_gives_the_same_pieces(folder: Path) -> None:
+    """The border lies in the text, and not in what it is packed into."""
+    data = TextData(source="text", path=str(folder), validation_fraction=0.3)
+    plain = {split: list(stream(data, split)) for split in ("train", "validation")}
+    for path in folder.glob("*.txt"):
+        with gzip.open(f"{path}.gz", "wb") as file:
+            file.write(path.read_bytes())
+        path.unlink()
+    assert {split: list(stream(data, split)) for split in plain} == plain
+
+
+def test_a_damaged_gzipped_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"words " * 999)[:20])
+    with pytest.raises(UserError, match=r"a.txt.gz cannot be read: Compressed file ended"):
+        list(stream(TextData(source="text", path=str(tmp_path)), "train"))
 
 
 def test_the_files_are_written_once_and_only_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 
@@ -28,6 +29,18 @@ def test_a_folder_is_read_in_the_order_of_its_names(tmp_path):
     assert text.validation == ["cond"]
 
 
+def test_a_gzipped_file_is_read_like_any_other(tmp_path):
+    """Whatever it is called; in a folder *.txt.gz are read, beside *.txt."""
+    (tmp_path / "a.txt").write_text("first")
+    with gzip.open(tmp_path / "b.txt.gz", "wt") as file:
+        file.write("second")
+    (tmp_path / "c.tar.gz").write_bytes(b"not this")
+    text = read_text(TextData(source="text", path=str(tmp_path), validation_fraction=0.3))
+    assert (text.train, text.validation) == (["first", "se"], ["cond"])
+    text = read_text(TextData(source="text", path=str(tmp_path / "b.txt.gz"), validation_fraction=0.5))
+    assert (text.train, text.validation) == (["sec"], ["ond"])
+
+
 def test_carriage_returns_survive(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"one\r\ntwo\r\n" * 10)
     text = read_text(TextData(source="text", path=str(tmp_path / "a.txt")))
@@ -46,6 +59,7 @@ def test_split_keeps_every_character():
         (b"", "is empty"),
         (b"good\xff\xfe", r"not UTF-8 \(byte 4"),
         (b"x", "leaves nothing to train on"),
+        (gzip.compress(b"cut off " * 99, mtime=0)[:20], "cannot be read: Compressed file ended"),
     ],
 )
 def test_a_bad_file_is_refused_in_one_line(tmp_path, content, message):

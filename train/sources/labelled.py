@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from train.sources.pairs import Pair, read_file
 from train.sources.text import docstrings, standard_library
 
 BLANK = "..."
+NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,16 @@ def read_labelled(data: Data) -> Labelled:
         raise UserError(
             f"data.source={data.source!r} leaves no text to {'validate' if train else 'train'} on; name files with more in them"
         )
-    names = tuple(names or sorted({label for _, label in train}))
+    names = tuple(names or in_order({label for _, label in train}))
     if unknown := {label for _, label in validation} - set(names):
         raise UserError(f"the label {min(unknown)!r} is in validation and not in training; the labels there are: {', '.join(names)}")
     return Labelled(train, validation, names, tuple(notes))
+
+
+def in_order(labels: Iterable[str]) -> list[str]:
+    """By size where all are numbers, else as text."""
+    found = sorted(labels)
+    return sorted(found, key=Decimal) if all(map(NUMBER.fullmatch, found)) else found
 
 
 def label_name(label: Any, names: Sequence[str] | None) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import cast
 
 from configs import UserError
 from configs.data import HubData, TextData
 from train.sources.hub import check_text, open_stream
 from train.sources.text import text_files
+from weight_mapping.text_files import UNREADABLE, is_gzipped, open_bytes
 
 # Characters in a piece of a local file, and characters that a tokenizer is trained on.
 PIECE = 2**20
@@ -25,17 +29,17 @@ def stream(data: TextData | HubData, split: str) -> Iterator[tuple[str, bool]]:
             yield check_text(row[data.columns[0]], data.columns[0], number), True
         return
     paths = text_files(Path(data.path))
-    border = int(sum(path.stat().st_size for path in paths) * (1 - data.validation_fraction))
+    border = int(sum(map(size, paths)) * (1 - data.validation_fraction))
     seen = 0
     for path in paths:
         begins = True
         for piece in read_pieces(path):
-            size = len(piece.encode())
-            for part, is_training in parts(piece, border - seen, size):
+            count = len(piece.encode())
+            for part, is_training in parts(piece, border - seen, count):
                 if part and is_training == (split == "train"):
                     yield part, begins
                     begins = False
-            seen += size
+            seen += count
 
 
 def parts(piece: str, border: int, size: int) -> list[tuple[str, bool]]:
@@ -47,15 +51,29 @@ def parts(piece: str, border: int, size: int) -> list[tuple[str, bool]]:
     return [(piece[:end], True), (piece[end:], False)]
 
 
+def size(path: Path) -> int:
+    """Bytes of text: those of a gzipped file are counted by reading it."""
+    try:
+        return _unpacked(path, path.stat().st_mtime_ns) if is_gzipped(path) else path.stat().st_size
+    except UNREADABLE as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+
+
+@lru_cache
+def _unpacked(path: Path, changed: int) -> int:
+    with open_bytes(path) as file:
+        return sum(map(len, iter(partial(file.read, PIECE), b"")))
+
+
 def read_pieces(path: Path) -> Iterator[str]:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with io.TextIOWrapper(cast(io.BufferedReader, open_bytes(path)), encoding="utf-8", newline="") as file:
             while lines := file.readlines(PIECE):
                 yield "".join(lines)
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 ({error.reason}); convert it, for example with iconv") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except UNREADABLE as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
 
 
 def sample(data: TextData | HubData) -> list[str]:

@@ -15,6 +15,7 @@ import numpy as np
 from configs import UserError
 from configs.data import Data, HubData, StandardLibraryData, TextData
 from train.sources.hub import read_splits
+from weight_mapping.text_files import UNREADABLE, open_bytes
 
 TESTS = {"test", "tests", "idle_test", "_bundled"}
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -60,28 +61,29 @@ def split(documents: list[str], fraction: float) -> Text:
 
 
 def text_files(path: Path) -> list[Path]:
-    """A text file, or all *.txt files below a folder in the order of their names."""
+    """A text file, or all *.txt and *.txt.gz files below a folder in the order of their names."""
     if path.is_dir():
-        paths = sorted(file for file in path.rglob("*.txt") if file.is_file())
+        paths = sorted(file for file in path.rglob("*") if file.name.endswith((".txt", ".txt.gz")) and file.is_file())
         if not paths:
-            raise UserError(f"data.path={path} is a folder without *.txt files; name a folder that has some, or one file")
+            raise UserError(f"data.path={path} is a folder without *.txt or *.txt.gz files; name a folder that has some, or one file")
     elif path.is_file():
         paths = [path]
     else:
-        raise UserError(f"data.path={path} is not there; name a text file, or a folder of *.txt files")
+        raise UserError(f"data.path={path} is not there; name a text file, gzipped or not, or a folder of *.txt files")
     return paths
 
 
 def read_files(path: Path) -> list[str]:
-    """Each text file as one document."""
+    """Each text file, gzipped or not, as one document."""
     documents = []
     for file in text_files(path):
         try:
-            documents.append(file.read_bytes().decode("utf-8"))
+            with open_bytes(file) as content:
+                documents.append(content.read().decode("utf-8"))
         except UnicodeDecodeError as error:
             raise UserError(f"{file} is not UTF-8 (byte {error.start}: {error.reason}); convert it, for example with iconv") from None
-        except OSError as error:
-            raise UserError(f"{file} cannot be read: {error.strerror}") from None
+        except UNREADABLE as error:
+            raise UserError(f"{file} cannot be read: {error}") from None
     if not any(documents):
         raise UserError(f"data.path={path} is empty; name a file with text in it")
     return documents
