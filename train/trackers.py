@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import secrets
 from importlib.util import find_spec
 from typing import Any
 
 from accelerate.tracking import GeneralTracker, TensorBoardTracker, WandBTracker
 
 from configs import RunConfig, UserError
-from train.run_folder import RunFolder, flat
+from train.run_folder import RunFolder, flat, write_whole
 
 PROJECT = "transformer-twins"
+WANDB_ID = "wandb_id.txt"
 
 
 def check_trackers(config: RunConfig) -> None:
@@ -18,6 +20,14 @@ def check_trackers(config: RunConfig) -> None:
     for name in config.train.trackers:
         if find_spec(name) is None:
             raise UserError(f"train.trackers asks for {name}, and it is not installed: pip install {name}, or leave it out")
+
+
+def wandb_id(run: RunFolder) -> str:
+    """The same at every start of a run, and another for every run of the same name: its folder keeps it."""
+    path = run.path / WANDB_ID
+    if not path.is_file():
+        write_whole(run.path, WANDB_ID, lambda part: part.write_text(secrets.token_hex(8), encoding="utf-8"))
+    return path.read_text(encoding="utf-8").strip()
 
 
 class Trackers:
@@ -30,7 +40,7 @@ class Trackers:
                 tracker: GeneralTracker = TensorBoardTracker("tensorboard", run.path, purge_step=step + 1 if step else None)
             else:
                 tracker = WandBTracker(
-                    PROJECT, name=run.path.name, id=run.path.name, dir=str(run.path), resume="allow", config=flat(config)
+                    PROJECT, name=run.path.name, id=wandb_id(run), dir=str(run.path), resume="allow", config=flat(config)
                 )
             tracker.start()
             self.trackers.append(tracker)
