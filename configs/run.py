@@ -114,22 +114,28 @@ class Train(Config):
         return self
 
 
-class Expected(Config):
-    """The figures this run should reach, and under what conditions they were reached: those of its summary.json, by their names there.
-
-    Losses in nats per target, BLEU in points, the others as shares of 1.
-    """
+class Figures(Config):
+    """Figures of a run's summary.json, by their names there. Losses in nats per target, BLEU in points, the others as shares of 1."""
 
     validation_loss: PositiveFloat | None = None
     validation_accuracy: PositiveFloat | None = None
     exact_match: PositiveFloat | None = None
     bleu: PositiveFloat | None = None
-    note: str = ""
 
     @property
     def figures(self) -> dict[str, float]:
         """Those that are given."""
-        return {name: value for name, value in self.model_dump(exclude={"note"}).items() if value is not None}
+        return {name: value for name in Figures.model_fields if (value := getattr(self, name)) is not None}
+
+
+class Expected(Figures):
+    """The figures that this run has reached and should reach again, under the conditions that `note` tells.
+
+    goal: figures to be measured by, such as published ones, whether they have been reached or not.
+    """
+
+    goal: Figures | None = None
+    note: str = ""
 
 
 class Evaluation(Config):

@@ -13,17 +13,19 @@ if __name__ == "__main__":
     # In the place of this folder, whose tabulate.py is not the library of that name.
     sys.path[0] = str(Path(__file__).parents[1])
 
+from configs import load_run_config
 from train.run_folder import SUMMARY
 from train.table import table
 
 PAGE = Path(__file__).parent / "figures.md"
 RUNS = Path(__file__).parent / "runs"
+CONFIGS = Path(__file__).parents[1] / "configs" / "runs"
 HEAD = """# What the runs have reached
 
 From the summaries that the runs wrote themselves, kept in `docs/runs/`; `python docs/figures.py RUN ...` adds some and writes this
 page. Loss in nats per target, accuracy as the share of targets that the model takes for the most probable, both on a full pass over the
 held-out data. A name that ends in `_tensorflow` is the same run by `python -m train.tensorflow`. Most times
-are of a processor that had other work beside it.
+are of a processor that had other work beside it. The goal is that of the run's config (`expected.goal`).
 
 Multi30k's goal of 41.02 BLEU (Wu et al. 2021, text only) is not reached. `docstrings_minilm_from_scratch` is `docstrings_minilm` with
 `initial=null` and the checkpoint's tokenizer: the same model without what pretraining knows.
@@ -33,7 +35,13 @@ Multi30k's goal of 41.02 BLEU (Wu et al. 2021, text only) is not reached. `docst
 
 def page() -> str:
     """The whole page."""
-    return HEAD + table(sorted(RUNS.iterdir())) + "\n"
+    return HEAD + table(sorted(RUNS.iterdir()), goals()) + "\n"
+
+
+def goals() -> dict[str, dict[str, float]]:
+    """What the runs are to be measured by today, which their summaries may be older than."""
+    configs = {path.stem: load_run_config(path).expected for path in CONFIGS.glob("*.yaml")}
+    return {name: expected.goal.figures for name, expected in configs.items() if expected and expected.goal}
 
 
 def main() -> None:

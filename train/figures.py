@@ -36,4 +36,22 @@ def figures(config: RunConfig, folder: Path, seconds: float) -> dict[str, Any]:
         found["mfu"] = used[len(used) // 2]
     if config.expected:
         found["expected"] = config.expected.figures | {"note": config.expected.note}
+    if config.expected and config.expected.goal:
+        found["goal"] = config.expected.goal.figures
     return found
+
+
+def goals_in_words(summary: dict[str, Any]) -> list[str]:
+    """For each figure of the goal, whether it is reached. A loss is better the lower it is."""
+    lines = []
+    for name, goal in summary.get("goal", {}).items():
+        digits, is_loss = 2 if name == "bleu" else 4, name.endswith("loss")
+        found = summary.get(name)
+        if found is None:
+            state = "not measured"
+        elif found <= goal if is_loss else found >= goal:
+            state = "reached"
+        else:
+            state = f"not reached, {abs(found - goal):.{digits}f} {'above' if is_loss else 'below'}"
+        lines.append(f"{name} {goal:.{digits}f}: {state}")
+    return lines

@@ -15,7 +15,7 @@ from torch import nn
 from configs import RunConfig
 from train.checkpoints import whole_weights
 from train.evaluate import encode_sources, test
-from train.figures import figures
+from train.figures import figures, goals_in_words
 from train.objectives.corpus import Corpus
 from train.plot import plot
 from train.run_folder import SUMMARY, RunFolder, write_all_whole, write_whole
@@ -112,9 +112,10 @@ def tell(summary: dict[str, Any], text: str, folder: Path) -> None:
         if summary.get("sources_cut"):
             print(f"                 {summary['sources_cut']:,} sources are longer than the model's max_length and were cut")
     for name, value in (summary.get("expected") or {}).items():
-        if name != "note":
+        if name in summary:
             note = f" ({summary['expected']['note']})" if summary["expected"]["note"] else ""
             print(f"expected         {name} {value:.4f}, difference {summary[name] - value:+.4f}{note}")
+    print("".join(f"goal             {line}\n" for line in goals_in_words(summary)), end="")
     print(f"parameters       {summary['parameters']:,}")
     speed = f"{summary['tokens_per_second']:,.0f} tokens/s"
     print(f"trained          {summary['tokens']:,} tokens in {minutes:.0f} min {seconds:.0f} s, {speed}")

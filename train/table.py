@@ -8,14 +8,18 @@ from typing import Any
 
 from configs import UserError, run_command
 from train.evaluate import FILE
+from train.figures import goals_in_words
 from train.run_folder import SUMMARY
 from weight_mapping.checkpoint import read_json
 
-COLUMNS = ("run", "objective", "parameters", "steps", "loss", "accuracy", "test", "seed", "precision", "time", "on")
+COLUMNS = ("run", "objective", "parameters", "steps", "loss", "accuracy", "test", "goal", "seed", "precision", "time", "on")
 
 
-def row(run: Path) -> dict[str, str]:
-    """The cells of one run. What `train.evaluate` found is added to the summary. Raises UserError where the run is not finished."""
+def row(run: Path, goal: dict[str, float] | None = None) -> dict[str, str]:
+    """The cells of one run. What `train.evaluate` found is added to the summary. Raises UserError where the run is not finished.
+
+    goal: figures to be measured by, default those of the summary.
+    """
     if not (run / SUMMARY).is_file():
         raise UserError(f"{run} holds no {SUMMARY}; name the folder of a finished run")
     found: dict[str, Any] = dict(read_json(run / SUMMARY))
@@ -35,6 +39,7 @@ def row(run: Path) -> dict[str, str]:
         "loss": f"{found['validation_loss']:.4f}",
         "accuracy": f"{found['validation_accuracy']:.2%}",
         "test": test,
+        "goal": "; ".join(goals_in_words(found if goal is None else {**found, "goal": goal})),
         "seed": str(found["seed"]),
         "precision": found["precision"],
         "time": f"{minutes} min {seconds:02} s",
@@ -42,9 +47,9 @@ def row(run: Path) -> dict[str, str]:
     }
 
 
-def table(runs: list[Path]) -> str:
-    """Markdown, a line for each run."""
-    rows = [row(run) for run in runs]
+def table(runs: list[Path], goals: dict[str, dict[str, float]] | None = None) -> str:
+    """Markdown, a line for each run. goals: of runs by the names of their folders, where they are not those of their summaries."""
+    rows = [row(run, (goals or {}).get(run.name)) for run in runs]
     lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
     return "\n".join([*lines, *("| " + " | ".join(cells[column] for column in COLUMNS) + " |" for cells in rows)])
 

@@ -70,7 +70,7 @@ def finish(trainer: Trainer, folder: Path, seconds: float) -> None:
     """Make the run's folder complete, and say what is in it."""
     import tensorflow as tf
 
-    from train.figures import figures
+    from train.figures import figures, goals_in_words
     from train.plot import plot
     from train.run_folder import SUMMARY, write_all_whole, write_whole
     from transformer_tf.weights import reader
@@ -88,6 +88,7 @@ def finish(trainer: Trainer, folder: Path, seconds: float) -> None:
     }
     write_whole(folder, SUMMARY, lambda path: write_json(path, summary))
     print(json.dumps(summary, indent=2))
+    print("".join(f"goal {line}\n" for line in goals_in_words(summary)), end="")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,11 @@ import pytest
 
 from configs import load_run_config
 from tests.docs.test_mechanisms import load
+from train.figures import goals_in_words
 
 ROOT = Path(__file__).parents[2]
+# Runs whose goal stands above what they have reached.
+MISSED = {"multi30k"}
 NAMES = sorted(path.stem for path in (ROOT / "configs" / "runs").glob("*.yaml"))
 
 
@@ -28,3 +31,6 @@ def test_every_run_has_been_run_and_reached_what_its_config_says(name: str) -> N
     for figure, expected in config.expected.figures.items():
         allowed = {"bleu": 1.0}.get(figure, 0.01)
         assert summary[figure] == pytest.approx(expected, abs=allowed), figure
+    if config.expected.goal:
+        lines = goals_in_words({**summary, "goal": config.expected.goal.figures})
+        assert all(line.endswith(": reached") for line in lines) == (name not in MISSED), lines
