@@ -38,7 +38,7 @@ def main() -> int:
     )
     parser.add_argument("config", metavar="RUN.yaml", help="a run's config, such as configs/runs/gpt2_stdlib.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="values to change, by dotted keys: train.max_steps=100")
-    parser.add_argument("--dry-run", action="store_true", help="print config, size, memory and FLOPs of a step and a batch, and stop")
+    parser.add_argument("--dry-run", action="store_true", help="check all, print config, size, memory and FLOPs of a step, and stop")
     arguments = parser.parse_intermixed_args()
     config = load_run_config(arguments.config, arguments.overrides)
     from train.cross_check import check_exportable
