@@ -90,13 +90,15 @@ def run(config: RunConfig) -> int:
     import torch
     from accelerate.utils import broadcast_object_list
 
-    import transformer_torch
     from train import launch, summary
+    from train.evaluate import generate_of
     from train.initial import told
     from train.loop import Trainer
     from train.objectives import prepare
     from train.objectives.corpus import with_labels
+    from train.report import tell
     from train.run_folder import SUMMARY, RunFolder, open_run
+    from train.sample import sample
     from train.stop import Stop
     from train.trackers import check_trackers
 
@@ -133,8 +135,8 @@ def run(config: RunConfig) -> int:
         torch.distributed.destroy_process_group()
     if code or not is_main:
         return code
-    text = summary.sample(transformer_torch.load(folder.path), corpus, config.train.sample_prompt)
-    summary.tell(json.loads((folder.path / SUMMARY).read_text(encoding="utf-8")), text, folder.path)
+    text = sample(generate_of(folder.path), config.model, corpus, config.train.sample_prompt)
+    tell(json.loads((folder.path / SUMMARY).read_text(encoding="utf-8")), text, folder.path)
     if config.train.cross_check:
         from train.cross_check import cross_check
 

@@ -23,6 +23,7 @@ from torch.distributed.checkpoint.state_dict import (
 
 from configs import UserError
 from train.run_folder import saved
+from train.saved import MODEL, OPTIMIZER, RANDOM, STATE
 from weight_mapping import whole_folder, write_json
 from weight_mapping.checkpoint import read_json
 
@@ -30,7 +31,6 @@ from weight_mapping.checkpoint import read_json
 # gets them, and to be read by all.
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 WHOLE_EVERYWHERE = StateDictOptions(full_state_dict=True)
-MODEL, OPTIMIZER, RANDOM, STATE = "model.safetensors", "optimizer.safetensors", "random.safetensors", "state.json"
 
 
 @dataclass

@@ -15,6 +15,7 @@ from configs import RunConfig, UserError, dump, load_run_config
 
 CONFIG = "run.yaml"
 SUMMARY = "summary.json"
+EVALUATION = "evaluation.json"
 CHECKPOINTS = "checkpoints"
 # What may change between a run and its continuation, because nothing that was computed depends on it.
 FREE = {

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from configs import UserError, run_command
-from train.evaluate import FILE
 from train.figures import goals_in_words
-from train.run_folder import SUMMARY
+from train.run_folder import EVALUATION, SUMMARY
 from weight_mapping.checkpoint import read_json
 
 COLUMNS = ("run", "objective", "parameters", "steps", "loss", "accuracy", "test", "goal", "seed", "precision", "time", "on")
@@ -23,8 +22,8 @@ def row(run: Path, goal: dict[str, float] | None = None) -> dict[str, str]:
     if not (run / SUMMARY).is_file():
         raise UserError(f"{run} holds no {SUMMARY}; name the folder of a finished run")
     found: dict[str, Any] = dict(read_json(run / SUMMARY))
-    if (run / FILE).is_file():
-        found |= read_json(run / FILE)
+    if (run / EVALUATION).is_file():
+        found |= read_json(run / EVALUATION)
     minutes, seconds = divmod(round(found["seconds"]), 60)
     test = ""
     if "bleu_detokenized" in found:

@@ -14,13 +14,12 @@ from safetensors.numpy import load_file, save_file
 
 from configs import UserError
 from train.run_folder import saved
+from train.saved import MODEL, OPTIMIZER, RANDOM, STATE
 from transformer_tf import Transformer
 from transformer_tf.optimizer import AdamW
 from transformer_tf.weights import assign, from_canonical, named_weights, reader, to_canonical
 from weight_mapping import canonical_tensors, whole_folder, write_json
 from weight_mapping.checkpoint import read_json
-
-MODEL, OPTIMIZER, RANDOM, STATE = "model.safetensors", "optimizer.safetensors", "random.safetensors", "state.json"
 
 
 def save(folder: Path, model: Transformer, optimizer: AdamW, state: dict[str, Any], keep: int) -> None:

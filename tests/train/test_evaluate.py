@@ -9,7 +9,9 @@ import pytest
 
 from configs import UserError, load_run_config
 from tests.train.runs import environment
-from train.evaluate import average, count, encode_sources, evaluate
+from train.answers import count, encode_sources
+from train.evaluate import evaluate
+from train.saved import average
 from train.table import table
 from weight_mapping import Checkpoint
 

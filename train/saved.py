@@ -1,0 +1,29 @@
+"""The checkpoints that a run has kept, whichever framework wrote them, and their mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from configs import RunConfig, UserError
+from train.run_folder import CHECKPOINTS, saved, write_all_whole
+from weight_mapping import write_run
+
+MODEL, OPTIMIZER, RANDOM, STATE = "model.safetensors", "optimizer.safetensors", "random.safetensors", "state.json"
+AVERAGED = "averaged"
+
+
+def average(config: RunConfig, run: Path) -> Path:
+    """The mean of a run's last checkpoints, as a folder that `load` reads ("Attention Is All You Need", 6.1)."""
+    number = config.evaluation.average_checkpoints
+    paths = saved(run / CHECKPOINTS)[-number:]
+    if len(paths) < number:
+        raise UserError(f"{run} has {len(paths)} checkpoints, and evaluation.average_checkpoints={number}; set it to what is there")
+    files = [load_file(path / MODEL) for path in paths]
+    folder = run / AVERAGED
+    folder.mkdir(exist_ok=True)
+    means = {name: np.asarray(np.mean([file[name] for file in files], axis=0, dtype=np.float64), np.float32) for name in files[0]}
+    write_all_whole(folder, lambda path: write_run(path, config.model, means.__getitem__))
+    return folder
