@@ -10,13 +10,8 @@ import argparse
 import json
 import os
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from configs import RunConfig, UserError, load_run_config, run_command
-
-if TYPE_CHECKING:
-    from train.tensorflow_loop import Trainer
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -35,7 +30,9 @@ def run(config: RunConfig) -> int:
     from train.initial import told
     from train.objectives import prepare
     from train.objectives.corpus import with_labels
-    from train.run_folder import open_run
+    from train.report import tell
+    from train.run_folder import SUMMARY, open_run
+    from train.sample import sample
 
     for name, asked in {"train.trackers": bool(config.train.trackers), "train.compile=true": config.train.compile}.items():
         if asked:
@@ -48,6 +45,7 @@ def run(config: RunConfig) -> int:
     # TensorFlow takes seconds to import, and a mistake in the data is told before that.
     from train.tensorflow_devices import strategy
     from train.tensorflow_loop import Stop, Trainer
+    from train.tensorflow_summary import finish, generate_of
 
     strategy(config)
     folder = open_run(config)
@@ -58,37 +56,14 @@ def run(config: RunConfig) -> int:
     stop.end()
     if code:
         return code
-    finish(trainer, folder.path, trainer.state["seconds"])
+    finish(config, corpus, folder.path, trainer.model, trainer.state)
+    text = sample(generate_of(folder.path), config.model, corpus, config.train.sample_prompt)
+    tell(json.loads((folder.path / SUMMARY).read_text(encoding="utf-8")), text, folder.path)
     if config.train.cross_check:
         from train.cross_check import cross_check
 
         return cross_check(folder.path, config.train.sample_prompt)
     return 0
-
-
-def finish(trainer: Trainer, folder: Path, seconds: float) -> None:
-    """Make the run's folder complete, and say what is in it."""
-    import tensorflow as tf
-
-    from train.figures import figures, goals_in_words
-    from train.plot import plot
-    from train.run_folder import SUMMARY, write_all_whole, write_whole
-    from transformer_tf.weights import reader
-    from weight_mapping import write_json, write_run
-
-    config = trainer.config
-    write_all_whole(folder, lambda path: write_run(path, config.model, reader(trainer.model)))
-    if trainer.corpus.tokenizer is not None:
-        write_all_whole(folder, trainer.corpus.tokenizer.save)
-    write_whole(folder, "loss.png", lambda path: plot([folder], path))
-    summary = figures(config, folder, seconds) | {
-        "precision": "bf16" if config.train.precision == "bf16" else "float32",
-        "devices": [device.name for device in tf.config.list_logical_devices()],
-        "tensorflow": tf.__version__,
-    }
-    write_whole(folder, SUMMARY, lambda path: write_json(path, summary))
-    print(json.dumps(summary, indent=2))
-    print("".join(f"goal {line}\n" for line in goals_in_words(summary)), end="")
 
 
 if __name__ == "__main__":

@@ -91,12 +91,11 @@ class Trainer:
         kinds = sorted({device.device_type for device in tf.config.list_logical_devices()})
         conditions = {
             "framework": "tensorflow",
-            "devices": devices,
             "device": kinds[-1].lower(),
             "precision": "bf16" if is_mixed else dtype,
         }
         conditions["text and tokenizer"] = corpus.fingerprint
-        self.state: dict[str, Any] = {"step": 0, "tokens": 0, "seconds": 0.0, "conditions": conditions}
+        self.state: dict[str, Any] = {"step": 0, "tokens": 0, "seconds": 0.0, "processes": devices, "conditions": conditions}
         if run is not None and run.resumed:
             self.state = checkpoints.load(run.checkpoints, model, self.optimizer, conditions) or self.state
 

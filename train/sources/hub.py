@@ -49,7 +49,10 @@ def load(data: HubData, split: str | None) -> Any:
     # Offline, `datasets` looks into its cache and fails at once.
     if not Path(data.name).exists() and not constants.HF_HUB_OFFLINE:
         require_hub(f"the dataset {data.name!r} is to come from the hub", "use a local file: data.source=text data.path=FILE")
-    from datasets import load_dataset
+    try:
+        from datasets import load_dataset
+    except ImportError:
+        raise UserError("data.source=hub needs datasets: pip install datasets") from None
 
     try:
         return load_dataset(data.name, data.configuration, split=split, streaming=data.streaming)

@@ -25,8 +25,11 @@ def read_images(data: Data) -> tuple[Images, Images]:
 
 def read_digits(data: DigitsData) -> tuple[Images, Images]:
     """scikit-learn's digits (B, 1, 8, 8), a share of each class held out."""
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
+    try:
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
+    except ImportError:
+        raise UserError("data.source=digits needs scikit-learn: pip install scikit-learn") from None
 
     bunch = load_digits()
     images_BCHW = (bunch.images[:, None] / 8 - 1).astype(np.float32)
