@@ -23,9 +23,8 @@ from torch.distributed.checkpoint.state_dict import (
 
 from configs import UserError
 from train.run_folder import saved
-from train.saved import MODEL, OPTIMIZER, RANDOM, STATE
+from train.saved import MODEL, OPTIMIZER, RANDOM, STATE, check_conditions
 from weight_mapping import whole_folder, write_json
-from weight_mapping.checkpoint import read_json
 
 # Whole tensors under canonical names, however the model is replicated or sharded: to be written by the main process, which alone
 # gets them, and to be read by all.
@@ -73,15 +72,6 @@ def save(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: to
 def conditions(precision: str, device: str, text: str) -> dict[str, Any]:
     """accelerate's `mixed_precision`, the device's type, and the corpus's fingerprint, by the names under which they are saved."""
     return {"precision": precision, "device": device, "text and tokenizer": text}
-
-
-def check_conditions(path: Path, conditions: dict[str, Any]) -> dict[str, Any]:
-    """The state of a checkpoint. Raises UserError where the run goes on under other conditions than it was saved under."""
-    state: dict[str, Any] = dict(read_json(path / STATE))
-    for key, now in conditions.items():
-        if (before := state["conditions"].get(key)) != now:
-            raise UserError(f"{path} was saved with {key} {before}, and now it is {now}; a run resumes only under the same conditions")
-    return state
 
 
 def load(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> str:

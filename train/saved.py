@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file
@@ -10,9 +12,19 @@ from safetensors.numpy import load_file
 from configs import RunConfig, UserError
 from train.run_folder import CHECKPOINTS, saved, write_all_whole
 from weight_mapping import write_run
+from weight_mapping.checkpoint import read_json
 
 MODEL, OPTIMIZER, RANDOM, STATE = "model.safetensors", "optimizer.safetensors", "random.safetensors", "state.json"
 AVERAGED = "averaged"
+
+
+def check_conditions(path: Path, conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of a checkpoint. Raises UserError where the run goes on under other conditions than it was saved under."""
+    state: dict[str, Any] = dict(read_json(path / STATE))
+    for key, now in conditions.items():
+        if (before := state["conditions"].get(key)) != now:
+            raise UserError(f"{path} was saved with {key} {before}, and now it is {now}; a run resumes only under the same conditions")
+    return state
 
 
 def average(config: RunConfig, run: Path) -> Path:

@@ -13,8 +13,9 @@ from torch.nn.functional import scaled_dot_product_attention
 from configs import UserError, load_model_config, load_run_config
 from tests.train.runs import CONFIG, overrides, run_config, train, write_text
 from train.__main__ import main
-from train.dry_run import count_step, dry_run, in_words
+from train.dry_run import count_step, dry_run
 from train.objectives import prepare
+from train.preview import in_words
 from transformer_torch import Transformer, cross_entropy
 from transformer_torch.attention import ATTENTIONS
 
