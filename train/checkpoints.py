@@ -23,7 +23,7 @@ from torch.distributed.checkpoint.state_dict import (
 
 from configs import UserError
 from train.run_folder import saved
-from train.saved import MODEL, OPTIMIZER, RANDOM, STATE, check_conditions
+from train.saved import MODEL, OPTIMIZER, RANDOM, STATE, check_conditions, shared_by_others, sharers
 from weight_mapping import whole_folder, write_json
 
 # Whole tensors under canonical names, however the model is replicated or sharded: to be written by the main process, which alone
@@ -110,20 +110,8 @@ def load(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: to
     progress.step, progress.tokens, progress.seconds = state["step"], state["tokens"], state["seconds"]
     progress.first_loss = state.get("first_loss")
     accelerator.wait_for_everyone()
-    # Older checkpoints have it among the conditions.
-    before = state.get("processes") or state["conditions"].get("processes", progress.processes)
-    return shared_by_others(before, progress.processes)
-
-
-def shared_by_others(before: int, now: int) -> str:
-    """What another number of processes means for the run; nothing where it is the same number."""
-    if before == now:
-        return ""
-    return (
-        f"the checkpoint was saved by {before} process{'es' * (before > 1)}, and {now} {'go' if now > 1 else 'goes'} on: a step's examples "
-        f"are those of the whole run, so each comes when it would have come, none twice and none missed; the curve goes on as it was, "
-        f"but for rounding and for what dropout draws"
-    )
+    before = sharers(state) or progress.processes
+    return shared_by_others(before, progress.processes, "process", "es")
 
 
 def shared_names(model: nn.Module) -> dict[str, str]:

@@ -22,8 +22,8 @@ SHOWN = 400
 def preview(config: RunConfig, corpus: Corpus, runs_as: str, flops: int, activations: int | None, sharer: str) -> None:
     """Print all of it.
 
-    runs_as: who shares a step, and the precision. flops: of a whole step. activations: bytes that the backward pass of one sharer needs, None where they are not counted. sharer: what
-    shares a step with others like it, a process or a device.
+    runs_as: who shares a step, and the precision. flops: of a whole step. activations: bytes that the backward pass of one sharer needs,
+    None where they are not counted. sharer: what shares a step with others like it, a process or a device.
     """
     print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=140))
     batch = corpus.train.batch(0)

@@ -1,4 +1,4 @@
-"""The checkpoints that a run has kept, whichever framework wrote them, and their mean."""
+"""The checkpoints that a run has kept, whichever framework wrote them: which there are, their mean, and who goes on with them."""
 
 from __future__ import annotations
 
@@ -39,3 +39,21 @@ def average(config: RunConfig, run: Path) -> Path:
     means = {name: np.asarray(np.mean([file[name] for file in files], axis=0, dtype=np.float64), np.float32) for name in files[0]}
     write_all_whole(folder, lambda path: write_run(path, config.model, means.__getitem__))
     return folder
+
+
+def sharers(state: Mapping[str, Any]) -> int:
+    """How many processes or devices shared a step when a checkpoint with this state was saved; 0 where it does not say."""
+    # Older checkpoints have it among the conditions.
+    before: int = state.get("processes") or state["conditions"].get("processes") or state["conditions"].get("devices") or 0
+    return before
+
+
+def shared_by_others(before: int, now: int, sharer: str, plural: str = "s") -> str:
+    """What another number of processes or devices means for a run that goes on; nothing where it is the same number."""
+    if before == now:
+        return ""
+    return (
+        f"the checkpoint was saved by {before} {sharer}{plural * (before > 1)}, and {now} {'go' if now > 1 else 'goes'} on: a step's "
+        f"examples are those of the whole run, so each comes when it would have come, none twice and none missed; the curve goes on as it "
+        f"was, but for rounding and for what dropout draws"
+    )

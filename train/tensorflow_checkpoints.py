@@ -14,16 +14,16 @@ from safetensors.numpy import load_file, save_file
 
 from configs import UserError
 from train.run_folder import saved
-from train.saved import MODEL, OPTIMIZER, RANDOM, STATE
+from train.saved import MODEL, OPTIMIZER, RANDOM, STATE, check_conditions, sharers
 from transformer_tf import Transformer
 from transformer_tf.optimizer import AdamW
 from transformer_tf.weights import assign, from_canonical, named_weights, reader, to_canonical
 from weight_mapping import canonical_tensors, whole_folder, write_json
-from weight_mapping.checkpoint import read_json
 
 
 def save(folder: Path, model: Transformer, optimizer: AdamW, state: dict[str, Any], keep: int) -> None:
-    """Write step_N as a whole folder, and remove all but the last `keep`. state: the fields of `train.checkpoints.Progress`."""
+    """Write step_N as a whole folder, and remove all but the last `keep`. state: the fields of `train.checkpoints.Progress`, where
+    processes are devices."""
     weight, kinds = reader(model), _kinds(model)
     with whole_folder(folder / f"step_{state['step']}", overwrite=True) as path:
         save_file({name: np.ascontiguousarray(weight(name)) for name in named_weights(model)}, str(path / MODEL))
@@ -39,18 +39,16 @@ def save(folder: Path, model: Transformer, optimizer: AdamW, state: dict[str, An
         shutil.rmtree(old)
 
 
-def load(folder: Path, model: Transformer, optimizer: AdamW, conditions: dict[str, Any]) -> dict[str, Any] | None:
-    """Go back to the last checkpoint, and give its state; None where there is no checkpoint.
+def load(folder: Path, model: Transformer, optimizer: AdamW, conditions: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """Go back to the last checkpoint. How far it is (step, tokens, seconds, first_loss), and how many devices shared a step, 0 where that is
+    not known; nothing where there is no checkpoint.
 
     Raises UserError where the run goes on under other conditions than it was saved under, or where a file is damaged.
     """
     if not (checkpoints := saved(folder)):
-        return None
+        return {}, 0
     path = checkpoints[-1]
-    state: dict[str, Any] = dict(read_json(path / STATE))
-    for key, now in conditions.items():
-        if (before := state["conditions"].get(key)) != now:
-            raise UserError(f"{path} was saved with {key} {before}, and now it is {now}; a run resumes only under the same conditions")
+    state = check_conditions(path, conditions)
     try:
         weights, moments, seeds = (load_file(path / name) for name in (MODEL, OPTIMIZER, RANDOM))
     except (SafetensorError, OSError) as error:
@@ -62,7 +60,7 @@ def load(folder: Path, model: Transformer, optimizer: AdamW, conditions: dict[st
     optimizer.iterations.assign(state["step"])
     for name, seed in _seeds(model).items():
         seed.assign(seeds[name])
-    return state
+    return {name: state.get(name) for name in ("step", "tokens", "seconds", "first_loss")}, sharers(state)
 
 
 def _moments(model: Transformer, optimizer: AdamW) -> list[tuple[str, str, keras.Variable]]:

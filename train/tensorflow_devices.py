@@ -43,3 +43,17 @@ def divide_cpu(count: int) -> None:
     except RuntimeError:
         if len(tf.config.list_logical_devices("CPU")) < count:
             raise UserError(f"the CPU is in use already and cannot be divided into {count} devices; do it at the start") from None
+
+
+def use_threads(config: RunConfig) -> None:
+    """Compute with train.cpu_threads, default all cores. Raises UserError where TensorFlow has begun with another number."""
+    import tensorflow as tf
+
+    if config.train.cpu_threads in (None, tf.config.threading.get_intra_op_parallelism_threads()):
+        return
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(config.train.cpu_threads)
+    except RuntimeError:
+        raise UserError(
+            f"TensorFlow is in use already and cannot take train.cpu_threads={config.train.cpu_threads}; leave it out"
+        ) from None

@@ -24,6 +24,7 @@ from train.metrics import MetricsLog
 from train.objectives.corpus import Corpus
 from train.progress import ProgressDisplay
 from train.run_folder import RunFolder
+from train.saved import shared_by_others
 from train.schedule import learning_rate
 from train.tensorflow_devices import strategy
 from transformer_tf import Transformer, cross_entropy
@@ -34,6 +35,7 @@ from transformer_tf.weights import assign
 class Trainer:
     """One run: the model, its optimizer, its two programs (a training step, an evaluation step), and how far it is.
 
+    notes: lines to be told before the first step.
     dtype: of weights and arithmetic; with train.precision=bf16 Keras's mixed policy: products in bfloat16, weights in float32.
     """
 
@@ -88,16 +90,14 @@ class Trainer:
         self.train_step = tf.function(train_step, jit_compile=xla, reduce_retracing=not xla)
         self.evaluate_step = tf.function(evaluate_step, jit_compile=xla, reduce_retracing=not xla)
 
-        kinds = sorted({device.device_type for device in tf.config.list_logical_devices()})
-        conditions = {
-            "framework": "tensorflow",
-            "device": kinds[-1].lower(),
-            "precision": "bf16" if is_mixed else dtype,
-        }
-        conditions["text and tokenizer"] = corpus.fingerprint
-        self.state: dict[str, Any] = {"step": 0, "tokens": 0, "seconds": 0.0, "processes": devices, "conditions": conditions}
+        now = conditions(config, corpus.fingerprint, dtype)
+        self.state: dict[str, Any] = {"step": 0, "tokens": 0, "seconds": 0.0, "processes": devices, "conditions": now}
+        self.notes = [program_note(xla)] if config.train.compile else []
         if run is not None and run.resumed:
-            self.state = checkpoints.load(run.checkpoints, model, self.optimizer, conditions) or self.state
+            found, before = checkpoints.load(run.checkpoints, model, self.optimizer, now)
+            self.state |= found
+            if note := shared_by_others(before or devices, devices, "device"):
+                self.notes.append(note)
 
     def step(self, step: int) -> tuple[tf.Tensor, tf.Tensor, int]:
         """One optimizer step on one global batch: the mean loss before it, the norm of the gradient, and the batch's tokens."""
@@ -195,6 +195,19 @@ def read(steps: Sequence[tuple[tf.Tensor, tf.Tensor]]) -> list[tuple[float, floa
     """Loss and gradient norm of each of some steps, fetched together."""
     losses, norms = (tf.stack(values).numpy().tolist() for values in zip(*steps, strict=True))
     return list(zip(losses, norms, strict=True))
+
+
+def conditions(config: RunConfig, text: str, dtype: str = "float32") -> dict[str, str]:
+    """What must be the same for a run to go on. text: the corpus's fingerprint."""
+    kinds = sorted({device.device_type for device in tf.config.list_logical_devices()})
+    precision = "bf16" if config.train.precision == "bf16" else dtype
+    return {"framework": "tensorflow", "device": kinds[-1].lower(), "precision": precision, "text and tokenizer": text}
+
+
+def program_note(xla: bool) -> str:
+    """What train.compile=true changes."""
+    compiled = "compiled by XLA" if xla else "a graph that XLA does not compile, because batches differ in shape or devices share them"
+    return f"train.compile=true changes nothing: in TensorFlow every step is one program already, {compiled}"
 
 
 def tensors(batch: Batch) -> dict[str, Any]:

@@ -46,12 +46,18 @@ DATES = [
 ]
 
 
-def run_dates(folder: Path, *start: str) -> tuple[Path, str]:
-    """A tiny run on dates by a command: its folder, and what it has printed."""
+def said_by(folder: Path, *start: str) -> str:
+    """What a command prints on a tiny run on dates."""
     command = [sys.executable, *start, "configs/runs/dates.yaml", *DATES, f"train.output={folder}"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-2000:]
-    return next(folder.iterdir()), done.stdout
+    return done.stdout
+
+
+def run_dates(folder: Path, *start: str) -> tuple[Path, str]:
+    """The run: its folder, and what it has printed."""
+    said = said_by(folder, *start)
+    return next(folder.iterdir()), said
 
 
 def end(said: str) -> list[str]:
