@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from configs import RunConfig, UserError, load_run_config, run_command
+from configs import RunConfig, load_run_config, run_command
 from configs.quiet import quiet
 
 DESCRIPTION = """\
@@ -16,6 +16,7 @@ Train the TensorFlow model of a run as its YAML says. Any of its values can be c
   python -m train.tensorflow configs/runs/gpt2_stdlib.yaml model.num_layers=2 train.max_steps=100 name=short
   python -m train.tensorflow configs/runs/gpt2_stdlib.yaml train.existing=resume
   python -m train.tensorflow configs/runs/gpt2_stdlib.yaml --dry-run
+  python -m train.tensorflow configs/runs/dates.yaml "train.trackers=[tensorboard]"
   python -m train.tensorflow configs/runs/docstrings_minilm.yaml initial=path/to/a/checkpoint
   python -m train.tensorflow configs/runs/gpt2_shakespeare.yaml data.path=input.txt
   python -m train.tensorflow configs/runs/gpt2_stdlib.yaml train.precision=bf16
@@ -50,7 +51,9 @@ def preview(config: RunConfig) -> int:
     from train.initial import told
     from train.objectives import prepare
     from train.objectives.corpus import with_labels
+    from train.trackers import check_trackers
 
+    check_trackers(config)
     config = named(config)
     corpus = prepare(config)
     config = with_labels(config, corpus)
@@ -75,9 +78,9 @@ def run(config: RunConfig) -> int:
     from train.report import tell
     from train.run_folder import SUMMARY, open_run
     from train.sample import sample
+    from train.trackers import check_trackers
 
-    if config.train.trackers:
-        raise UserError("train.trackers is not built for TensorFlow yet; leave it out, or train with PyTorch")
+    check_trackers(config)
     config = named(config)
     corpus = prepare(config)
     config = with_labels(config, corpus)

@@ -40,8 +40,8 @@ def save(folder: Path, model: Transformer, optimizer: AdamW, state: dict[str, An
 
 
 def load(folder: Path, model: Transformer, optimizer: AdamW, conditions: dict[str, Any]) -> tuple[dict[str, Any], int]:
-    """Go back to the last checkpoint. How far it is (step, tokens, seconds, first_loss), and how many devices shared a step, 0 where that is
-    not known; nothing where there is no checkpoint.
+    """Go back to the last checkpoint. How far it is (step, tokens, seconds, first_loss; nothing where there is none), and how many devices
+    shared a step, 0 where that is not known.
 
     Raises UserError where the run goes on under other conditions than it was saved under, or where a file is damaged.
     """

@@ -27,6 +27,7 @@ from train.run_folder import RunFolder
 from train.saved import shared_by_others
 from train.schedule import learning_rate
 from train.tensorflow_devices import strategy
+from train.tensorflow_trackers import Trackers
 from transformer_tf import Transformer, cross_entropy
 from transformer_tf.optimizer import build_optimizer
 from transformer_tf.weights import assign
@@ -132,8 +133,14 @@ class Trainer:
         assert self.run is not None
         settings, state = self.config.train, self.state
         watch = Watch(self.run, self.corpus.train, read, state.get("first_loss"))
+        trackers = Trackers(self.config, self.run, state["step"])
         log, before, began = MetricsLog(self.run.path, state["step"]), state["seconds"], time.monotonic()
         interval, paused, logged = began, 0.0, state["tokens"]
+
+        def record(row: dict[str, Any]) -> None:
+            log.write(row)
+            trackers.write(row)
+
         with ProgressDisplay(True, state["step"], settings.max_steps) as display:
             if self.run.resumed and state["step"]:
                 display.say(f"resuming after step {state['step']}")
@@ -153,14 +160,14 @@ class Trainer:
                     row |= {"tokens_per_second": (state["tokens"] - logged) / (now - interval - paused)}
                     row |= {"elapsed_seconds": before + now - began}
                     interval, paused, logged = now, 0.0, state["tokens"]
-                    log.write(row)
+                    record(row)
                     display.training(row)
 
                 pause = time.monotonic()
                 if step % settings.evaluate_every == 0 or is_last:
                     watch.look()
                     row = {"step": step, **self.evaluate(), "elapsed_seconds": before + time.monotonic() - began}
-                    log.write(row)
+                    record(row)
                     display.validation(row)
                 if step % settings.save_every == 0 or is_last or stop.code:
                     watch.look()
@@ -169,8 +176,9 @@ class Trainer:
                 paused += time.monotonic() - pause
                 if stop.code and not is_last:
                     display.say(f"stopped by a signal after step {step}; it is saved: go on with train.existing=resume")
-                    return stop.code
-        return 0
+                    break
+        trackers.finish()
+        return stop.code if state["step"] < settings.max_steps else 0
 
 
 class Stop:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import secrets
 from importlib.util import find_spec
-from typing import Any
-
-from accelerate.tracking import GeneralTracker, TensorBoardTracker, WandBTracker
+from typing import TYPE_CHECKING, Any
 
 from configs import RunConfig, UserError
 from train.run_folder import RunFolder, flat, write_whole
+
+if TYPE_CHECKING:
+    from accelerate.tracking import GeneralTracker
 
 PROJECT = "transformer-twins"
 WANDB_ID = "wandb_id.txt"
@@ -34,6 +35,8 @@ class Trackers:
     """All that the config names; only the main process makes them. step: where the run resumes; later points are dropped."""
 
     def __init__(self, config: RunConfig, run: RunFolder, step: int) -> None:
+        from accelerate.tracking import TensorBoardTracker, WandBTracker
+
         self.trackers: list[GeneralTracker] = []
         for name in config.train.trackers:
             if name == "tensorboard":

@@ -17,13 +17,15 @@ from train.objectives import prepare
 def test_it_is_that_of_pytorch_but_for_what_the_backward_pass_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from train.dry_run import dry_run
 
-    config = load_run_config("configs/runs/dates.yaml", [*DATES, f"train.output={tmp_path}"])
+    config = load_run_config("configs/runs/dates.yaml", [*DATES, "name=dates_tensorflow", f"train.output={tmp_path}"])
     dry_run(config, prepare(config), 1)
     ours, twin = capsys.readouterr().out.splitlines(), said_by(tmp_path, "-c", WITHOUT, "--dry-run").splitlines()
-    (less, more) = [line for line in difflib.ndiff(ours, twin) if line[0] in "-+"]
-    assert less.startswith("- memory")
-    assert more.startswith("+ memory")
-    assert "weights, gradients and AdamW's moments in float32, what the backward pass needs is not counted" in more
+    differences = [line for line in difflib.ndiff(ours, twin) if line[0] in "-+"]
+    assert [line[2:18].strip() for line in differences if line[0] == "-"] == ["runs as", "memory"]
+    runs_as, memory, folder = [line[19:] for line in differences if line[0] == "+"]
+    assert runs_as == "1 device, float32"
+    assert memory.endswith("of weights, gradients and AdamW's moments in float32, what the backward pass needs is not counted")
+    assert folder == f"{tmp_path / 'dates_tensorflow'} is made"
     assert not list(tmp_path.iterdir())
 
 
@@ -42,6 +44,6 @@ def test_each_example_of_the_help_is_a_run() -> None:
     from train.tensorflow import DESCRIPTION
 
     examples = [shlex.split(line)[3:] for line in DESCRIPTION.splitlines() if line.startswith("  python -m train.tensorflow ")]
-    assert len(examples) == 8
+    assert len(examples) == 9
     for config, *overrides in examples:
         load_run_config(config, [word for word in overrides if word != "--dry-run"])
