@@ -75,7 +75,7 @@ class Train(Config):
     block_size: tokens in a sequence, default the model's max_length. precision: what the arithmetic of the matrix products is asked
     to be; ``auto`` takes what `accelerate launch` says. num_processes: how many are expected, if it matters. cpu_threads: threads of
     each process on a CPU, default the cores divided by the processes. save_every: steps between checkpoints, and keep_checkpoints:
-    how many are kept. trackers: where the metrics go besides the run's folder, through accelerate.
+    how many are kept. trackers: where the metrics go besides the run's folder.
     existing: what to do where the run's folder exists: ``refuse``, ``resume`` an unfinished run, take a ``new`` numbered folder,
     or ``auto`` (resume what is unfinished, else new). cross_check: compare the finished run in PyTorch, TensorFlow and Hugging
     Face. sample_prompt: what the sample at the end continues.
