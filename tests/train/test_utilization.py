@@ -14,6 +14,7 @@ from train.dry_run import count_step
 from train.loop import Trainer
 from train.metrics import read_metrics
 from train.objectives import prepare
+from train.report import tell
 from train.run_folder import SUMMARY, open_run
 from train.stop import Stop
 
@@ -58,7 +59,7 @@ def test_a_run_on_a_known_device_logs_and_prints_what_it_uses(tmp_path, monkeypa
     summary.finish(config, accelerator, corpus, run, trainer.model, trainer.progress.seconds)
     found = json.loads((run.path / SUMMARY).read_text())
     assert found["mfu"] == sorted(row["mfu"] for row in rows)[3]
-    summary.tell(found, "", run.path)
+    tell(found, "", run.path)
     assert f"utilisation      {found['mfu']:.1%} of the device's peak" in capsys.readouterr().out
 
 
