@@ -1,6 +1,6 @@
 """When a text is over: after an end token, or as soon as a stop string stands in it.
 
-S states, V vocabulary, B batch, T prompt length, L longest token in bytes, C candidates.
+A states of the automaton, V vocabulary, B batch, T query length (of a prompt), L bytes of the longest token.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ class Stops:
 
     Stop strings are found by an automaton over their bytes (Aho and Corasick 1975), whose steps are taken together for all bytes of a
     token. So a string is found wherever it begins and ends inside of tokens, and a table can be read inside of any graph.
-    table_SV: the state after each token; the last state is the end, which nothing leaves. ends: tokens that end a text.
+    table_AV: the state after each token; the last state is the end, which nothing leaves. ends: tokens that end a text.
     strings, pieces: stop strings, and the bytes of each token.
     """
 
     def __init__(self, ends: Sequence[int], vocab_size: int, strings: Sequence[str] = (), pieces: Sequence[bytes] = ()) -> None:
-        steps_S256, is_whole_S = automaton([string.encode() for string in strings])
-        self.end = len(steps_S256)
+        steps_A256, is_whole_A = automaton([string.encode() for string in strings])
+        self.end = len(steps_A256)
         # Tokens that the tokenizer does not know add nothing.
         self.pieces = [*pieces[:vocab_size], *[b""] * (vocab_size - len(pieces))]
-        self.steps_S256 = steps_S256
-        self.table_SV = self._table(np.where(is_whole_S[steps_S256], self.end, steps_S256))
-        self.table_SV[:, list(ends)] = self.end
+        self.steps_A256 = steps_A256
+        self.table_AV = self._table(np.where(is_whole_A[steps_A256], self.end, steps_A256))
+        self.table_AV[:, list(ends)] = self.end
 
-    def _table(self, steps_S256: np.ndarray) -> np.ndarray:
+    def _table(self, steps_A256: np.ndarray) -> np.ndarray:
         stays_1256 = np.full((1, 256), self.end)
-        steps_S256 = np.concatenate([steps_S256, stays_1256])
+        steps_A256 = np.concatenate([steps_A256, stays_1256])
         lengths_V = np.array([len(piece) for piece in self.pieces])
         longest = int(lengths_V.max())
         bytes_VL = np.frombuffer(b"".join(piece.ljust(longest, b"\0") for piece in self.pieces), np.uint8).reshape(len(lengths_V), longest)
-        table_SV = np.repeat(np.arange(self.end + 1, dtype=np.int32)[:, None], len(self.pieces), 1)
-        for place in range(longest if len(steps_S256) > 2 else 0):
-            (chosen_C,) = np.nonzero(lengths_V > place)
-            table_SV[:, chosen_C] = steps_S256[table_SV[:, chosen_C], bytes_VL[chosen_C, place]]
-        return table_SV
+        table_AV = np.repeat(np.arange(self.end + 1, dtype=np.int32)[:, None], len(self.pieces), 1)
+        for place in range(longest if len(steps_A256) > 2 else 0):
+            (longer,) = np.nonzero(lengths_V > place)
+            table_AV[:, longer] = steps_A256[table_AV[:, longer], bytes_VL[longer, place]]
+        return table_AV
 
     def begin(self, prompt_BT: np.ndarray) -> np.ndarray:
         """The state that each prompt leaves: a stop string may begin in it. One that is whole in it stops nothing."""
@@ -50,7 +50,7 @@ class Stops:
         if self.end > 1:
             for row, prompt in enumerate(prompt_BT):
                 for byte in b"".join(self.pieces[token] for token in prompt):
-                    states_B[row] = self.steps_S256[states_B[row], byte]
+                    states_B[row] = self.steps_A256[states_B[row], byte]
         return states_B
 
 
@@ -58,13 +58,13 @@ def automaton(strings: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
     """For each state and byte the next state, and whether a state has just seen a whole string. A state is a beginning of a string."""
     beginnings = sorted({string[:length] for string in strings for length in range(len(string) + 1)} | {b""}, key=len)
     number = {beginning: place for place, beginning in enumerate(beginnings)}
-    steps_S256 = np.zeros((len(beginnings), 256), np.int32)
-    is_whole_S = np.array([any(beginning.endswith(string) for string in strings) for beginning in beginnings])
+    steps_A256 = np.zeros((len(beginnings), 256), np.int32)
+    is_whole_A = np.array([any(beginning.endswith(string) for string in strings) for beginning in beginnings])
     for place, beginning in enumerate(beginnings):
         for byte in range(256):
             seen = beginning + bytes([byte])
-            steps_S256[place, byte] = next(number[seen[cut:]] for cut in range(len(seen) + 1) if seen[cut:] in number)
-    return steps_S256, is_whole_S
+            steps_A256[place, byte] = next(number[seen[cut:]] for cut in range(len(seen) + 1) if seen[cut:] in number)
+    return steps_A256, is_whole_A
 
 
 def build_stops(ends: Sequence[int], vocab_size: int, strings: Sequence[str], tokenizer: Any) -> Stops:

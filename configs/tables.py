@@ -1,6 +1,6 @@
 """Tables of fixed numbers that both frameworks share to the last bit: computed once, in NumPy.
 
-N longest length, R rotary pairs, D model width.
+N longest length, J rotary pairs, D model width.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from configs.parts import DynamicScaling, LinearScaling, Llama3Scaling, Relative
 
 
 def rotary_tables(config: ModelConfig, windowed: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines and sines of the angles position * frequency, times the scaling's factor, each of shape (max_length, R).
+    """Cosines and sines of the angles position * frequency, times the scaling's factor, each of shape (max_length, J).
 
     windowed: those of the sliding-window layers. They hold for dynamic scaling only in calls of up to its original length.
     """
-    frequencies_R, factor = rotary_frequencies(config, windowed)
-    angles_NR = np.arange(config.longest or config.max_length, dtype=np.float64)[:, None] * frequencies_R
-    return factor * np.cos(angles_NR), factor * np.sin(angles_NR)
+    frequencies_J, factor = rotary_frequencies(config, windowed)
+    angles_NJ = np.arange(config.longest or config.max_length, dtype=np.float64)[:, None] * frequencies_J
+    return factor * np.cos(angles_NJ), factor * np.sin(angles_NJ)
 
 
 def rotary_frequencies(config: ModelConfig, windowed: bool = False) -> tuple[np.ndarray, float]:
-    """How far each pair turns from one position to the next, shape (R,), and the factor on cosines and sines.
+    """How far each pair turns from one position to the next, shape (J,), and the factor on cosines and sines.
 
     RoFormer (Su et al. 2021), equation 15, and the scaling. Dynamic scaling leaves them as they are up to its original length.
     """
@@ -33,21 +33,21 @@ def rotary_frequencies(config: ModelConfig, windowed: bool = False) -> tuple[np.
     assert isinstance(positions, RotaryPositions)
     if windowed and positions.window_base is not None:
         return _unscaled_frequencies(positions.window_base, config.rotary_size), 1.0
-    frequencies_R, scaling = _unscaled_frequencies(positions.base, config.rotary_size), positions.scaling
+    frequencies_J, scaling = _unscaled_frequencies(positions.base, config.rotary_size), positions.scaling
     if isinstance(scaling, LinearScaling):
-        return frequencies_R / scaling.factor, 1.0
+        return frequencies_J / scaling.factor, 1.0
     if isinstance(scaling, Llama3Scaling):
-        return _blend(frequencies_R, scaling.factor, _llama3_share(frequencies_R, scaling)), 1.0
+        return _blend(frequencies_J, scaling.factor, _llama3_share(frequencies_J, scaling)), 1.0
     if isinstance(scaling, YarnScaling):
-        share_R = _yarn_share(scaling, positions.base, config.rotary_size, scaling.original_max_length or config.max_length)
-        return _blend(frequencies_R, scaling.factor, share_R), _yarn_attention_factor(scaling)
-    return frequencies_R, 1.0
+        share_J = _yarn_share(scaling, positions.base, config.rotary_size, scaling.original_max_length or config.max_length)
+        return _blend(frequencies_J, scaling.factor, share_J), _yarn_attention_factor(scaling)
+    return frequencies_J, 1.0
 
 
 def dynamic_frequencies(config: ModelConfig) -> np.ndarray:
     """Row n - 1: the frequencies of dynamic scaling in a call whose longest position is n - 1, for all positions of that call.
 
-    Shape (N, R). N is max_length; where no original_max_length is set, max_length is that, and N is `factor` times as long.
+    Shape (N, J). N is max_length; where no original_max_length is set, max_length is that, and N is `factor` times as long.
     """
     positions = config.positions
     assert isinstance(positions, RotaryPositions)
@@ -92,11 +92,11 @@ def sinusoidal_table(config: ModelConfig) -> np.ndarray:
     "Attention Is All You Need", 3.5. The layout `halves` keeps all sines before all cosines.
     """
     width = config.width
-    angles_NR = np.arange(config.max_length, dtype=np.float64)[:, None] / 10000.0 ** (np.arange(0, width, 2, dtype=np.float64) / width)
-    sines_NR, cosines_NR = np.sin(angles_NR), np.cos(angles_NR)
+    angles_NJ = np.arange(config.max_length, dtype=np.float64)[:, None] / 10000.0 ** (np.arange(0, width, 2, dtype=np.float64) / width)
+    sines_NJ, cosines_NJ = np.sin(angles_NJ), np.cos(angles_NJ)
     if getattr(config.positions, "layout", "interleaved") == "halves":
-        return np.concatenate([sines_NR, cosines_NR], axis=1)[:, :width]
-    return np.stack([sines_NR, cosines_NR], axis=2).reshape(config.max_length, -1)[:, :width]
+        return np.concatenate([sines_NJ, cosines_NJ], axis=1)[:, :width]
+    return np.stack([sines_NJ, cosines_NJ], axis=2).reshape(config.max_length, -1)[:, :width]
 
 
 def _unscaled_frequencies(base: float | np.ndarray, size: int) -> np.ndarray:
@@ -104,20 +104,20 @@ def _unscaled_frequencies(base: float | np.ndarray, size: int) -> np.ndarray:
     return base ** (-np.arange(0, size, 2, dtype=np.float64) / size)
 
 
-def _blend(frequencies_R: np.ndarray, factor: float, share_R: np.ndarray) -> np.ndarray:
+def _blend(frequencies_J: np.ndarray, factor: float, share_J: np.ndarray) -> np.ndarray:
     """Kept where the share is 1, divided by `factor` where it is 0."""
-    return (1 - share_R) * frequencies_R / factor + share_R * frequencies_R
+    return (1 - share_J) * frequencies_J / factor + share_J * frequencies_J
 
 
-def _llama3_share(frequencies_R: np.ndarray, scaling: Llama3Scaling) -> np.ndarray:
+def _llama3_share(frequencies_J: np.ndarray, scaling: Llama3Scaling) -> np.ndarray:
     """Straight from 0 at `low_frequency_factor` turns over the original length to 1 at `high_frequency_factor`."""
-    turns_R = scaling.original_max_length * frequencies_R / (2 * math.pi)
+    turns_J = scaling.original_max_length * frequencies_J / (2 * math.pi)
     low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
     if low >= high:
         raise UserError(
             f"positions.scaling.low_frequency_factor={low} is not less than high_frequency_factor={high}; frequencies are blended between"
         )
-    return np.clip((turns_R - low) / (high - low), 0, 1)
+    return np.clip((turns_J - low) / (high - low), 0, 1)
 
 
 def _yarn_share(scaling: YarnScaling, base: float, size: int, original: int) -> np.ndarray:

@@ -103,11 +103,11 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
     },
     "generation_processors.py": {
         "last": ("only in TensorFlow", "PyTorch cuts the tokens where they end, a graph's tensors keep their length"),
-        "docstring of the file": ("[-L tokens so far,-]", "the same"),
-        "Processors.__call__": ("[-tokens_RL-]", "the same"),
-        "penalize_repetition": ("[-tokens_RL-] {+tokens_RN length+} ... [-counts_RL-] {+place_N is_there_RN+}", "the same"),
-        "repeating": ("[-tokens_RL-] {+tokens_RN length+} ... [-length-] {+windows+}", "the same"),
-        "completing": ("[-tokens_RL-] {+tokens_RN length+} ... [-last-] {+end prefix_P+} ... [-prefix_P-]", "the same"),
+        "docstring of the file": ("[-S key length (the tokens so far),-]", "the same"),
+        "Processors.__call__": ("[-tokens_RS-]", "the same"),
+        "penalize_repetition": ("[-tokens_RS-] {+tokens_RN length+} ... [-counts_RS-] {+place_N is_there_RN+}", "the same"),
+        "repeating": ("[-tokens_RS-] {+tokens_RN length+} ... [-length-] {+windows+}", "the same"),
+        "completing": ("[-tokens_RS-] {+tokens_RN length+} ... [-last-] {+end is_there+}", "the same"),
         "found": ("[-nothing-] {+rows place+}", "TensorFlow scatters by pairs of places"),
     },
     "generation_rows.py": {
@@ -158,7 +158,7 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
         "PromptLookup.propose": ("{+room+}", "the same"),
         "Assistant.__init__": ("[-processors-] {+given+} ... [-self.processors-] {+self.given+}", "the same"),
         "Assistant.propose": (
-            "{+model generation size place numbers run guessed_K+} ... [-place logits_RV number scores_RV-] {+tensors+}",
+            "{+model generation size place numbers run guessed_M+} ... [-place logits_RV number scores_RV-] {+tensors+}",
             "the same",
         ),
         "build_drafter": ("[-processors-] {+given+}", "the same"),
@@ -193,8 +193,11 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
             "Keras keeps a weight as (inputs, outputs)",
         ),
         "Linear.call": ("{+hidden+}", "TensorFlow adds the bias in a second line"),
-        "docstring of PatchProjection": ("[-(D,-] {+(P, P,+} ... [-P, P).-] {+D).+}", "TensorFlow's convolution has its channels last"),
-        "PatchProjection.call": ("[-patches_BDRS-] {+patches_BRSD patches_BND+}", "the same"),
+        "docstring of PatchProjection": (
+            "[-(D,-] {+(patch_size, patch_size,+} ... [-patch_size, patch_size).-] {+D).+}",
+            "TensorFlow's convolution has its channels last",
+        ),
+        "PatchProjection.call": ("[-patches_BDP-] {+grid patches_BPD+}", "the same"),
     },
     "loading.py": {
         "the file": (
@@ -208,7 +211,7 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
         "CrossEntropy": ("only in PyTorch", "PyTorch computes loss and gradient in one; XLA makes one pass of the formula by itself"),
         "parts": ("only in PyTorch", "the same"),
         "the file": ("[-ROWS=256-]", "the same"),
-        "docstring of the file": ("[-N rows,-]", "the same"),
+        "docstring of the file": ("[-vocabulary, I axes joined into one (batch and length).-] {+vocabulary.+}", "the same"),
         "cross_entropy": ("{+logits_BTV counted_BT losses_BT spread_BT+}", "the same"),
     },
     "model.py": {

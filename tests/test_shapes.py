@@ -1,6 +1,7 @@
 """Names end in their axes: the models run with sizes that are all different, and every suffix must bind to one size.
 
-A letter stands for what the legend at the head of its file says; where two legends say the same, it is one size in both files.
+A letter stands for what the legend at the head of its file says, the same in all files: what stands in brackets says more of it, and
+no more than that. docs/reading.md has them all.
 """
 
 from __future__ import annotations
@@ -26,22 +27,24 @@ from weight_mapping import families
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("transformer_torch", "transformer_tf")
 NAME = re.compile(r"^[a-z]\w*_([A-Z1]+)$")
-MEANING = re.compile(r"^([A-Z])(?: and ([A-Z]))? (.+)$")
+MEANING = re.compile(r"^([A-Z])(?: and ([A-Z]))? (.+?)(?: \([^()]*\))?$")
+ROW = re.compile(r"^\| `([A-Z])` \| ([^|(]+?) (?:\([^|]*\) )?\|", re.MULTILINE)
 # In these files a letter stands for whatever comes in (any heads, any inputs, any keys): it has one size at a time.
 FREE = {
     "attention.py": "HIS",
     "cache.py": "NS",
-    "embeddings.py": "SM",
-    "generation_processors.py": "NW",
+    "embeddings.py": "S",
+    "generation_beams.py": "I",
+    "generation_processors.py": "NZ",
     "layers.py": "S",
     "linear.py": "T",
     "masks.py": "BHTS",
     "positions.py": "HS",
 }
 # As many as are guessed, or fewer; and keys, of which the values come a line later.
-AT_MOST = {"generation_speculative.py": "KT", "cache.py": "S"}
+AT_MOST = {"generation_speculative.py": "MT", "cache.py": "S"}
 # What `pick` picks from may be anything along any axis, `forbid` may forbid the same in all rows, and places are those that are filled.
-ANYTHING = {"values_BM", "index_BC", "forbidden_RV", "place_N"}
+ANYTHING = {"values_BI", "index_BO", "forbidden_RV", "place_N"}
 # Names of something else than what the legend says of their letter: the keys of an encoder's, and places for keys that may still come.
 OTHERS = {
     "encoded_BSD": "encoder length",
@@ -55,9 +58,9 @@ BROADCAST = {
     "position_ids_BT": "B",
     "positions_BT": "B",
     "ids_BT": "B",
-    "cosines_B1TR": "B",
-    "sines_B1TR": "B",
-    "angles_B1TR": "B",
+    "cosines_B1TJ": "B",
+    "sines_B1TJ": "B",
+    "angles_B1TJ": "B",
     "mask_BHTS": "BHT",
     "mask_B1TS": "BT",
     "bias_BHTS": "B",
@@ -65,16 +68,8 @@ BROADCAST = {
     "second_BHTS": "BHT",
 }
 # Meanings that are one size at a time: where there are two stacks, or texts grow; and where a prompt has several rows.
-LENGTHS = (
-    "query length",
-    "key length",
-    "tokens so far",
-    "those that may count",
-    "new tokens",
-    "prompt length",
-    "length of a prefix",
-)
-ROWS = ("batch", "rows", "rows (a row for each text of each prompt)", "rows (some for each of the batch)")
+LENGTHS = ("query length", "key length", "new tokens")
+ROWS = ("batch", "rows")
 # Windows are held whole: S is the same in all layers.
 LONG = 1000
 
@@ -334,12 +329,27 @@ def test_every_name_is_seen_and_binds_to_one_size(package: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [path for package in PACKAGES for path in sorted((ROOT / package).glob("*.py"))],
+    [path for package in (*PACKAGES, "configs") for path in sorted((ROOT / package).glob("*.py"))],
     ids=lambda path: f"{path.parent.name}-{path.stem}",
 )
 def test_each_letter_stands_in_the_legend_of_its_file(path: Path) -> None:
     used = {letter for name in names_of(path) for letter in name.rpartition("_")[2]} - {"1"}
     assert used <= set(legend(path)), "the head of the file does not say what these letters stand for"
+
+
+def test_a_letter_means_the_same_in_all_files() -> None:
+    """And the table in docs/reading.md says it, and has no other letters."""
+    said = dict(ROW.findall((ROOT / "docs" / "reading.md").read_text(encoding="utf-8")))
+    files = [*(path for package in PACKAGES for path in (ROOT / package).glob("*.py")), *(ROOT / "configs").glob("*.py")]
+    letters = {path: legend(path) for path in files}
+    wrong = [
+        f"{path.relative_to(ROOT)}: {letter} {meaning}, and docs/reading.md has {said.get(letter)!r}"
+        for path, meanings in letters.items()
+        for letter, meaning in meanings.items()
+        if meaning != said.get(letter)
+    ]
+    assert not wrong, "\n".join(wrong)
+    assert set(said) == {letter for meanings in letters.values() for letter in meanings}
 
 
 @pytest.mark.parametrize("wrong", ["second_TB = first_BT", "second_BTD = first_BT", "second_BS = first_BT[:, :1]", "second_T1 = first_BT"])
@@ -356,5 +366,7 @@ def test_a_wrong_suffix_is_seen(wrong: str, tmp_path: Path) -> None:
 def test_letters_are_read_from_the_legend() -> None:
     found = legend(ROOT / "transformer_torch" / "linear.py")
     assert found["Y"] == found["X"] == "image height and width"
-    assert found["N"] == "patches"
-    assert legend(ROOT / "transformer_torch" / "generation_ends.py") == {"S": "states of a text", "V": "vocabulary", "R": "rows"}
+    assert found["P"] == "patches"
+    ends = legend(ROOT / "transformer_torch" / "generation_ends.py")
+    assert ends == {"A": "states of the automaton", "V": "vocabulary", "R": "rows"}
+    assert legend(ROOT / "transformer_torch" / "attention.py")["I"] == "axes joined into one"

@@ -1,7 +1,7 @@
 """Multi-head attention ("Attention Is All You Need", 3.2).
 
 B batch, T query length, S key length, D model width, H heads, G key/value heads, K head size, Q query heads of a key/value head,
-I any width.
+I axes joined into one (heads and head size).
 """
 
 from __future__ import annotations

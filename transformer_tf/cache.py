@@ -1,7 +1,7 @@
 """Keys and values of past tokens, in arrays of fixed size that XLA writes in place.
 
-B batch, G key/value heads, T new tokens, E encoder length, N longest length, K head size, R rows (some for each of the batch),
-S keys that may be seen.
+B batch, G key/value heads, T query length (the new tokens), S key length, N longest length, K head size,
+R rows (some for each of the batch).
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Cache:
     """The caches of all layers of a decoder. `length` tokens are in it; `max_length` fit. It is cut back by its length alone.
 
     ahead: with windows, how many tokens it may be cut back, and how many are cheap to read at once.
-    cross: the encoder's keys and values (B, G, E, K), layer by layer, once the first token has asked for them.
+    cross: the encoder's keys and values (B, G, S, K), layer by layer, once the first token has asked for them.
     """
 
     def __init__(self, config: ModelConfig, batch_size: int, max_length: int, dtype: tf.DType, ahead: int = AHEAD) -> None:
@@ -115,7 +115,7 @@ class Cache:
         for layer in self.layers:
             layer.key_BGNK = tf.repeat(layer.key_BGNK, times, 0)
             layer.value_BGNK = tf.repeat(layer.value_BGNK, times, 0)
-        self.cross = [(tf.repeat(key_BGEK, times, 0), tf.repeat(value_BGEK, times, 0)) for key_BGEK, value_BGEK in self.cross]
+        self.cross = [(tf.repeat(key_BGSK, times, 0), tf.repeat(value_BGSK, times, 0)) for key_BGSK, value_BGSK in self.cross]
 
     def reorder(self, order_R: tf.Tensor, shared: int | tf.Tensor) -> None:
         """Row `order_R[r]` in the place of row r. Rows change places only with those that have the same first `shared` tokens and the

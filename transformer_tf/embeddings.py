@@ -1,7 +1,6 @@
 """From ids and images to vectors ("Attention Is All You Need", 3.4 and 3.5; ViT, Dosovitskiy et al. 2021, 3.1).
 
-B batch, T query length, S tokens so far, M those that may count, D model width, E embedding width, N patches, C channels,
-Y and X image height and width.
+B batch, T query length, S key length, D model width, E embedding width, P patches, C channels, Y and X image height and width.
 """
 
 from __future__ import annotations
@@ -61,14 +60,14 @@ class TokenEmbeddings(Module):
     def positions(self, input_ids_BT: tf.Tensor, start: int | tf.Tensor, attention_mask_BS: tf.Tensor | None) -> tf.Tensor:
         """The position of each token, `start` tokens having come before: 0, 1, 2, ..., or counting tokens only, with -1 for padding."""
         length = shape_of(input_ids_BT)[1]
-        counts_BM = None
+        counts_BS = None
         if self.counted == "attended" and attention_mask_BS is not None:
-            counts_BM = tf.cast(attention_mask_BS[:, : start + length], tf.int32)
+            counts_BS = tf.cast(attention_mask_BS[:, : start + length], tf.int32)
         elif self.counted == "not_padding":
-            counts_BM = tf.cast(input_ids_BT != self.padding, tf.int32)
-        if counts_BM is None:
+            counts_BS = tf.cast(input_ids_BT != self.padding, tf.int32)
+        if counts_BS is None:
             return (start + tf.range(length))[None]
-        return (tf.cumsum(counts_BM, 1) * counts_BM - 1)[:, -length:]
+        return (tf.cumsum(counts_BS, 1) * counts_BS - 1)[:, -length:]
 
 
 class PatchEmbeddings(Module):
@@ -86,12 +85,12 @@ class PatchEmbeddings(Module):
         self.dropout = Dropout(config.dropout.embedding)
 
     def call(self, pixel_values_BCYX: tf.Tensor, position_ids_BT: tf.Tensor, token_type_ids_BT: tf.Tensor | None = None) -> tf.Tensor:
-        patches_BND = self.patch(pixel_values_BCYX)
+        patches_BPD = self.patch(pixel_values_BCYX)
         if self.class_token is None:
-            hidden_BTD = patches_BND
+            hidden_BTD = patches_BPD
         else:
-            class_B1D = tf.tile(tf.convert_to_tensor(self.class_token)[None, None], (tf.shape(patches_BND)[0], 1, 1))
-            hidden_BTD = tf.concat([class_B1D, patches_BND], axis=1)
+            class_B1D = tf.tile(tf.convert_to_tensor(self.class_token)[None, None], (tf.shape(patches_BPD)[0], 1, 1))
+            hidden_BTD = tf.concat([class_B1D, patches_BPD], axis=1)
         if self.position is not None:
             hidden_BTD = hidden_BTD + self.position(position_ids_BT)
         if self.norm is not None:

@@ -1,5 +1,5 @@
-"""Position-wise feed-forward network ("Attention Is All You Need", 3.3). B batch, T query length, D model width, F its width,
-X experts."""
+"""Position-wise feed-forward network ("Attention Is All You Need", 3.3). B batch, T query length, D model width, F feed-forward
+width, U experts."""
 
 from __future__ import annotations
 
@@ -84,19 +84,19 @@ class Experts(Module):
         self.output_norm = build_norm(config) if config.norm.placement == "both" else None
 
     def call(self, hidden_BTD: tf.Tensor) -> tf.Tensor:
-        shares_BTX = self.shares(hidden_BTD)
+        shares_BTU = self.shares(hidden_BTD)
         mixed_BTD = tf.zeros_like(hidden_BTD)
         # Every expert computes every token, and most get a share of zero: so all shapes are known before the router has spoken.
         for index, expert in enumerate(self.experts):
-            mixed_BTD = mixed_BTD + shares_BTX[..., index, None] * expert(hidden_BTD)
+            mixed_BTD = mixed_BTD + shares_BTU[..., index, None] * expert(hidden_BTD)
         return mixed_BTD
 
     def shares(self, hidden_BTD: tf.Tensor) -> tf.Tensor:
         """Softmax over the best few experts of each token, zero for the others."""
-        logits_BTX = self.router(hidden_BTD)
-        best = tf.math.top_k(logits_BTX, self.per_token).indices
-        best_BTX = tf.reduce_sum(tf.one_hot(best, logits_BTX.shape[-1], dtype=logits_BTX.dtype), -2)
-        return tf.nn.softmax(tf.where(best_BTX == 0.0, logits_BTX.dtype.min, logits_BTX))
+        logits_BTU = self.router(hidden_BTD)
+        best = tf.math.top_k(logits_BTU, self.per_token).indices
+        best_BTU = tf.reduce_sum(tf.one_hot(best, logits_BTU.shape[-1], dtype=logits_BTU.dtype), -2)
+        return tf.nn.softmax(tf.where(best_BTU == 0.0, logits_BTU.dtype.min, logits_BTU))
 
 
 def build_feed_forward(config: ModelConfig) -> keras.layers.Layer:

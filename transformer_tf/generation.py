@@ -1,6 +1,6 @@
 """Continue prompts token by token.
 
-B batch, R rows (a row for each text of each prompt), T prompt length, N longest length, M new tokens, V vocabulary.
+B batch, R rows (a row for each text of each prompt), T query length (of a prompt), N longest length, M new tokens, V vocabulary.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def stream(
     assistant_model: Transformer | None = None,
     **settings: Any,
 ) -> Iterator[np.ndarray]:
-    """The new tokens of `generate` as soon as they are there: for each step int64 (R, 1), with guesses (1, K). A text that has
+    """The new tokens of `generate` as soon as they are there: for each step int64 (R, 1), with guesses (1, M). A text that has
     ended is filled up.
 
     Arguments are those of `generate`. Raises UserError before anything is computed, and for beams, which are known at their end only.
@@ -149,7 +149,7 @@ def search(request: Request, at_once: bool) -> Iterator[tuple[Any, int]]:
     rows.repeat(times)
     # Numbers that change from call to call go in as tensors.
     numbers = (tf.constant(number) for number in (request.start, generation.shortest(request.start), request.limit))
-    tables = tf.constant(request.stops.table_SV), tf.constant(request.states())
+    tables = tf.constant(request.stops.table_AV), tf.constant(request.states())
     given = Given(rows.mask_RN, rows.encoder_mask_RS, *tables, *numbers)
     if size:
         drafter = build_drafter(generation, model, request.assistant, request.prompt_BT, request.attended_BT, room, given)

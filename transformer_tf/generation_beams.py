@@ -1,7 +1,7 @@
 """Beam search (Sutskever et al. 2014, 3.2), with Hugging Face's rules for when it is over.
 
-B batch, W beams, C candidates for the next beams, M beams and candidates, N longest length, V vocabulary, I beams times vocabulary,
-R rows (batch times beams).
+B batch, W beams, O candidates for the next beams, N longest length, V vocabulary, R rows (batch times beams), I axes joined into one
+(beams and vocabulary; beams and candidates).
 """
 
 from __future__ import annotations
@@ -87,53 +87,53 @@ class BeamSearch:
         scores_BI = tf.reshape(scores_RV, (batch, width * vocab_size))
         totals_BI = scores_BI + tf.repeat(beams.scores_BW, vocab_size, 1)
         # Enough for `width` that go on, even if every end of every beam is among the best.
-        totals_BC, index_BC = tf.math.top_k(totals_BI, width * (1 + max(1, self.num_ends)))
-        parent_BC, token_BC = index_BC // vocab_size, tf.cast(index_BC % vocab_size, beams.tokens_BWN.dtype)
-        state_BC = self.ends.after(pick(beams.state_BW, parent_BC), token_BC)
-        ends_BC = self.ends.has_come(state_BC) | (length + 1 == self.processors.limit)
-        tokens_BCN = keras.ops.slice_update(pick(beams.tokens_BWN, parent_BC), (0, 0, length), token_BC[:, :, None])
-        chosen_BC = pick(scores_BI, index_BC)
-        log_probs_BCN = keras.ops.slice_update(pick(beams.log_probs_BWN, parent_BC), (0, 0, length), chosen_BC[:, :, None])
+        totals_BO, index_BO = tf.math.top_k(totals_BI, width * (1 + max(1, self.num_ends)))
+        parent_BO, token_BO = index_BO // vocab_size, tf.cast(index_BO % vocab_size, beams.tokens_BWN.dtype)
+        state_BO = self.ends.after(pick(beams.state_BW, parent_BO), token_BO)
+        ends_BO = self.ends.has_come(state_BO) | (length + 1 == self.processors.limit)
+        tokens_BON = keras.ops.slice_update(pick(beams.tokens_BWN, parent_BO), (0, 0, length), token_BO[:, :, None])
+        chosen_BO = pick(scores_BI, index_BO)
+        log_probs_BON = keras.ops.slice_update(pick(beams.log_probs_BWN, parent_BO), (0, 0, length), chosen_BO[:, :, None])
 
-        scores_BW, running_BW = tf.math.top_k(totals_BC + tf.cast(ends_BC, tf.float32) * NOTHING, width)
-        tokens_BWN = pick(tokens_BCN, running_BW)
-        ended = self.end(beams, tokens_BCN, log_probs_BCN, totals_BC, ends_BC, length + 1 - self.start)
-        beams = Beams(tokens_BWN, pick(log_probs_BCN, running_BW), scores_BW, pick(state_BC, running_BW), **ended)
-        beams = self.judge(beams, ends_BC, length + 1)
+        scores_BW, running_BW = tf.math.top_k(totals_BO + tf.cast(ends_BO, tf.float32) * NOTHING, width)
+        tokens_BWN = pick(tokens_BON, running_BW)
+        ended = self.end(beams, tokens_BON, log_probs_BON, totals_BO, ends_BO, length + 1 - self.start)
+        beams = Beams(tokens_BWN, pick(log_probs_BON, running_BW), scores_BW, pick(state_BO, running_BW), **ended)
+        beams = self.judge(beams, ends_BO, length + 1)
         first_B1 = tf.range(batch)[:, None] * width
-        order_R = tf.reshape(first_B1 + pick(parent_BC, running_BW), (-1,))
-        next_R = tf.reshape(pick(token_BC, running_BW), (-1,))
+        order_R = tf.reshape(first_B1 + pick(parent_BO, running_BW), (-1,))
+        next_R = tf.reshape(pick(token_BO, running_BW), (-1,))
         return beams, (next_R, order_R)
 
     def end(
         self,
         beams: Beams,
-        tokens_BCN: tf.Tensor,
-        log_probs_BCN: tf.Tensor,
-        totals_BC: tf.Tensor,
-        ends_BC: tf.Tensor,
+        tokens_BON: tf.Tensor,
+        log_probs_BON: tf.Tensor,
+        totals_BO: tf.Tensor,
+        ends_BO: tf.Tensor,
         new: tf.Tensor,
     ) -> dict[str, Any]:
         """The best texts that have ended, `new` tokens after their prompts or before. Only the best candidates, as many as beams, count."""
         width = beams.scores_BW.shape[1]
-        has_ended_BC = ends_BC & (tf.range(ends_BC.shape[1]) < width)
+        has_ended_BO = ends_BO & (tf.range(ends_BO.shape[1]) < width)
         is_full_B1 = tf.reduce_all(beams.has_ended_BW, 1, keepdims=True) & self.stops_early
-        scores_BC = totals_BC / raised(new, self.generation.length_penalty)
-        for is_out in (is_full_B1, ~beams.can_improve_B1, ~has_ended_BC):
-            scores_BC = scores_BC + tf.cast(is_out, tf.float32) * NOTHING
-        scores_BM = tf.concat([beams.ended_scores_BW, scores_BC], 1)
-        scores_BW, best_BW = tf.math.top_k(scores_BM, width)
+        scores_BO = totals_BO / raised(new, self.generation.length_penalty)
+        for is_out in (is_full_B1, ~beams.can_improve_B1, ~has_ended_BO):
+            scores_BO = scores_BO + tf.cast(is_out, tf.float32) * NOTHING
+        scores_BI = tf.concat([beams.ended_scores_BW, scores_BO], 1)
+        scores_BW, best_BW = tf.math.top_k(scores_BI, width)
         return {
-            "ended_tokens_BWN": pick(tf.concat([beams.ended_tokens_BWN, tokens_BCN], 1), best_BW),
-            "ended_log_probs_BWN": pick(tf.concat([beams.ended_log_probs_BWN, log_probs_BCN], 1), best_BW),
+            "ended_tokens_BWN": pick(tf.concat([beams.ended_tokens_BWN, tokens_BON], 1), best_BW),
+            "ended_log_probs_BWN": pick(tf.concat([beams.ended_log_probs_BWN, log_probs_BON], 1), best_BW),
             "ended_scores_BW": scores_BW,
-            "ended_lengths_BW": pick(tf.concat([beams.ended_lengths_BW, tf.fill(ends_BC.shape, new)], 1), best_BW),
-            "has_ended_BW": pick(tf.concat([beams.has_ended_BW, has_ended_BC], 1), best_BW),
+            "ended_lengths_BW": pick(tf.concat([beams.ended_lengths_BW, tf.fill(ends_BO.shape, new)], 1), best_BW),
+            "has_ended_BW": pick(tf.concat([beams.has_ended_BW, has_ended_BO], 1), best_BW),
             "can_improve_B1": beams.can_improve_B1,
             "is_over": beams.is_over,
         }
 
-    def judge(self, beams: Beams, ends_BC: tf.Tensor, length: tf.Tensor) -> Beams:
+    def judge(self, beams: Beams, ends_BO: tf.Tensor, length: tf.Tensor) -> Beams:
         """Whether anything better may come, now that the texts are `length` long, and whether the search is over."""
         penalty = self.generation.length_penalty
         # With "never" a text may become as long as is best for its score; otherwise it is guessed to end here.
@@ -142,15 +142,15 @@ class BeamSearch:
         worst_BW = tf.where(beams.has_ended_BW, tf.reduce_min(beams.ended_scores_BW, 1, keepdims=True), NOTHING)
         can_improve_B1 = beams.can_improve_B1 & tf.reduce_any(best_B1 > worst_BW, 1, keepdims=True)
         is_full = tf.reduce_all(beams.has_ended_BW) & self.stops_early
-        return beams._replace(can_improve_B1=can_improve_B1, is_over=~tf.reduce_any(can_improve_B1) | is_full | tf.reduce_all(ends_BC))
+        return beams._replace(can_improve_B1=can_improve_B1, is_over=~tf.reduce_any(can_improve_B1) | is_full | tf.reduce_all(ends_BO))
 
     def goes_on(self, beams: Beams, length: tf.Tensor) -> tf.Tensor:
         return ~beams.is_over
 
 
-def pick(values_BM: tf.Tensor, index_BC: tf.Tensor) -> tf.Tensor:
-    """Those of the second axis that `index_BC` names; a third axis comes along."""
-    return tf.gather(values_BM, index_BC, batch_dims=1)
+def pick(values_BI: tf.Tensor, index_BO: tf.Tensor) -> tf.Tensor:
+    """Those of the second axis that `index_BO` names; a third axis comes along."""
+    return tf.gather(values_BI, index_BO, batch_dims=1)
 
 
 def raised(length: tf.Tensor, power: float) -> tf.Tensor:

@@ -1,7 +1,7 @@
 """`generate` as one graph, which can be saved, served, and called without this package.
 
-B batch, R rows (a row for each text of each prompt), T prompt length, N longest length, M new tokens, S states of a text,
-V vocabulary, W beams of a prompt.
+B batch, R rows (a row for each text of each prompt), T query length (of a prompt), N longest length, M new tokens,
+A states of the automaton, V vocabulary, W beams.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def generation_graph(model: Transformer, batch_size: int, max_length: int, **set
     """
     generation = build(GenerationConfig, settings | {"max_length": max_length}, "generation_graph").complete(model.config)
     times = generation.rows_of_a_prompt
-    table_SV = build_stops(generation.eos_token_id or (), model.config.vocab_size, (), None).table_SV
+    table_AV = build_stops(generation.eos_token_id or (), model.config.vocab_size, (), None).table_AV
     first, go_on = programs(model, generation)
 
     def run(input_ids: tf.Tensor, attention_mask: tf.Tensor, limit: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -50,7 +50,7 @@ def generation_graph(model: Transformer, batch_size: int, max_length: int, **set
         uniforms_MR = tf.random.stateless_uniform((max_length, batch_size * times), tf.stack([seed, 0]), dtype=tf.float64)
         state_R = tf.zeros(batch_size * times, tf.int32)
         numbers = (tf.convert_to_tensor(number) for number in (start, generation.shortest(start), limit))
-        given = Given(rows.mask_RN, rows.encoder_mask_RS, tf.constant(table_SV), state_R, *numbers)
+        given = Given(rows.mask_RN, rows.encoder_mask_RS, tf.constant(table_AV), state_R, *numbers)
         texts = tokens_BN, uniforms_MR if generation.do_sample else None
         state, chosen, _ = first(given, rows.cache.tensors(), *texts, tf.repeat(logits_BV, times, 0))
         state, _, length, _, _ = go_on(given, rows.cache.tensors(), *texts, state, chosen, given.start, given.limit)

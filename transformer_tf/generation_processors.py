@@ -1,6 +1,6 @@
 """What may follow, before one token is chosen: settings that change the scores, in Hugging Face's order.
 
-R rows, N longest length, V vocabulary, W windows of some tokens each, E end tokens, P length of a prefix.
+R rows, N longest length, V vocabulary, Z n-grams so far.
 """
 
 from __future__ import annotations
@@ -81,10 +81,10 @@ def penalize_repetition(
 def repeating(tokens_RN: tf.Tensor, length: tf.Tensor, size: int, vocab_size: int) -> tf.Tensor:
     """True for tokens (R, V) with which the last `size` would come for a second time."""
     windows = tokens_RN.shape[1] - size + 1
-    matches_RW = tf.broadcast_to(tf.range(windows) + size <= length, (tokens_RN.shape[0], windows))
+    matches_RZ = tf.broadcast_to(tf.range(windows) + size <= length, (tokens_RN.shape[0], windows))
     for place in range(size - 1):
-        matches_RW = matches_RW & (tokens_RN[:, place : place + windows] == last(tokens_RN, length, size - 1)[:, place, None])
-    return found(tokens_RN[:, size - 1 :], matches_RW, vocab_size)
+        matches_RZ = matches_RZ & (tokens_RN[:, place : place + windows] == last(tokens_RN, length, size - 1)[:, place, None])
+    return found(tokens_RN[:, size - 1 :], matches_RZ, vocab_size)
 
 
 def completing(tokens_RN: tf.Tensor, length: tf.Tensor, word: tuple[int, ...], vocab_size: int) -> tf.Tensor:
@@ -92,13 +92,13 @@ def completing(tokens_RN: tf.Tensor, length: tf.Tensor, word: tuple[int, ...], v
     *prefix, end = word
     if len(prefix) > tokens_RN.shape[1]:
         return tf.zeros(vocab_size, tf.bool)
-    prefix_P = tf.constant(prefix, tokens_RN.dtype)
-    matches_R1 = tf.reduce_all(last(tokens_RN, length, len(prefix)) == prefix_P, -1, keepdims=True) & (length >= len(prefix))
+    is_there = length >= len(prefix)
+    matches_R1 = tf.reduce_all(last(tokens_RN, length, len(prefix)) == tf.constant(prefix, tokens_RN.dtype), -1, keepdims=True) & is_there
     return matches_R1 & marked((end,), vocab_size)
 
 
 def last(tokens_RN: tf.Tensor, length: tf.Tensor, size: int) -> tf.Tensor:
-    """The `size` tokens before `length` (R, P); whoever asks for more than there are gets others."""
+    """The `size` tokens before `length` (R, size); whoever asks for more than there are gets others."""
     # Not a slice: XLA would compile one anew for each place where it begins.
     return tf.gather(tokens_RN, tf.maximum(length - size, 0) + tf.range(size), axis=1)
 

@@ -1,6 +1,6 @@
 """What XLA compiles: programs that are kept with the model, and what goes into them. PyTorch runs its loops as they are.
 
-R rows, N longest length, S encoder length or states of a text, V vocabulary.
+R rows, N longest length, S key length (of an encoder), A states of the automaton, V vocabulary.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Given(NamedTuple):
 
     mask_RN: tf.Tensor | None
     encoder_mask_RS: tf.Tensor | None
-    table_SV: tf.Tensor
+    table_AV: tf.Tensor
     state_R: tf.Tensor
     start: tf.Tensor
     min_length: tf.Tensor
@@ -44,7 +44,7 @@ def parts(
     cache.set_tensors(tensors)
     rows = Rows(model, cache, given.mask_RN, given.encoder_mask_RS)
     processors = Processors(generation, model.config.vocab_size, given.min_length, given.limit, rows.pads_R1)
-    return rows, processors, Ends(given.table_SV, given.state_R)
+    return rows, processors, Ends(given.table_AV, given.state_R)
 
 
 def compiled(model: Transformer, generation: GenerationConfig, program: Callable[..., Any]) -> Any:

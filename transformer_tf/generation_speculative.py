@@ -1,6 +1,6 @@
 """Guess several tokens, and let the model read them at once (Leviathan et al. 2023, algorithm 1).
 
-B batch, R rows, both of them one, N longest length, K guessed tokens, T tokens that are read at once (K + 1), V vocabulary.
+B batch, R rows, both of them one, N longest length, M new tokens (those that are guessed), T query length (M + 1), V vocabulary.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class Drafter(Protocol):
     """A way to guess tokens."""
 
-    def propose(self, tokens_RN: tf.Tensor, length: int, count: int, uniforms_K: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, int]:
-        """Tokens (K) that may follow the first `length`, and the probabilities (K, V) by which they were drawn; and how many of them
+    def propose(self, tokens_RN: tf.Tensor, length: int, count: int, uniforms_M: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, int]:
+        """Tokens (M) that may follow the first `length`, and the probabilities (M, V) by which they were drawn; and how many of them
         were guessed, at most `count`: a graph's shapes are fixed."""
 
 
@@ -40,13 +40,13 @@ class PromptLookup:
         self.vocab_size = vocab_size
         self.source = source
 
-    def propose(self, tokens_RN: tf.Tensor, length: int, count: int, uniforms_K: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, int]:
+    def propose(self, tokens_RN: tf.Tensor, length: int, count: int, uniforms_M: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, int]:
         seen = self.source + tokens_RN[0, :length].numpy().tolist()
         found = look_up(seen, self.generation.max_matching_ngram_size, count)
         # Where nothing is found a single token is read; two shapes are compiled.
-        room = len(uniforms_K) if found else 0
-        guessed_K = tf.constant(found + [0] * (room - len(found)), tf.int64)
-        return guessed_K, tf.one_hot(guessed_K, self.vocab_size, dtype=tf.float64), len(found)
+        room = len(uniforms_M) if found else 0
+        guessed_M = tf.constant(found + [0] * (room - len(found)), tf.int64)
+        return guessed_M, tf.one_hot(guessed_M, self.vocab_size, dtype=tf.float64), len(found)
 
 
 class Assistant:
@@ -58,18 +58,18 @@ class Assistant:
         self.given = given
         self.rows = rows
 
-    def propose(self, tokens_RN: tf.Tensor, length: int, count: int, uniforms_K: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, int]:
-        model, generation, size = self.model, self.generation, len(uniforms_K)
+    def propose(self, tokens_RN: tf.Tensor, length: int, count: int, uniforms_M: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, int]:
+        model, generation, size = self.model, self.generation, len(uniforms_M)
         if count < 1 or (model.config.longest is not None and length + size > model.config.longest):
             return tf.zeros(0, tf.int64), tf.zeros((0, model.config.vocab_size), tf.float64), 0
 
         def guess(
-            given: Given, tensors: list[tf.Tensor], tokens_RN: tf.Tensor, place: tf.Tensor, length: tf.Tensor, uniforms_K: tf.Tensor
+            given: Given, tensors: list[tf.Tensor], tokens_RN: tf.Tensor, place: tf.Tensor, length: tf.Tensor, uniforms_M: tf.Tensor
         ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
             rows, processors, _ = parts(model, generation, given, tensors, place, tokens_RN.shape[1])
 
             def step(
-                place: tf.Tensor, tokens_RN: tf.Tensor, guesses_KV: tf.Tensor, tensors: list[tf.Tensor]
+                place: tf.Tensor, tokens_RN: tf.Tensor, guesses_MV: tf.Tensor, tensors: list[tf.Tensor]
             ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, list[tf.Tensor]]:
                 rows.cache.length = place
                 rows.cache.set_tensors(tensors)
@@ -78,23 +78,23 @@ class Assistant:
                 number = tf.maximum(place + 1 - length, 0)
                 scores_RV = processors(logits_RV, tokens_RN, place + 1)
                 chosen_RV = distribution(scores_RV, generation)[0]
-                next_R = tf.cast(draw(chosen_RV, tf.gather(uniforms_K, number)[None]), tokens_RN.dtype)
+                next_R = tf.cast(draw(chosen_RV, tf.gather(uniforms_M, number)[None]), tokens_RN.dtype)
                 tokens_RN = keras.ops.slice_update(tokens_RN, (0, length + number), next_R[:, None])
-                return place + 1, tokens_RN, keras.ops.slice_update(guesses_KV, (number, 0), chosen_RV), rows.cache.tensors()
+                return place + 1, tokens_RN, keras.ops.slice_update(guesses_MV, (number, 0), chosen_RV), rows.cache.tensors()
 
-            guesses_KV = tf.zeros((size, model.config.vocab_size), tf.float64)
-            now = (place, tokens_RN, guesses_KV, tensors)
-            _, tokens_RN, guesses_KV, tensors = tf.while_loop(lambda place, *others: place < length + size - 1, step, now)
-            return tf.gather(tokens_RN[0], length + tf.range(size)), guesses_KV, tensors
+            guesses_MV = tf.zeros((size, model.config.vocab_size), tf.float64)
+            now = (place, tokens_RN, guesses_MV, tensors)
+            _, tokens_RN, guesses_MV, tensors = tf.while_loop(lambda place, *others: place < length + size - 1, step, now)
+            return tf.gather(tokens_RN[0], length + tf.range(size)), guesses_MV, tensors
 
         # The last token has not been read, and after guesses that were all right neither has the one before.
         place = min(int(self.rows.cache.length), length - 1)
-        numbers = tf.constant(place), tf.constant(length), uniforms_K
+        numbers = tf.constant(place), tf.constant(length), uniforms_M
         run = compiled(model, generation, guess)
-        guessed_K, guesses_KV, tensors = run(self.given, self.rows.cache.tensors(), tokens_RN, *numbers)
+        guessed_M, guesses_MV, tensors = run(self.given, self.rows.cache.tensors(), tokens_RN, *numbers)
         self.rows.cache.set_tensors(tensors)
         self.rows.cache.length = length + size - 1
-        return guessed_K, guesses_KV, count
+        return guessed_M, guesses_MV, count
 
 
 def guesses(generation: GenerationConfig, assistant: Transformer | None) -> int:
@@ -124,7 +124,7 @@ def speculate(
     """Round after round of at most `size` guesses: each time the texts, and how long they are."""
     texts, length = Texts(tokens_RN, tf.zeros(tokens_RN.shape, tf.float32), given.state_R), start
     random = np.random.default_rng(generation.seed)
-    model, limit, ends = rows.model, int(given.limit), Ends(given.table_SV, given.state_R)
+    model, limit, ends = rows.model, int(given.limit), Ends(given.table_AV, given.state_R)
 
     def check(
         given: Given, tensors: list[tf.Tensor], texts: Texts, length: tf.Tensor, count: tf.Tensor, *guessed: tf.Tensor
@@ -139,9 +139,9 @@ def speculate(
         # All guesses are read, those too that may not come.
         fits = model.config.longest is None or length + size <= model.config.longest
         count = min(size, limit - length - 1) if fits else 0
-        guessed_K, guesses_KV, count = drafter.propose(texts.tokens_RN, length, count, uniforms[:size])
+        guessed_M, guesses_MV, count = drafter.propose(texts.tokens_RN, length, count, uniforms[:size])
         numbers = tf.constant(length), tf.constant(count)
-        texts, new_length, tensors = run(given, rows.cache.tensors(), texts, *numbers, guessed_K, guesses_KV, uniforms[size:])
+        texts, new_length, tensors = run(given, rows.cache.tensors(), texts, *numbers, guessed_M, guesses_MV, uniforms[size:])
         rows.cache.set_tensors(tensors)
         length = int(new_length)
         yield texts, length
@@ -155,21 +155,21 @@ def verify(
     texts: Texts,
     length: tf.Tensor,
     count: tf.Tensor,
-    guessed_K: tf.Tensor,
-    guesses_KV: tf.Tensor,
+    guessed_M: tf.Tensor,
+    guesses_MV: tf.Tensor,
     uniforms: tf.Tensor,
 ) -> tuple[Texts, tf.Tensor]:
     """The text with the guesses that the model would have said, and the token that follows them."""
-    size = guessed_K.shape[0]
+    size = guessed_M.shape[0]
     # A slice that begins at a number would be compiled anew for each number; gathering is not.
-    tokens_RN = keras.ops.slice_update(texts.tokens_RN, (0, length), guessed_K[None])
+    tokens_RN = keras.ops.slice_update(texts.tokens_RN, (0, length), guessed_M[None])
     # The cache is cut back to what was accepted; the last token is read again.
     rows.cache.length = length - 1
     logits_RTV = rows.extend(tf.gather(tokens_RN, length - 1 + tf.range(size + 1), axis=1))
     scores_TV = tf.concat([processors(logits_RTV[:, place], tokens_RN, length + place) for place in range(size + 1)], 0)
     chosen_TV, log_probs_TV = distribution(scores_TV, generation)
-    accepted, last = accept(guessed_K, guesses_KV, chosen_TV, uniforms, count)
-    new_T = tf.where(tf.range(size + 1) < accepted, tf.pad(guessed_K, ((0, 1),)), last)
+    accepted, last = accept(guessed_M, guesses_MV, chosen_TV, uniforms, count)
+    new_T = tf.where(tf.range(size + 1) < accepted, tf.pad(guessed_M, ((0, 1),)), last)
 
     new, state_R = tf.constant(0), texts.state_R
     for place in range(size + 1):
@@ -185,19 +185,19 @@ def verify(
 
 
 def accept(
-    guessed_K: tf.Tensor, guesses_KV: tf.Tensor, chosen_TV: tf.Tensor, uniforms: tf.Tensor, count: tf.Tensor
+    guessed_M: tf.Tensor, guesses_MV: tf.Tensor, chosen_TV: tf.Tensor, uniforms: tf.Tensor, count: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """How many guesses hold, and the token after them. Algorithm 1 of Leviathan et al. 2023: a guess is kept with probability
     min(1, p / q); what is drawn in the place of the first that is not comes from max(0, p - q). So all is distributed as p.
 
-    guesses_KV: q. chosen_TV: p. uniforms: random numbers in [0, 1), K or more and one at the end. count: how many were guessed.
+    guesses_MV: q. chosen_TV: p. uniforms: random numbers in [0, 1), M or more and one at the end. count: how many were guessed.
     """
-    size = guessed_K.shape[0]
-    mine_K, theirs_K = (tf.gather(values, guessed_K, batch_dims=1) for values in (chosen_TV[:size], guesses_KV))
-    is_kept = (uniforms[:size] * theirs_K < mine_K) & (tf.range(size) < count)
+    size = guessed_M.shape[0]
+    mine_M, theirs_M = (tf.gather(values, guessed_M, batch_dims=1) for values in (chosen_TV[:size], guesses_MV))
+    is_kept = (uniforms[:size] * theirs_M < mine_M) & (tf.range(size) < count)
     accepted = tf.reduce_sum(tf.math.cumprod(tf.cast(is_kept, tf.int32)))
     # Behind the last guess nothing was guessed.
     was_guessed = tf.cast(tf.range(size + 1) < count, tf.float64)[:, None]
-    rest_TV = chosen_TV - tf.pad(guesses_KV, ((0, 1), (0, 0))) * was_guessed
+    rest_TV = chosen_TV - tf.pad(guesses_MV, ((0, 1), (0, 0))) * was_guessed
     last = draw(tf.maximum(tf.gather(rest_TV, accepted)[None], 0), uniforms[-1:])[0]
-    return accepted, tf.cast(last, guessed_K.dtype)
+    return accepted, tf.cast(last, guessed_M.dtype)

@@ -1,7 +1,6 @@
 """The parts with large weights.
 
-B batch, T query length, D model width, C channels, P patch size, Y and X image height and width, R and S rows and columns of patches,
-N patches.
+B batch, T query length, D model width, C channels, Y and X image height and width, P patches.
 """
 
 from __future__ import annotations
@@ -36,7 +35,10 @@ class Embedding(Module):
 
 
 class PatchProjection(Module):
-    """Each square patch of an image to one vector (ViT, Dosovitskiy et al. 2021, equation 1). `weight` has shape (P, P, C, D)."""
+    """Each square patch of an image to one vector (ViT, Dosovitskiy et al. 2021, equation 1).
+
+    `weight` has shape (patch_size, patch_size, C, D).
+    """
 
     def __init__(self, channels: int, width: int, patch_size: int, bias: bool) -> None:
         super().__init__()
@@ -45,7 +47,7 @@ class PatchProjection(Module):
         self.bias = self.add_weight(name="bias", shape=(width,)) if bias else None
 
     def call(self, pixel_values_BCYX: tf.Tensor) -> tf.Tensor:
-        """Patches (B, N, D), row by row."""
-        patches_BRSD = tf.nn.conv2d(tf.transpose(pixel_values_BCYX, (0, 2, 3, 1)), self.weight, self.patch_size, "VALID")
-        patches_BND = tf.reshape(patches_BRSD, (-1, patches_BRSD.shape[1] * patches_BRSD.shape[2], patches_BRSD.shape[3]))
-        return patches_BND if self.bias is None else patches_BND + self.bias
+        """Patches (B, P, D), row by row."""
+        grid = tf.nn.conv2d(tf.transpose(pixel_values_BCYX, (0, 2, 3, 1)), self.weight, self.patch_size, "VALID")
+        patches_BPD = tf.reshape(grid, (-1, grid.shape[1] * grid.shape[2], grid.shape[3]))
+        return patches_BPD if self.bias is None else patches_BPD + self.bias

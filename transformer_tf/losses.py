@@ -1,4 +1,4 @@
-"""What training makes small. B batch, T length, V vocabulary."""
+"""What training makes small. B batch, T query length, V vocabulary."""
 
 from __future__ import annotations
 

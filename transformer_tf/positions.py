@@ -1,6 +1,6 @@
 """Positions: fixed sines, rotary angles, relative biases. "Attention Is All You Need", 3.5, and what came after.
 
-B batch, T query length, S key length, H heads, K head size, R rotary pairs.
+B batch, T query length, S key length, H heads, K head size, J rotary pairs.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class RotaryPositions(Module):
         self.sines = Table(lambda: rotary_tables(config, windowed)[1])
 
     def call(self, position_ids_BT: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        cosines_B1TR = self.cosines(position_ids_BT)[:, None]
-        sines_B1TR = self.sines(position_ids_BT)[:, None]
-        return cosines_B1TR, sines_B1TR
+        cosines_B1TJ = self.cosines(position_ids_BT)[:, None]
+        sines_B1TJ = self.sines(position_ids_BT)[:, None]
+        return cosines_B1TJ, sines_B1TJ
 
 
 class DynamicRotaryPositions(Module):
@@ -59,19 +59,19 @@ class DynamicRotaryPositions(Module):
 
     def call(self, position_ids_BT: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         # In float64, whatever the model's type: an angle of thousands has no digits to lose.
-        frequencies_R = tf.gather(tf.constant(self.frequencies), tf.reduce_max(position_ids_BT))
-        angles_B1TR = (tf.cast(position_ids_BT[..., None], frequencies_R.dtype) * frequencies_R)[:, None]
-        return tf.cast(tf.cos(angles_B1TR), self.compute_dtype), tf.cast(tf.sin(angles_B1TR), self.compute_dtype)
+        frequencies_J = tf.gather(tf.constant(self.frequencies), tf.reduce_max(position_ids_BT))
+        angles_B1TJ = (tf.cast(position_ids_BT[..., None], frequencies_J.dtype) * frequencies_J)[:, None]
+        return tf.cast(tf.cos(angles_B1TJ), self.compute_dtype), tf.cast(tf.sin(angles_B1TJ), self.compute_dtype)
 
 
 def rotate(heads_BHTK: tf.Tensor, rotary: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-    """Turn value i of each head together with value i + R (RoFormer, equation 34, in the order of Llama's files)."""
-    cosines_B1TR, sines_B1TR = rotary
-    size = cosines_B1TR.shape[-1]
-    first_BHTR, second_BHTR, rest = tf.split(heads_BHTK, [size, size, heads_BHTK.shape[-1] - 2 * size], axis=-1)
-    rotated_first_BHTR = first_BHTR * cosines_B1TR - second_BHTR * sines_B1TR
-    rotated_second_BHTR = second_BHTR * cosines_B1TR + first_BHTR * sines_B1TR
-    return tf.concat([rotated_first_BHTR, rotated_second_BHTR, rest], axis=-1)
+    """Turn value i of each head together with value i + J (RoFormer, equation 34, in the order of Llama's files)."""
+    cosines_B1TJ, sines_B1TJ = rotary
+    size = cosines_B1TJ.shape[-1]
+    first_BHTJ, second_BHTJ, rest = tf.split(heads_BHTK, [size, size, heads_BHTK.shape[-1] - 2 * size], axis=-1)
+    rotated_first_BHTJ = first_BHTJ * cosines_B1TJ - second_BHTJ * sines_B1TJ
+    rotated_second_BHTJ = second_BHTJ * cosines_B1TJ + first_BHTJ * sines_B1TJ
+    return tf.concat([rotated_first_BHTJ, rotated_second_BHTJ, rest], axis=-1)
 
 
 def build_rotary(config: ModelConfig, windowed: bool) -> keras.layers.Layer | None:

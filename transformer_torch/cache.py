@@ -1,7 +1,7 @@
 """Keys and values of past tokens, in arrays of fixed size that are written in place.
 
-B batch, G key/value heads, T new tokens, E encoder length, N longest length, K head size, R rows (some for each of the batch),
-S keys that may be seen.
+B batch, G key/value heads, T query length (the new tokens), S key length, N longest length, K head size,
+R rows (some for each of the batch).
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Cache:
     """The caches of all layers of a decoder. `length` tokens are in it; `max_length` fit. It is cut back by its length alone.
 
     ahead: with windows, how many tokens it may be cut back, and how many are cheap to read at once.
-    cross: the encoder's keys and values (B, G, E, K), layer by layer, once the first token has asked for them.
+    cross: the encoder's keys and values (B, G, S, K), layer by layer, once the first token has asked for them.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Cache:
         for layer in self.layers:
             layer.key_BGNK = layer.key_BGNK.repeat_interleave(times, 0)
             layer.value_BGNK = layer.value_BGNK.repeat_interleave(times, 0)
-        self.cross = [(key_BGEK.repeat_interleave(times, 0), value_BGEK.repeat_interleave(times, 0)) for key_BGEK, value_BGEK in self.cross]
+        self.cross = [(key_BGSK.repeat_interleave(times, 0), value_BGSK.repeat_interleave(times, 0)) for key_BGSK, value_BGSK in self.cross]
 
     def reorder(self, order_R: torch.Tensor, shared: int) -> None:
         """Row `order_R[r]` in the place of row r. Rows change places only with those that have the same first `shared` tokens and the

@@ -1,7 +1,6 @@
 """From ids and images to vectors ("Attention Is All You Need", 3.4 and 3.5; ViT, Dosovitskiy et al. 2021, 3.1).
 
-B batch, T query length, S tokens so far, M those that may count, D model width, E embedding width, N patches, C channels,
-Y and X image height and width.
+B batch, T query length, S key length, D model width, E embedding width, P patches, C channels, Y and X image height and width.
 """
 
 from __future__ import annotations
@@ -62,14 +61,14 @@ class TokenEmbeddings(nn.Module):
     def positions(self, input_ids_BT: torch.Tensor, start: int, attention_mask_BS: torch.Tensor | None) -> torch.Tensor:
         """The position of each token, `start` tokens having come before: 0, 1, 2, ..., or counting tokens only, with -1 for padding."""
         length = input_ids_BT.shape[1]
-        counts_BM = None
+        counts_BS = None
         if self.counted == "attended" and attention_mask_BS is not None:
-            counts_BM = attention_mask_BS[:, : start + length].long()
+            counts_BS = attention_mask_BS[:, : start + length].long()
         elif self.counted == "not_padding":
-            counts_BM = input_ids_BT.ne(self.padding).long()
-        if counts_BM is None:
+            counts_BS = input_ids_BT.ne(self.padding).long()
+        if counts_BS is None:
             return torch.arange(start, start + length, device=input_ids_BT.device)[None]
-        return (counts_BM.cumsum(1) * counts_BM - 1)[:, -length:]
+        return (counts_BS.cumsum(1) * counts_BS - 1)[:, -length:]
 
 
 class PatchEmbeddings(nn.Module):
@@ -88,12 +87,12 @@ class PatchEmbeddings(nn.Module):
     def forward(
         self, pixel_values_BCYX: torch.Tensor, position_ids_BT: torch.Tensor, token_type_ids_BT: torch.Tensor | None = None
     ) -> torch.Tensor:
-        patches_BND = self.patch(pixel_values_BCYX)
+        patches_BPD = self.patch(pixel_values_BCYX)
         if self.class_token is None:
-            hidden_BTD = patches_BND
+            hidden_BTD = patches_BPD
         else:
-            class_B1D = self.class_token.expand(len(patches_BND), 1, -1)
-            hidden_BTD = torch.cat([class_B1D, patches_BND], dim=1)
+            class_B1D = self.class_token.expand(len(patches_BPD), 1, -1)
+            hidden_BTD = torch.cat([class_B1D, patches_BPD], dim=1)
         if self.position is not None:
             hidden_BTD = hidden_BTD + self.position(position_ids_BT)
         if self.norm is not None:

@@ -1,5 +1,5 @@
-"""Position-wise feed-forward network ("Attention Is All You Need", 3.3). B batch, T query length, D model width, F its width,
-X experts."""
+"""Position-wise feed-forward network ("Attention Is All You Need", 3.3). B batch, T query length, D model width, F feed-forward
+width, U experts."""
 
 from __future__ import annotations
 
@@ -77,18 +77,18 @@ class Experts(nn.Module):
         self.output_norm = build_norm(config) if config.norm.placement == "both" else None
 
     def forward(self, hidden_BTD: torch.Tensor) -> torch.Tensor:
-        shares_BTX = self.shares(hidden_BTD)
+        shares_BTU = self.shares(hidden_BTD)
         mixed_BTD = torch.zeros_like(hidden_BTD)
         # Every expert computes every token, and most get a share of zero: so all shapes are known before the router has spoken.
         for index, expert in enumerate(self.experts):
-            mixed_BTD = mixed_BTD + shares_BTX[..., index, None] * expert(hidden_BTD)
+            mixed_BTD = mixed_BTD + shares_BTU[..., index, None] * expert(hidden_BTD)
         return mixed_BTD
 
     def shares(self, hidden_BTD: torch.Tensor) -> torch.Tensor:
         """Softmax over the best few experts of each token, zero for the others."""
-        logits_BTX = self.router(hidden_BTD)
-        best_BTX = torch.zeros_like(logits_BTX).scatter(-1, logits_BTX.topk(self.per_token).indices, 1.0)
-        return logits_BTX.masked_fill(best_BTX == 0.0, torch.finfo(logits_BTX.dtype).min).softmax(-1)
+        logits_BTU = self.router(hidden_BTD)
+        best_BTU = torch.zeros_like(logits_BTU).scatter(-1, logits_BTU.topk(self.per_token).indices, 1.0)
+        return logits_BTU.masked_fill(best_BTU == 0.0, torch.finfo(logits_BTU.dtype).min).softmax(-1)
 
 
 def build_feed_forward(config: ModelConfig) -> nn.Module:

@@ -1,6 +1,6 @@
 """Continue prompts token by token.
 
-B batch, R rows (a row for each text of each prompt), T prompt length, N longest length, M new tokens, V vocabulary.
+B batch, R rows (a row for each text of each prompt), T query length (of a prompt), N longest length, M new tokens, V vocabulary.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def stream(
     assistant_model: Transformer | None = None,
     **settings: Any,
 ) -> Iterator[np.ndarray]:
-    """The new tokens of `generate` as soon as they are there: for each step int64 (R, 1), with guesses (1, K). A text that has
+    """The new tokens of `generate` as soon as they are there: for each step int64 (R, 1), with guesses (1, M). A text that has
     ended is filled up.
 
     Arguments are those of `generate`. Raises UserError before anything is computed, and for beams, which are known at their end only.
@@ -155,7 +155,7 @@ def search(request: Request) -> Iterator[tuple[Any, int]]:
         device, min_length = tokens_BN.device, generation.shortest(request.start)
         rows.repeat(times)
         processors = Processors(generation, model.config.vocab_size, min_length, request.limit, rows.pads_R1, device)
-        ends = Ends(torch.from_numpy(request.stops.table_SV).to(device), torch.from_numpy(request.states()).to(device))
+        ends = Ends(torch.from_numpy(request.stops.table_AV).to(device), torch.from_numpy(request.states()).to(device))
         if size:
             drafter = build_drafter(generation, model, request.assistant, request.prompt_BT, request.attended_BT, request.limit, processors)
             yield from speculate(generation, rows, drafter, processors, ends, tokens_BN, request.start, size)

@@ -1,7 +1,7 @@
 """Beam search (Sutskever et al. 2014, 3.2), with Hugging Face's rules for when it is over.
 
-B batch, W beams, C candidates for the next beams, M beams and candidates, N longest length, V vocabulary, I beams times vocabulary,
-R rows (batch times beams).
+B batch, W beams, O candidates for the next beams, N longest length, V vocabulary, R rows (batch times beams), I axes joined into one
+(beams and vocabulary; beams and candidates).
 """
 
 from __future__ import annotations
@@ -85,54 +85,54 @@ class BeamSearch:
         scores_BI = scores_RV.reshape(batch, width * vocab_size)
         totals_BI = scores_BI + beams.scores_BW.repeat_interleave(vocab_size, 1)
         # Enough for `width` that go on, even if every end of every beam is among the best.
-        totals_BC, index_BC = totals_BI.topk(width * (1 + max(1, self.num_ends)))
-        parent_BC, token_BC = index_BC // vocab_size, index_BC % vocab_size
-        state_BC = self.ends.after(pick(beams.state_BW, parent_BC), token_BC)
-        ends_BC = self.ends.has_come(state_BC) | (length + 1 == self.processors.limit)
-        tokens_BCN = pick(beams.tokens_BWN, parent_BC)
-        tokens_BCN[:, :, length] = token_BC
-        chosen_BC = pick(scores_BI, index_BC)
-        log_probs_BCN = pick(beams.log_probs_BWN, parent_BC)
-        log_probs_BCN[:, :, length] = chosen_BC
+        totals_BO, index_BO = totals_BI.topk(width * (1 + max(1, self.num_ends)))
+        parent_BO, token_BO = index_BO // vocab_size, index_BO % vocab_size
+        state_BO = self.ends.after(pick(beams.state_BW, parent_BO), token_BO)
+        ends_BO = self.ends.has_come(state_BO) | (length + 1 == self.processors.limit)
+        tokens_BON = pick(beams.tokens_BWN, parent_BO)
+        tokens_BON[:, :, length] = token_BO
+        chosen_BO = pick(scores_BI, index_BO)
+        log_probs_BON = pick(beams.log_probs_BWN, parent_BO)
+        log_probs_BON[:, :, length] = chosen_BO
 
-        scores_BW, running_BW = (totals_BC + ends_BC * NOTHING).topk(width)
-        tokens_BWN = pick(tokens_BCN, running_BW)
-        ended = self.end(beams, tokens_BCN, log_probs_BCN, totals_BC, ends_BC, length + 1 - self.start)
-        beams = Beams(tokens_BWN, pick(log_probs_BCN, running_BW), scores_BW, pick(state_BC, running_BW), **ended)
-        beams = self.judge(beams, ends_BC, length + 1)
+        scores_BW, running_BW = (totals_BO + ends_BO * NOTHING).topk(width)
+        tokens_BWN = pick(tokens_BON, running_BW)
+        ended = self.end(beams, tokens_BON, log_probs_BON, totals_BO, ends_BO, length + 1 - self.start)
+        beams = Beams(tokens_BWN, pick(log_probs_BON, running_BW), scores_BW, pick(state_BO, running_BW), **ended)
+        beams = self.judge(beams, ends_BO, length + 1)
         first_B1 = torch.arange(batch, device=logits_RV.device)[:, None] * width
-        order_R = (first_B1 + pick(parent_BC, running_BW)).reshape(-1)
-        next_R = pick(token_BC, running_BW).reshape(-1)
+        order_R = (first_B1 + pick(parent_BO, running_BW)).reshape(-1)
+        next_R = pick(token_BO, running_BW).reshape(-1)
         return beams, (next_R, order_R)
 
     def end(
         self,
         beams: Beams,
-        tokens_BCN: torch.Tensor,
-        log_probs_BCN: torch.Tensor,
-        totals_BC: torch.Tensor,
-        ends_BC: torch.Tensor,
+        tokens_BON: torch.Tensor,
+        log_probs_BON: torch.Tensor,
+        totals_BO: torch.Tensor,
+        ends_BO: torch.Tensor,
         new: int,
     ) -> dict[str, Any]:
         """The best texts that have ended, `new` tokens after their prompts or before. Only the best candidates, as many as beams, count."""
         width = beams.scores_BW.shape[1]
-        has_ended_BC = ends_BC & (torch.arange(ends_BC.shape[1], device=ends_BC.device) < width)
+        has_ended_BO = ends_BO & (torch.arange(ends_BO.shape[1], device=ends_BO.device) < width)
         is_full_B1 = beams.has_ended_BW.all(1, keepdim=True) & self.stops_early
-        scores_BC = totals_BC / new**self.generation.length_penalty
-        scores_BC = scores_BC + is_full_B1 * NOTHING + ~beams.can_improve_B1 * NOTHING + ~has_ended_BC * NOTHING
-        scores_BM = torch.cat([beams.ended_scores_BW, scores_BC], 1)
-        scores_BW, best_BW = scores_BM.topk(width)
+        scores_BO = totals_BO / new**self.generation.length_penalty
+        scores_BO = scores_BO + is_full_B1 * NOTHING + ~beams.can_improve_B1 * NOTHING + ~has_ended_BO * NOTHING
+        scores_BI = torch.cat([beams.ended_scores_BW, scores_BO], 1)
+        scores_BW, best_BW = scores_BI.topk(width)
         return {
-            "ended_tokens_BWN": pick(torch.cat([beams.ended_tokens_BWN, tokens_BCN], 1), best_BW),
-            "ended_log_probs_BWN": pick(torch.cat([beams.ended_log_probs_BWN, log_probs_BCN], 1), best_BW),
+            "ended_tokens_BWN": pick(torch.cat([beams.ended_tokens_BWN, tokens_BON], 1), best_BW),
+            "ended_log_probs_BWN": pick(torch.cat([beams.ended_log_probs_BWN, log_probs_BON], 1), best_BW),
             "ended_scores_BW": scores_BW,
-            "ended_lengths_BW": pick(torch.cat([beams.ended_lengths_BW, torch.full_like(ends_BC, new, dtype=torch.long)], 1), best_BW),
-            "has_ended_BW": pick(torch.cat([beams.has_ended_BW, has_ended_BC], 1), best_BW),
+            "ended_lengths_BW": pick(torch.cat([beams.ended_lengths_BW, torch.full_like(ends_BO, new, dtype=torch.long)], 1), best_BW),
+            "has_ended_BW": pick(torch.cat([beams.has_ended_BW, has_ended_BO], 1), best_BW),
             "can_improve_B1": beams.can_improve_B1,
             "is_over": beams.is_over,
         }
 
-    def judge(self, beams: Beams, ends_BC: torch.Tensor, length: int) -> Beams:
+    def judge(self, beams: Beams, ends_BO: torch.Tensor, length: int) -> Beams:
         """Whether anything better may come, now that the texts are `length` long, and whether the search is over."""
         penalty = self.generation.length_penalty
         # With "never" a text may become as long as is best for its score; otherwise it is guessed to end here.
@@ -141,13 +141,13 @@ class BeamSearch:
         worst_BW = torch.where(beams.has_ended_BW, beams.ended_scores_BW.amin(1, keepdim=True), NOTHING)
         can_improve_B1 = beams.can_improve_B1 & (best_B1 > worst_BW).any(1, keepdim=True)
         is_full = beams.has_ended_BW.all() & self.stops_early
-        return beams._replace(can_improve_B1=can_improve_B1, is_over=~can_improve_B1.any() | is_full | ends_BC.all())
+        return beams._replace(can_improve_B1=can_improve_B1, is_over=~can_improve_B1.any() | is_full | ends_BO.all())
 
     def goes_on(self, beams: Beams, length: int) -> bool:
         return not bool(beams.is_over)
 
 
-def pick(values_BM: torch.Tensor, index_BC: torch.Tensor) -> torch.Tensor:
-    """Those of the second axis that `index_BC` names; a third axis comes along."""
-    index = index_BC if values_BM.ndim == 2 else index_BC[:, :, None].expand(-1, -1, values_BM.shape[2])
-    return values_BM.gather(1, index)
+def pick(values_BI: torch.Tensor, index_BO: torch.Tensor) -> torch.Tensor:
+    """Those of the second axis that `index_BO` names; a third axis comes along."""
+    index = index_BO if values_BI.ndim == 2 else index_BO[:, :, None].expand(-1, -1, values_BI.shape[2])
+    return values_BI.gather(1, index)

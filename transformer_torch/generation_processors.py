@@ -1,6 +1,6 @@
 """What may follow, before one token is chosen: settings that change the scores, in Hugging Face's order.
 
-R rows, N longest length, L tokens so far, V vocabulary, W windows of some tokens each, E end tokens, P length of a prefix.
+R rows, N longest length, S key length (the tokens so far), V vocabulary, Z n-grams so far.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class Processors:
         """Scores (R, V) of what may follow the first `length` tokens of each row, in float32; minus infinity for what may not."""
         generation = self.generation
         scores_RV = scores_RV.float()
-        tokens_RL = tokens_RN[:, :length]
+        tokens_RS = tokens_RN[:, :length]
         if generation.repetition_penalty != 1.0:
-            scores_RV = penalize_repetition(scores_RV, tokens_RL, self.pads_R1, generation.repetition_penalty)
+            scores_RV = penalize_repetition(scores_RV, tokens_RS, self.pads_R1, generation.repetition_penalty)
         if 0 < generation.no_repeat_ngram_size <= length:
-            scores_RV = forbid(scores_RV, repeating(tokens_RL, generation.no_repeat_ngram_size, scores_RV.shape[1]))
+            scores_RV = forbid(scores_RV, repeating(tokens_RS, generation.no_repeat_ngram_size, scores_RV.shape[1]))
         for word in self.bad_words:
-            scores_RV = forbid(scores_RV, completing(tokens_RL, word, scores_RV.shape[1]))
+            scores_RV = forbid(scores_RV, completing(tokens_RS, word, scores_RV.shape[1]))
         if length < self.min_length:
             scores_RV = forbid(scores_RV, self.ends_V)
         if generation.forced_bos_token_id is not None and length == 1:
@@ -67,32 +67,31 @@ def force(scores_RV: torch.Tensor, forced_V: torch.Tensor) -> torch.Tensor:
     return torch.zeros_like(scores_RV).masked_fill(~forced_V, -math.inf)
 
 
-def penalize_repetition(scores_RV: torch.Tensor, tokens_RL: torch.Tensor, pads_R1: torch.Tensor | None, penalty: float) -> torch.Tensor:
+def penalize_repetition(scores_RV: torch.Tensor, tokens_RS: torch.Tensor, pads_R1: torch.Tensor | None, penalty: float) -> torch.Tensor:
     """Tokens that are there already become less likely (CTRL, Keskar et al. 2019, 4.1). Padding does not count."""
-    counts_RL = torch.ones_like(tokens_RL)
+    counts_RS = torch.ones_like(tokens_RS)
     if pads_R1 is not None:
-        counts_RL = (torch.arange(tokens_RL.shape[1], device=tokens_RL.device) >= pads_R1).long()
-    seen_RV = found(tokens_RL, counts_RL, scores_RV.shape[1])
+        counts_RS = (torch.arange(tokens_RS.shape[1], device=tokens_RS.device) >= pads_R1).long()
+    seen_RV = found(tokens_RS, counts_RS, scores_RV.shape[1])
     return torch.where(seen_RV, torch.where(scores_RV < 0, scores_RV * penalty, scores_RV / penalty), scores_RV)
 
 
-def repeating(tokens_RL: torch.Tensor, size: int, vocab_size: int) -> torch.Tensor:
+def repeating(tokens_RS: torch.Tensor, size: int, vocab_size: int) -> torch.Tensor:
     """True for tokens (R, V) with which the last `size` would come for a second time."""
-    length = tokens_RL.shape[1]
-    matches_RW = torch.ones_like(tokens_RL[:, size - 1 :])
+    length = tokens_RS.shape[1]
+    matches_RZ = torch.ones_like(tokens_RS[:, size - 1 :])
     for place in range(size - 1):
-        matches_RW = matches_RW * (tokens_RL[:, place : place + length - size + 1] == tokens_RL[:, length - size + 1 + place, None])
-    return found(tokens_RL[:, size - 1 :], matches_RW, vocab_size)
+        matches_RZ = matches_RZ * (tokens_RS[:, place : place + length - size + 1] == tokens_RS[:, length - size + 1 + place, None])
+    return found(tokens_RS[:, size - 1 :], matches_RZ, vocab_size)
 
 
-def completing(tokens_RL: torch.Tensor, word: tuple[int, ...], vocab_size: int) -> torch.Tensor:
+def completing(tokens_RS: torch.Tensor, word: tuple[int, ...], vocab_size: int) -> torch.Tensor:
     """True for the last token of the word (R, V), where all those before it have just come."""
     *prefix, last = word
-    matches_R1 = torch.full_like(tokens_RL[:, :1], len(prefix) <= tokens_RL.shape[1], dtype=torch.bool)
-    if prefix and len(prefix) <= tokens_RL.shape[1]:
-        prefix_P = torch.tensor(prefix, device=tokens_RL.device)
-        matches_R1 = (tokens_RL[:, -len(prefix) :] == prefix_P).all(-1, keepdim=True)
-    return matches_R1 & marked((last,), vocab_size, tokens_RL.device)
+    matches_R1 = torch.full_like(tokens_RS[:, :1], len(prefix) <= tokens_RS.shape[1], dtype=torch.bool)
+    if prefix and len(prefix) <= tokens_RS.shape[1]:
+        matches_R1 = (tokens_RS[:, -len(prefix) :] == torch.tensor(prefix, device=tokens_RS.device)).all(-1, keepdim=True)
+    return matches_R1 & marked((last,), vocab_size, tokens_RS.device)
 
 
 def found(tokens_RN: torch.Tensor, counts_RN: torch.Tensor, vocab_size: int) -> torch.Tensor:

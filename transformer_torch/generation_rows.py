@@ -1,6 +1,7 @@
 """Texts that grow token by token, and the loop that makes them grow.
 
-B batch, R rows (a row for each text of each prompt), N longest length, T prompt length, S encoder length, D model width, V vocabulary.
+B batch, R rows (a row for each text of each prompt), N longest length, T query length (of a prompt), S key length (of an encoder),
+D model width, V vocabulary.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Guess several tokens, and let the model read them at once (Leviathan et al. 2023, algorithm 1).
 
-B batch, R rows, both of them one, N longest length, K guessed tokens, T tokens that are read at once (K + 1), V vocabulary.
+B batch, R rows, both of them one, N longest length, M new tokens (those that are guessed), T query length (M + 1), V vocabulary.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class Drafter(Protocol):
     """A way to guess tokens."""
 
-    def propose(self, tokens_RN: torch.Tensor, length: int, count: int, uniforms_K: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """At most `count` tokens (K) that may follow the first `length`, and the probabilities (K, V) by which they were drawn."""
+    def propose(self, tokens_RN: torch.Tensor, length: int, count: int, uniforms_M: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """At most `count` tokens (M) that may follow the first `length`, and the probabilities (M, V) by which they were drawn."""
 
 
 class PromptLookup:
@@ -38,11 +38,11 @@ class PromptLookup:
         self.vocab_size = vocab_size
         self.source = source
 
-    def propose(self, tokens_RN: torch.Tensor, length: int, count: int, uniforms_K: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def propose(self, tokens_RN: torch.Tensor, length: int, count: int, uniforms_M: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         seen = self.source + tokens_RN[0, :length].tolist()
         found = look_up(seen, self.generation.max_matching_ngram_size, count)
-        guessed_K = torch.tensor(found, dtype=torch.long, device=tokens_RN.device)
-        return guessed_K, F.one_hot(guessed_K, self.vocab_size).double()
+        guessed_M = torch.tensor(found, dtype=torch.long, device=tokens_RN.device)
+        return guessed_M, F.one_hot(guessed_M, self.vocab_size).double()
 
 
 class Assistant:
@@ -54,17 +54,17 @@ class Assistant:
         self.processors = processors
         self.rows = rows
 
-    def propose(self, tokens_RN: torch.Tensor, length: int, count: int, uniforms_K: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        guesses_KV = torch.zeros(count, self.model.config.vocab_size, dtype=torch.float64, device=tokens_RN.device)
+    def propose(self, tokens_RN: torch.Tensor, length: int, count: int, uniforms_M: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        guesses_MV = torch.zeros(count, self.model.config.vocab_size, dtype=torch.float64, device=tokens_RN.device)
         # The last token has not been read, and after guesses that were all right neither has the one before.
         for place in range(min(self.rows.cache.length, length - 1), length + count - 1):
             self.rows.cache.length = place
             logits_RV = self.rows.next(tokens_RN[:, place])
             if (number := place + 1 - length) >= 0:
                 scores_RV = self.processors(logits_RV, tokens_RN, place + 1)
-                guesses_KV[number] = distribution(scores_RV, self.generation)[0][0]
-                tokens_RN[:, place + 1] = draw(guesses_KV[number][None], uniforms_K[number : number + 1])
-        return tokens_RN[0, length : length + count], guesses_KV
+                guesses_MV[number] = distribution(scores_RV, self.generation)[0][0]
+                tokens_RN[:, place + 1] = draw(guesses_MV[number][None], uniforms_M[number : number + 1])
+        return tokens_RN[0, length : length + count], guesses_MV
 
 
 def guesses(generation: GenerationConfig, assistant: Transformer | None) -> int:
@@ -104,8 +104,8 @@ def speculate(
     while length < processors.limit and not bool(ends.has_come(texts.state_R).all()):
         uniforms = torch.from_numpy(random.random(2 * size + 1)).to(tokens_RN.device)
         count = min(size, processors.limit - length - 1)
-        guessed_K, guesses_KV = drafter.propose(texts.tokens_RN, length, count, uniforms[:size])
-        texts, length = verify(generation, rows, processors, ends, texts, length, guessed_K, guesses_KV, uniforms[size:])
+        guessed_M, guesses_MV = drafter.propose(texts.tokens_RN, length, count, uniforms[:size])
+        texts, length = verify(generation, rows, processors, ends, texts, length, guessed_M, guesses_MV, uniforms[size:])
         yield texts, length
 
 
@@ -116,20 +116,20 @@ def verify(
     ends: Ends,
     texts: Texts,
     length: int,
-    guessed_K: torch.Tensor,
-    guesses_KV: torch.Tensor,
+    guessed_M: torch.Tensor,
+    guesses_MV: torch.Tensor,
     uniforms: torch.Tensor,
 ) -> tuple[Texts, int]:
     """The text with the guesses that the model would have said, and the token that follows them."""
-    tokens_RN, count = texts.tokens_RN, len(guessed_K)
-    tokens_RN[0, length : length + count] = guessed_K
+    tokens_RN, count = texts.tokens_RN, len(guessed_M)
+    tokens_RN[0, length : length + count] = guessed_M
     # The cache is cut back to what was accepted; the last token is read again.
     rows.cache.length = length - 1
     logits_RTV = rows.extend(tokens_RN[:, length - 1 : length + count])
     scores_TV = torch.cat([processors(logits_RTV[:, place], tokens_RN, length + place) for place in range(count + 1)])
     chosen_TV, log_probs_TV = distribution(scores_TV, generation)
-    accepted, last = accept(guessed_K, guesses_KV, chosen_TV, uniforms)
-    new_T = torch.cat([guessed_K[:accepted], last[None]])
+    accepted, last = accept(guessed_M, guesses_MV, chosen_TV, uniforms)
+    new_T = torch.cat([guessed_M[:accepted], last[None]])
 
     new, state_R = 0, texts.state_R
     while new <= accepted and not bool(ends.has_come(state_R).all()):
@@ -141,15 +141,15 @@ def verify(
     return Texts(tokens_RN, texts.log_probs_RN, state_R), length + new
 
 
-def accept(guessed_K: torch.Tensor, guesses_KV: torch.Tensor, chosen_TV: torch.Tensor, uniforms: torch.Tensor) -> tuple[int, torch.Tensor]:
+def accept(guessed_M: torch.Tensor, guesses_MV: torch.Tensor, chosen_TV: torch.Tensor, uniforms: torch.Tensor) -> tuple[int, torch.Tensor]:
     """How many guesses hold, and the token after them. Algorithm 1 of Leviathan et al. 2023: a guess is kept with probability
     min(1, p / q); what is drawn in the place of the first that is not comes from max(0, p - q). So all is distributed as p.
 
-    guesses_KV: q. chosen_TV: p. uniforms: random numbers in [0, 1), K or more and one at the end.
+    guesses_MV: q. chosen_TV: p. uniforms: random numbers in [0, 1), M or more and one at the end.
     """
-    count = len(guessed_K)
-    mine_K, theirs_K = (values.gather(1, guessed_K[:, None])[:, 0] for values in (chosen_TV[:count], guesses_KV))
-    accepted = int((uniforms[:count] * theirs_K < mine_K).long().cumprod(0).sum())
+    count = len(guessed_M)
+    mine_M, theirs_M = (values.gather(1, guessed_M[:, None])[:, 0] for values in (chosen_TV[:count], guesses_MV))
+    accepted = int((uniforms[:count] * theirs_M < mine_M).long().cumprod(0).sum())
     # Behind the last guess nothing was guessed.
-    rest_TV = chosen_TV - F.pad(guesses_KV, (0, 0, 0, 1))
+    rest_TV = chosen_TV - F.pad(guesses_MV, (0, 0, 0, 1))
     return accepted, draw(rest_TV[accepted, None].clamp(min=0), uniforms[-1:])[0]

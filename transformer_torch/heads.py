@@ -1,4 +1,4 @@
-"""What is read from the last hidden state. B batch, T query length, D model width, V vocabulary, E width of the token table."""
+"""What is read from the last hidden state. B batch, T query length, D model width, V vocabulary, E embedding width."""
 
 from __future__ import annotations
 

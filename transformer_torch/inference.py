@@ -1,6 +1,6 @@
 """Products for decoding, where a few rows meet large weights and memory is what takes time.
 
-V vocabulary, E width of the token table. TensorFlow has no such file: its products are XLA's.
+V vocabulary, E embedding width. TensorFlow has no such file: its products are XLA's.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The parts with large weights.
 
-B batch, T query length, D model width, C channels, P patch size, Y and X image height and width, R and S rows and columns of patches,
-N patches.
+B batch, T query length, D model width, C channels, Y and X image height and width, P patches.
 """
 
 from __future__ import annotations
@@ -35,7 +34,10 @@ class Embedding(nn.Module):
 
 
 class PatchProjection(nn.Module):
-    """Each square patch of an image to one vector (ViT, Dosovitskiy et al. 2021, equation 1). `weight` has shape (D, C, P, P)."""
+    """Each square patch of an image to one vector (ViT, Dosovitskiy et al. 2021, equation 1).
+
+    `weight` has shape (D, C, patch_size, patch_size).
+    """
 
     def __init__(self, channels: int, width: int, patch_size: int, bias: bool) -> None:
         super().__init__()
@@ -44,6 +46,6 @@ class PatchProjection(nn.Module):
         self.bias = nn.Parameter(torch.empty(width)) if bias else None
 
     def forward(self, pixel_values_BCYX: torch.Tensor) -> torch.Tensor:
-        """Patches (B, N, D), row by row."""
-        patches_BDRS = F.conv2d(pixel_values_BCYX, self.weight, self.bias, stride=self.patch_size)
-        return patches_BDRS.flatten(2).transpose(1, 2)
+        """Patches (B, P, D), row by row."""
+        patches_BDP = F.conv2d(pixel_values_BCYX, self.weight, self.bias, stride=self.patch_size).flatten(2)
+        return patches_BDP.transpose(1, 2)

@@ -1,4 +1,4 @@
-"""What training makes small. B batch, T length, N rows, V vocabulary."""
+"""What training makes small. B batch, T query length, V vocabulary, I axes joined into one (batch and length)."""
 
 from __future__ import annotations
 
@@ -25,41 +25,41 @@ class CrossEntropy(torch.autograd.Function):
     """The loss, and with it its gradient, softmax(logits) - target, in the logits' type: nothing else of their size is kept."""
 
     @staticmethod
-    def forward(ctx: Any, logits_NV: torch.Tensor, labels_N: torch.Tensor, label_smoothing: float) -> torch.Tensor:
-        gradient_NV = torch.empty_like(logits_NV) if ctx.needs_input_grad[0] else None
-        dtype = torch.promote_types(logits_NV.dtype, torch.float32)
-        total = torch.zeros((), dtype=dtype, device=logits_NV.device)
-        for part in parts(logits_NV):
-            label_N1 = labels_N[part, None]
-            counted_N1 = label_N1 != IGNORED
-            label_N1 = label_N1.where(counted_N1, 0)
-            log_probs_NV = logits_NV[part].log_softmax(-1, dtype=dtype)
-            loss_N1 = (label_smoothing - 1.0) * log_probs_NV.gather(-1, label_N1)
+    def forward(ctx: Any, logits_IV: torch.Tensor, labels_I: torch.Tensor, label_smoothing: float) -> torch.Tensor:
+        gradient_IV = torch.empty_like(logits_IV) if ctx.needs_input_grad[0] else None
+        dtype = torch.promote_types(logits_IV.dtype, torch.float32)
+        total = torch.zeros((), dtype=dtype, device=logits_IV.device)
+        for part in parts(logits_IV):
+            label_I1 = labels_I[part, None]
+            counted_I1 = label_I1 != IGNORED
+            label_I1 = label_I1.where(counted_I1, 0)
+            log_probs_IV = logits_IV[part].log_softmax(-1, dtype=dtype)
+            loss_I1 = (label_smoothing - 1.0) * log_probs_IV.gather(-1, label_I1)
             if label_smoothing:
-                loss_N1 -= label_smoothing * log_probs_NV.mean(-1, keepdim=True)
-            total += loss_N1.where(counted_N1, 0.0).sum()
-            if gradient_NV is not None:
-                part_NV = log_probs_NV.exp_()
+                loss_I1 -= label_smoothing * log_probs_IV.mean(-1, keepdim=True)
+            total += loss_I1.where(counted_I1, 0.0).sum()
+            if gradient_IV is not None:
+                part_IV = log_probs_IV.exp_()
                 if label_smoothing:
-                    part_NV -= label_smoothing / part_NV.shape[1]
-                part_NV.scatter_add_(-1, label_N1, torch.full_like(loss_N1, label_smoothing - 1.0))
-                gradient_NV[part] = part_NV.mul_(counted_N1)
-        if gradient_NV is not None:
-            ctx.save_for_backward(gradient_NV)
+                    part_IV -= label_smoothing / part_IV.shape[1]
+                part_IV.scatter_add_(-1, label_I1, torch.full_like(loss_I1, label_smoothing - 1.0))
+                gradient_IV[part] = part_IV.mul_(counted_I1)
+        if gradient_IV is not None:
+            ctx.save_for_backward(gradient_IV)
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        (gradient_NV,) = ctx.saved_tensors
-        scaled_NV = torch.empty_like(gradient_NV)
-        for part in parts(gradient_NV):
+        (gradient_IV,) = ctx.saved_tensors
+        scaled_IV = torch.empty_like(gradient_IV)
+        for part in parts(gradient_IV):
             # A factor without axes would be rounded to bfloat16 first.
-            scaled_NV[part] = gradient_NV[part] * gradients[0].view(1, 1)
-        return scaled_NV, None, None
+            scaled_IV[part] = gradient_IV[part] * gradients[0].view(1, 1)
+        return scaled_IV, None, None
 
 
-def parts(rows_NV: torch.Tensor) -> list[slice]:
+def parts(rows_IV: torch.Tensor) -> list[slice]:
     """ROWS rows at a time on a CPU, elsewhere all of them."""
-    size = ROWS if rows_NV.device.type == "cpu" else max(len(rows_NV), 1)
-    return [slice(start, start + size) for start in range(0, len(rows_NV), size)]
+    size = ROWS if rows_IV.device.type == "cpu" else max(len(rows_IV), 1)
+    return [slice(start, start + size) for start in range(0, len(rows_IV), size)]

@@ -1,4 +1,4 @@
-"""The model: one or two stacks, and a head. B batch, T query length, S key length, D model width, V vocabulary, C classes."""
+"""The model: one or two stacks, and a head. B batch, T query length, S key length, D model width, V vocabulary."""
 
 from __future__ import annotations
 
@@ -54,8 +54,9 @@ class Transformer(nn.Module):
         cache: Cache | None = None,
         hidden_states: MutableMapping[str, torch.Tensor] | None = None,
     ) -> torch.Tensor:
-        """What the head makes of the last hidden states: logits (B, T, V) of a language model, (B, T, C) of a class for each token,
-        (B, C) of a class for a sequence; without a head the pooler's vectors (B, D), without a pooler the hidden states (B, T, D).
+        """What the head makes of the last hidden states: logits (B, T, V) of a language model, (B, T, num_labels) of a token
+        classifier, (B, num_labels) of a sequence classifier; without a head the pooler's vectors (B, D), without a pooler the hidden
+        states (B, T, D).
 
         input_ids: integers (B, T). attention_mask: (B, S) with 1 for tokens and 0 for padding, S counting those in the cache too.
         position_ids: integers (B, T), default 0, 1, 2, ... after those in the cache. token_type_ids: the segment of each token (B, T).

@@ -1,6 +1,6 @@
 """Positions: fixed sines, rotary angles, relative biases. "Attention Is All You Need", 3.5, and what came after.
 
-B batch, T query length, S key length, H heads, K head size, R rotary pairs.
+B batch, T query length, S key length, H heads, K head size, J rotary pairs.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ class RotaryPositions(nn.Module):
         self.sines = Table(lambda: rotary_tables(config, windowed)[1])
 
     def forward(self, position_ids_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        cosines_B1TR = self.cosines(position_ids_BT).unsqueeze(1)
-        sines_B1TR = self.sines(position_ids_BT).unsqueeze(1)
-        return cosines_B1TR, sines_B1TR
+        cosines_B1TJ = self.cosines(position_ids_BT).unsqueeze(1)
+        sines_B1TJ = self.sines(position_ids_BT).unsqueeze(1)
+        return cosines_B1TJ, sines_B1TJ
 
 
 class DynamicRotaryPositions(nn.Module):
@@ -72,19 +72,19 @@ class DynamicRotaryPositions(nn.Module):
 
     def forward(self, position_ids_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         # In float64, whatever the model's type: an angle of thousands has no digits to lose.
-        frequencies_R = torch.from_numpy(self.frequencies).to(position_ids_BT.device)[position_ids_BT.max()]
-        angles_B1TR = (position_ids_BT[..., None] * frequencies_R).unsqueeze(1)
-        return angles_B1TR.cos().to(self.like.dtype), angles_B1TR.sin().to(self.like.dtype)
+        frequencies_J = torch.from_numpy(self.frequencies).to(position_ids_BT.device)[position_ids_BT.max()]
+        angles_B1TJ = (position_ids_BT[..., None] * frequencies_J).unsqueeze(1)
+        return angles_B1TJ.cos().to(self.like.dtype), angles_B1TJ.sin().to(self.like.dtype)
 
 
 def rotate(heads_BHTK: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """Turn value i of each head together with value i + R (RoFormer, equation 34, in the order of Llama's files)."""
-    cosines_B1TR, sines_B1TR = rotary
-    size = cosines_B1TR.shape[-1]
-    first_BHTR, second_BHTR, rest = heads_BHTK.split([size, size, heads_BHTK.shape[-1] - 2 * size], dim=-1)
-    rotated_first_BHTR = first_BHTR * cosines_B1TR - second_BHTR * sines_B1TR
-    rotated_second_BHTR = second_BHTR * cosines_B1TR + first_BHTR * sines_B1TR
-    return torch.cat([rotated_first_BHTR, rotated_second_BHTR, rest], dim=-1)
+    """Turn value i of each head together with value i + J (RoFormer, equation 34, in the order of Llama's files)."""
+    cosines_B1TJ, sines_B1TJ = rotary
+    size = cosines_B1TJ.shape[-1]
+    first_BHTJ, second_BHTJ, rest = heads_BHTK.split([size, size, heads_BHTK.shape[-1] - 2 * size], dim=-1)
+    rotated_first_BHTJ = first_BHTJ * cosines_B1TJ - second_BHTJ * sines_B1TJ
+    rotated_second_BHTJ = second_BHTJ * cosines_B1TJ + first_BHTJ * sines_B1TJ
+    return torch.cat([rotated_first_BHTJ, rotated_second_BHTJ, rest], dim=-1)
 
 
 def build_rotary(config: ModelConfig, windowed: bool) -> nn.Module | None:

@@ -115,7 +115,7 @@ def test_a_stop_string_is_found_wherever_it_begins_and_ends() -> None:
         (state,) = stops.begin(prompt[None])
         text = b"".join(pieces[token] for token in prompt)
         for token in new:
-            state = stops.table_SV[state, token]
+            state = stops.table_AV[state, token]
             before, text = text, text + pieces[token]
             is_new = any(text.count(string) > before.count(string) for string in (b"stop", "ét".encode()))
             assert (state == stops.end) == (is_new or token == 7)
