@@ -13,17 +13,21 @@ Paths = Annotated[tuple[str, ...], Field(strict=False)]
 
 
 class StandardLibraryData(Config):
-    """English that every CPython carries: the language topics of `pydoc` and the docstrings of the standard library."""
+    """English that every CPython carries: the language topics of `pydoc` and the docstrings of the standard library.
+
+    validation_fraction: share of the text that is held out.
+    """
 
     source: Literal["stdlib"] = "stdlib"
     validation_fraction: Fraction = 0.1
 
 
 class TextData(Config):
-    """A local text file, gzipped or not, or a folder of *.txt and *.txt.gz files. The last `validation_fraction` of the characters is held
-    out.
+    """A local text file, gzipped or not, or a folder of *.txt and *.txt.gz files.
 
-    streaming: the text is read piece by piece, and its tokens lie in files below train.output: neither need fit into memory.
+    path: of the file or the folder.
+    streaming: read the text piece by piece, and keep its tokens in files below train.output: neither has to fit into memory.
+    validation_fraction: share of the characters that is held out, at the end.
     """
 
     source: Literal["text"] = "text"
@@ -33,10 +37,16 @@ class TextData(Config):
 
 
 class HubData(Config):
-    """A dataset by name through `datasets`, or a local folder that it reads.
+    """A dataset by name through the package `datasets`, or a local folder that it reads.
 
+    name: of the dataset on the hub, or the folder.
+    configuration: which of the dataset's configurations. Default: its own default.
     columns: one of running text; two of a source and its target, of a text and its label, or of an image and its label.
-    Without a validation split the last `validation_fraction` of the rows is held out. streaming: as for `text`, row by row.
+    streaming: for running text: read it row by row, and keep tokens in files below train.output: neither has to fit into memory.
+    train_split: the name of the split to train on.
+    validation_split: the name of the split to validate on. Default: `validation_fraction` of the rows is held out, at the end.
+    test_split: the name of the split to test on. Default: none.
+    validation_fraction: share that is held out where there is no validation_split.
     """
 
     source: Literal["hub"] = "hub"
@@ -53,8 +63,12 @@ class HubData(Config):
 class ParallelData(Config):
     """Pairs of a source and a target text, in local files, gzipped or not.
 
-    train, validation, test: each two text files with a line for a line, or one file of tab-separated values (.tsv) or of JSON
-    lines (.jsonl), whose `fields` are the source and the target.
+    Each of train, validation and test is two text files, line by line, or one file of tab-separated values (.tsv) or JSON lines (.jsonl).
+
+    train: the pairs to train on.
+    validation: the pairs to validate on.
+    test: the pairs to test on. Default: none.
+    fields: of JSON lines, those of the source and of the target.
     """
 
     source: Literal["parallel"] = "parallel"
@@ -72,7 +86,13 @@ class ParallelData(Config):
 
 
 class DatesData(Config):
-    """Days as people write them, and the same days in ISO 8601. No day of one split is in another. `seed` draws days and forms."""
+    """Days as people write them, and the same days in ISO 8601. No day of one split is in another.
+
+    train: pairs to train on.
+    validation: pairs to validate on.
+    test: pairs to test on.
+    seed: draws the days and how they are written.
+    """
 
     source: Literal["dates"] = "dates"
     train: PositiveInt = 20_000
@@ -82,10 +102,13 @@ class DatesData(Config):
 
 
 class LabelledData(Config):
-    """Texts with a label each, in local files of tab-separated values (.tsv) or of JSON lines (.jsonl), gzipped or not.
+    """Texts with a label each, in local files of tab-separated values (.tsv) or JSON lines (.jsonl), gzipped or not.
 
-    fields: the text and its label, in JSON lines. Without a file to validate on, `validation_fraction` of each label's texts is held
-    out; `seed` draws which.
+    train: the file to train on.
+    validation: the file to validate on. Default: `validation_fraction` of each label's texts is held out.
+    fields: of JSON lines, those of the text and of its label.
+    validation_fraction: share that is held out where there is no file to validate on.
+    seed: draws what is held out.
     """
 
     source: Literal["labelled"] = "labelled"
@@ -97,9 +120,12 @@ class LabelledData(Config):
 
 
 class DocstringsData(Config):
-    """Docstrings of the standard library, labelled by the package that they belong to; its name is blanked out in them.
+    """Docstrings of the standard library, labelled with the package they come from; its name is blanked out in them.
 
-    shortest: shorter ones, in characters, are left out. seed: draws what is held out, `validation_fraction` of each package.
+    packages: the names of the packages, which are the classes.
+    shortest: docstrings of fewer characters are left out.
+    validation_fraction: share of each package's docstrings that is held out.
+    seed: draws what is held out.
     """
 
     source: Literal["docstrings"] = "docstrings"
@@ -110,8 +136,9 @@ class DocstringsData(Config):
 
 
 class DigitsData(Config):
-    """The 1,797 scanned digits of 8 x 8 pixels that scikit-learn carries (Alpaydin & Kaynak 1998), a share of each class held out.
+    """The 1,797 scanned digits of 8 x 8 pixels that scikit-learn carries (Alpaydin and Kaynak 1998).
 
+    validation_fraction: share of each class that is held out.
     seed: draws what is held out.
     """
 

@@ -37,26 +37,37 @@ def as_ids(ids: Any, name: str) -> np.ndarray:
 class GenerationConfig(Config):
     """Settings of `generate`, under Hugging Face's names and with their meaning. Lengths count tokens.
 
-    max_new_tokens: default 20. max_length: in its place, with the prompt (of an encoder-decoder: with decoder_start).
-    min_new_tokens, min_length: no end before so many.
-    num_beams: more than 1 for beam search (Sutskever et al. 2014, 3.2). length_penalty: exponent of the length by which the sum of a
-    beam's log-probabilities is divided. early_stopping: True ends a search when there are num_beams ended texts, False when a better one
-    is unlikely, "never" when none can come. num_return_sequences: texts for each prompt, best first.
-    do_sample: draw each token from softmax(logits / temperature) in place of taking the best; one `seed` gives both frameworks the same
-    tokens. Drawn are only the `top_k` best, the best that hold the share `top_p` (Holtzman et al. 2020, 3.1), those with at least `min_p`
-    of the best one's probability (Nguyen et al. 2024, 3), and the most typical ones that hold the share `typical_p` (Meister et al. 2023,
-    4.1), in this order.
-    repetition_penalty: divides positive logits of tokens that are there already, and multiplies negative ones (Keskar et al. 2019, 4.1).
-    no_repeat_ngram_size: no run of so many tokens comes twice; 0 for none. bad_words_ids: runs of tokens that do not come.
-    forced_bos_token_id: the first token where the prompt is one token long. forced_eos_token_id: the last token of a text that has
-    become as long as it may, one or several to choose from.
-    renormalize_logits: probabilities add up to 1 again after all of this, which matters to the scores of beams.
-    prompt_lookup_num_tokens: so many tokens are guessed at once where the last ones, up to `max_matching_ngram_size`, stood in the text
-    before. num_assistant_tokens: so many are guessed at once by an assistant_model. Guesses change when tokens come, and not which: what
-    the model would not have said is dropped (Leviathan et al. 2023).
-    eos_token_id: ids at which a text ends; default the model's, () for none. stop_strings: text at which it ends too, with the token that
-    makes one whole; its other end may lie in the prompt.
-    pad_token_id: what fills up a text that has ended; default (-1) the model's, else its first end, else 0.
+    max_new_tokens: the most tokens that are added to a prompt. Default: 20, unless max_length is set.
+    max_length: the most tokens of prompt and text together; of an encoder-decoder those of the decoder, decoder_start among them.
+    min_new_tokens: no text ends before so many tokens have been added; 0 sets no limit.
+    min_length: no text ends before prompt and text together have so many tokens; 0 sets no limit.
+    num_beams: texts of each prompt that are kept at each step; 1 is no beam search (Sutskever et al. 2014, 3.2).
+    length_penalty: a beam's score is the sum of its log-probabilities divided by length ** length_penalty: above 0 favours long texts.
+    early_stopping: when a beam search ends: True as soon as num_beams texts have ended, False when a better one is unlikely, "never"
+        when a better one is impossible.
+    num_return_sequences: texts that are returned for each prompt, of a beam search the best first.
+    do_sample: draw each token from softmax(logits / temperature); False takes the most probable one.
+    temperature: below 1 probable tokens become more probable, above 1 less (Holtzman et al. 2020, 3.3).
+    top_k: draw from the so many most probable tokens only (Fan et al. 2018, 5.4). Default: from all.
+    top_p: draw from the fewest most probable tokens whose probabilities add up to it; 1 is all (nucleus: Holtzman et al. 2020, 3.1).
+    min_p: draw from tokens with at least this share of the best one's probability; 0 is all (Nguyen et al. 2024, 3).
+    typical_p: draw from the tokens whose information is nearest to the entropy, until their probabilities add up to it; 1 is all
+        (Meister et al. 2023, 4.1). Where several of these four are set, they act in this order.
+    seed: of the random numbers; the same seed draws the same tokens in PyTorch and TensorFlow.
+    repetition_penalty: divides positive logits of tokens that are in the text already, and multiplies negative ones; 1 changes nothing
+        (CTRL, Keskar et al. 2019, 4.1).
+    no_repeat_ngram_size: no so many tokens in a row come twice; 0 allows it (Paulus et al. 2018, 2.5).
+    bad_words_ids: sequences of tokens that are never generated.
+    forced_bos_token_id: the token that follows a prompt of one token, such as decoder_start: a language, for multilingual translators.
+    forced_eos_token_id: the last token of a text that reaches its longest length; of several, all are equally probable.
+    renormalize_logits: make probabilities add up to 1 again after the settings above; it changes the scores of beams.
+    prompt_lookup_num_tokens: guess so many tokens at once: those that followed, earlier in the text, the tokens it now ends in (Saxena
+        2023). Default: no guesses. What the model would not have generated is dropped (Leviathan et al. 2023, algorithm 1).
+    max_matching_ngram_size: how many of the last tokens prompt lookup compares, at most.
+    num_assistant_tokens: how many tokens an assistant_model guesses at once (Leviathan et al. 2023, algorithm 1).
+    eos_token_id: tokens that end a text, one or several; () for none. Default: the model's.
+    stop_strings: strings that end a text, one or several, with the token that completes one; they may begin in the prompt.
+    pad_token_id: what fills up texts that have ended. Default (-1): the model's pad token, else its first end token, else 0.
     """
 
     max_new_tokens: PositiveInt | None = None

@@ -1,4 +1,4 @@
-"""What a model is. One config describes the same model in PyTorch and in TensorFlow; its parts stand in `configs.parts`.
+"""What a model is. One config describes the same model in PyTorch and in TensorFlow.
 
 The fields are laid out for every family in docs/families.md.
 """
@@ -14,33 +14,44 @@ from configs.parts import (
     Attention,
     AudioInputs,
     Dropout,
-    DynamicScaling,
     Embedding,
     FeedForward,
     Head,
     Initialization,
     Inputs,
-    LearnedPositions,
-    NoPositions,
     Norm,
     PatchInputs,
     Pooler,
-    Positions,
-    RelativePositions,
-    RotaryPositions,
     SpecialTokens,
     TokenInputs,
 )
+from configs.positions import DynamicScaling, LearnedPositions, NoPositions, Positions, RelativePositions, RotaryPositions
 
 
 class ModelConfig(Config):
-    """A whole model.
+    """A whole model. Its parts are described in `configs.parts` and `configs.positions`.
 
-    family: the table in weight_mapping/families that names its tensors in Hugging Face's files.
-    vocab_size: rows V of the token table; 0 where no tokens go in, only images.
-    width: size D of the hidden states. max_length: the longest sequence, in tokens (or patches).
-    num_layers: layers of each stack; num_decoder_layers only where an encoder-decoder's stacks differ.
-    parallel_residual: attention and feed-forward read the same input (GPT-J, GPT-NeoX).
+    family: the file of weight_mapping/families that has its tensors' names in Hugging Face's files, such as ``gpt2``.
+    architecture: ``encoder`` (each token sees all), ``decoder`` (each token sees those before it), or ``encoder_decoder`` (a decoder
+        that looks at what an encoder made of another text: "Attention Is All You Need", figure 1).
+    vocab_size: rows of the token table, V; 0 where no tokens go in, only images.
+    max_length: the longest sequence, in tokens or patches.
+    width: values of each hidden state, D.
+    num_layers: layers of each stack.
+    num_decoder_layers: layers of the decoder, where it has another number than the encoder. Default: num_layers.
+    parallel_residual: attention and feed-forward read the same input, and both are added to it (GPT-J, Wang and Komatsuzaki 2021; GPT-NeoX,
+        Black et al. 2022, 2.1).
+    inputs: what goes in: token ids, an image in patches, or audio.
+    embedding: what is done to the embeddings before the first layer.
+    positions: how the model knows in what order its tokens stand.
+    norm: which normalization, and where.
+    attention: heads, windows, and what is done to the scores.
+    feed_forward: the network behind the attention, or several of them.
+    pooler: how a sequence becomes one vector. Default: it does not.
+    head: what is computed from the last hidden states.
+    dropout: rates in training; one number sets those of embedding, attention and residual.
+    initialization: how weights are drawn before training.
+    special_tokens: ids that begin, end or pad texts.
     """
 
     family: str

@@ -13,7 +13,11 @@ Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
 class Objective(Config):
-    """label_smoothing: share of each target that is spread over all classes in training ("Attention Is All You Need", 5.4)."""
+    """What all objectives have.
+
+    label_smoothing: share of each target that is spread evenly over all classes, in training (Szegedy et al. 2016, 7; "Attention Is
+        All You Need", 5.4).
+    """
 
     architecture: ClassVar[str]
     heads: ClassVar[tuple[str, ...]]
@@ -48,8 +52,10 @@ class CausalLM(Objective):
 class MaskedLM(Objective):
     """The tokens that are hidden in a text (BERT, Devlin et al. 2019, 3.1, task 1).
 
-    share: of the tokens that the model is asked for; of these, the share `masked` becomes the mask token, `replaced` another token,
-    and the rest stays. whole_words: all tokens of a word or none.
+    share: of the tokens that the model has to predict.
+    masked: the share of these that the model sees as the mask token.
+    replaced: the share of these that it sees as a random token; the rest it sees as they are.
+    whole_words: choose all tokens of a word or none (BERT's later "whole word masking" models).
     """
 
     architecture = "encoder"
@@ -69,7 +75,11 @@ class MaskedLM(Objective):
 
 
 class SpanCorruption(Objective):
-    """The spans that are left out of a text (T5, Raffel et al. 2020, 3.1.4). share: of the tokens. mean_span: their mean length."""
+    """The spans that are left out of a text (T5, Raffel et al. 2020, 3.1.4).
+
+    share: of the tokens that are left out.
+    mean_span: the mean length of a span, in tokens.
+    """
 
     architecture = "encoder_decoder"
     heads = ("language_model",)
@@ -80,7 +90,10 @@ class SpanCorruption(Objective):
 
 
 class SequenceClassification(Objective):
-    """The class of a text (BERT, Devlin et al. 2019, 4.1). max_length: longer texts are cut, and counted; default the model's."""
+    """The class of a text (BERT, Devlin et al. 2019, 4.1).
+
+    max_length: longer texts are cut to so many tokens, and counted. Default: the model's max_length.
+    """
 
     architecture = "encoder"
     heads = ("classification",)
@@ -90,10 +103,11 @@ class SequenceClassification(Objective):
 
 
 class Seq2Seq(Objective):
-    """The target of a source, each token given the right ones before it ("Attention Is All You Need", 3.1).
+    """The target text of a source text; each token is predicted from the true ones before it ("Attention Is All You Need", 3.1).
 
-    preprocessing: of both sides: ``none``, or ``moses``: normalized punctuation, tokens apart, lower case, as `sacremoses` gives it
-    for `languages`, those of source and target. max_length: longer pairs, in tokens, are left out of training and counted.
+    languages: of source and target, such as [en, de]; `preprocessing` asks for them.
+    preprocessing: of both texts: ``none``, or ``moses``: punctuation normalized, tokenized and lower-cased by `sacremoses`.
+    max_length: longer pairs, in tokens, are left out of training, and counted. Default: the model's max_length.
     """
 
     architecture = "encoder_decoder"
@@ -112,9 +126,11 @@ class Seq2Seq(Objective):
 
 
 class ImageClassification(Objective):
-    """The class of an image (ViT, Dosovitskiy et al. 2021, 3.1).
+    """The class of an image (ViT, Dosovitskiy et al. 2021, 3.1). A training image is changed at random, anew each time.
 
-    max_shift, in pixels, max_turn, in degrees, and flip, left and right: how a training image is moved, anew each time.
+    max_shift: how far it is moved at most, in pixels.
+    max_turn: how far it is rotated at most, in degrees.
+    flip: swap left and right in half of the cases.
     """
 
     architecture = "encoder"

@@ -1,5 +1,6 @@
-"""The parts of a model, each a small config: one that differs between families is chosen by its ``kind``, so that a new mechanism is a
-new kind and not a new flag. Every one names its paper.
+"""The parts of a model, each a small config that names its paper; how it knows positions stands in `configs.positions`.
+
+Where families differ in a mechanism, `kind` chooses it: a new mechanism is a new kind, not a new flag.
 """
 
 from __future__ import annotations
@@ -15,116 +16,14 @@ Projection = Literal["query", "key", "value", "output"]
 Activation = Literal["relu", "gelu", "gelu_tanh", "quick_gelu", "silu"]
 
 
-class NoPositions(Config):
-    """Positions enter nowhere."""
-
-    kind: Literal["none"] = "none"
-
-
-class LearnedPositions(Config):
-    """One trained vector a position, added to the embeddings ("Attention Is All You Need", 3.5, last paragraph).
-
-    offset: rows of the table before position 0 (BART and OPT: 2; RoBERTa: padding id + 1). counted: which tokens have a position:
-    ``all``, those that attention_mask lets through (``attended``: OPT), or those that are not the padding token (``not_padding``:
-    RoBERTa); the others get the row before position 0.
-    """
-
-    kind: Literal["learned"] = "learned"
-    offset: Annotated[int, Field(ge=0)] = 0
-    counted: Literal["all", "attended", "not_padding"] = "all"
-
-
-class SinusoidalPositions(Config):
-    """Fixed sines and cosines, added to the embeddings ("Attention Is All You Need", 3.5).
-
-    layout: ``interleaved`` as in the paper (sin, cos, sin, cos, ...) or ``halves`` as in Marian (all sines, then all cosines).
-    """
-
-    kind: Literal["sinusoidal"] = "sinusoidal"
-    layout: Literal["interleaved", "halves"] = "interleaved"
-
-
-class LinearScaling(Config):
-    """Positions are divided by `factor` (Chen et al. 2023)."""
-
-    kind: Literal["linear"] = "linear"
-    factor: PositiveFloat
-
-
-class DynamicScaling(Config):
-    """The base grows with sequences longer than `original_max_length`; where that is left out, it is the model's max_length, and
-    positions go on to `factor` times that ("NTK-aware" scaling, in YaRN, Peng et al. 2023, 3.1 and 3.3)."""
-
-    kind: Literal["dynamic"] = "dynamic"
-    factor: PositiveFloat
-    original_max_length: PositiveInt | None = None
-
-
-class Llama3Scaling(Config):
-    """Low frequencies are divided by `factor`, high ones stay, and those between are blended (Llama 3.1)."""
-
-    kind: Literal["llama3"] = "llama3"
-    factor: PositiveFloat
-    original_max_length: PositiveInt
-    low_frequency_factor: PositiveFloat = 1.0
-    high_frequency_factor: PositiveFloat = 4.0
-
-
-class YarnScaling(Config):
-    """As in llama3, straight over the pairs between the two that make `beta_fast` and `beta_slow` turns over `original_max_length`
-    (default the model's max_length), and a factor on cosines and sines, default 0.1 ln(factor) + 1 (YaRN, Peng et al. 2023).
-
-    truncate: the two pairs are rounded outwards to whole ones.
-    """
-
-    kind: Literal["yarn"] = "yarn"
-    factor: PositiveFloat
-    original_max_length: PositiveInt | None = None
-    beta_fast: PositiveFloat = 32.0
-    beta_slow: PositiveFloat = 1.0
-    attention_factor: PositiveFloat | None = None
-    truncate: bool = True
-
-
-# How rotary frequencies are stretched to a longer context than they were trained on.
-RotaryScaling = Annotated[LinearScaling | DynamicScaling | Llama3Scaling | YarnScaling, Field(discriminator="kind")]
-
-
-class RotaryPositions(Config):
-    """Queries and keys are turned by an angle that grows with their position (RoFormer, Su et al. 2021, 3.2).
-
-    base: the angle of pair i is position * base ** (-2 i / K). window_base: another base in sliding-window layers, which `scaling`
-    then leaves alone (Gemma 3, ModernBERT). fraction: the share of each head that is turned (GPT-NeoX).
-    """
-
-    kind: Literal["rotary"] = "rotary"
-    base: PositiveFloat = 10000.0
-    window_base: PositiveFloat | None = None
-    fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
-    scaling: RotaryScaling | None = None
-
-
-class RelativePositions(Config):
-    """A trained bias for each head and each bucket of distances (T5, Raffel et al. 2020, 2.1).
-
-    num_buckets: in an encoder half for each direction. max_distance: from here on, all distances share the last bucket.
-    """
-
-    kind: Literal["relative"] = "relative"
-    num_buckets: PositiveInt = 32
-    max_distance: PositiveInt = 128
-
-
-Positions = Annotated[
-    NoPositions | LearnedPositions | SinusoidalPositions | RotaryPositions | RelativePositions,
-    Field(discriminator="kind"),
-]
-
-
 class PatchInputs(Config):
-    """Images cut into square patches, with a class token in front (ViT, Dosovitskiy et al. 2021, 3.1).
+    """An image, cut into square patches, each projected to one vector (ViT, Dosovitskiy et al. 2021, 3.1, equation 1).
 
-    bias: of the projection from a patch to a vector (CLIP has none).
+    image_size: height and width of an image, in pixels.
+    patch_size: height and width of a patch, in pixels.
+    num_channels: 3 for red, green and blue, 1 for gray.
+    class_token: put one trained vector before the patches, from which the image is classified.
+    bias: give the projection a bias (CLIP's has none).
     """
 
     kind: Literal["patches"] = "patches"
@@ -143,6 +42,7 @@ class PatchInputs(Config):
 class AudioInputs(Config):
     """Log-mel frames through two convolutions, of which the second halves their number (Whisper, Radford et al. 2022, 2.2).
 
+    num_mel_bins: values of each frame.
     max_length: the encoder's longest sequence, after the convolutions; the model's max_length is the decoder's.
     """
 
@@ -152,7 +52,7 @@ class AudioInputs(Config):
 
 
 class TokenInputs(Config):
-    """Token ids, looked up in a table of `vocab_size` rows."""
+    """Token ids, each looked up in a table of `vocab_size` rows ("Attention Is All You Need", 3.4)."""
 
     kind: Literal["tokens"] = "tokens"
 
@@ -161,10 +61,13 @@ Inputs = Annotated[TokenInputs | PatchInputs | AudioInputs, Field(discriminator=
 
 
 class Embedding(Config):
-    """The way into a stack of layers.
+    """What is done to the embeddings on their way into a stack of layers.
 
-    scale: multiply by sqrt(width) ("Attention Is All You Need", 3.4). norm: normalise the sum (BERT). token_types: number of
-    segment ids (BERT). width: width of the tables when their normalised sum is projected to the model's (ELECTRA).
+    scale: multiply token vectors by sqrt(width) ("Attention Is All You Need", 3.4).
+    norm: normalize the sum of token, position and segment vectors (BERT).
+    token_types: how many segments there are, each with a trained vector; 0 for none (BERT, Devlin et al. 2019, figure 2).
+    width: of the tables, where the sum is then projected to the model's width (ALBERT, Lan et al. 2020, 3.1; ELECTRA). Default: the
+        model's width, and no projection.
     """
 
     scale: bool = False
@@ -174,12 +77,15 @@ class Embedding(Config):
 
 
 class Norm(Config):
-    """Normalisation, and where it stands.
+    """Normalization of hidden states, and where it stands in a layer.
 
-    kind: ``layer`` (Ba et al. 2016) or ``rms`` (Zhang and Sennrich 2019). placement: ``after`` the residual sum as in the paper,
-    ``before`` each sublayer as in GPT-2, or ``both`` around each sublayer as in Gemma 2. bias: layer norm's shift.
-    unit_offset: the weight is stored as w - 1 (Gemma). first: whether the first sublayer has one (ModernBERT's has none: the
-    embedding's own stands right before it).
+    kind: ``layer`` (Ba et al. 2016, equation 4) or ``rms``, which does not subtract the mean (Zhang and Sennrich 2019, equation 4).
+    placement: ``after`` the residual sum ("Attention Is All You Need", 3.1), ``before`` each sublayer (GPT-2, 2.3; Xiong et al. 2020),
+        or ``both`` before and after each sublayer (Gemma 2).
+    epsilon: added to the variance, or to the mean square, before its root is taken.
+    bias: add a trained vector after layer normalization.
+    unit_offset: the checkpoint holds the weight minus 1 (Gemma).
+    first: whether the first sublayer has a norm before it. ModernBERT's has none: that on the embeddings stands right there.
     """
 
     kind: Literal["layer", "rms"] = "layer"
@@ -204,11 +110,17 @@ class Norm(Config):
 class Attention(Config):
     """Multi-head attention ("Attention Is All You Need", 3.2).
 
-    num_key_value_heads: fewer heads for keys and values (grouped queries, Ainslie et al. 2023); default num_heads.
-    head_size: default width / num_heads. bias: which of the four projections have one. scale: factor on the scores, default
-    1/sqrt(head_size). soft_cap: scores become cap * tanh(scores / cap) (Gemma 2). window: a token sees itself and the window - 1
-    before it (in an encoder: the window // 2 tokens on either side), in the layers that window_layers repeats over (``w`` windowed,
-    ``f`` full). query_key_norm: normalise each head's queries and keys (Qwen 3).
+    num_heads: query heads, H.
+    num_key_value_heads: key/value heads, G, each shared by H / G query heads: grouped-query attention (Ainslie et al. 2023, 2.2); 1 is
+        multi-query attention (Shazeer 2019). Default: num_heads.
+    head_size: values of each query, key and value, K. Default: width / num_heads.
+    bias: which of the four projections have one, of ``query``, ``key``, ``value`` and ``output``.
+    scale: factor on the scores. Default: 1 / sqrt(head_size), as in the paper.
+    soft_cap: scores become cap * tanh(scores / cap), and so stay between -cap and cap (Gemma 2, section 2; Bello et al. 2016).
+    window: in tokens. A decoder's token sees itself and the window - 1 tokens before it (Mistral 7B, Jiang et al. 2023, 2); an encoder's
+        sees itself and the window // 2 tokens on either side (Longformer, Beltagy et al. 2020, 3.1). Default: it sees all.
+    window_layers: which layers have the window: ``w`` has it, ``f`` (full) has not; the letters are repeated over all layers.
+    query_key_norm: normalize each head's queries and keys (Henry et al. 2020; as Qwen 3 and Gemma 3 do, before the rotation).
     """
 
     num_heads: PositiveInt
@@ -223,7 +135,11 @@ class Attention(Config):
 
 
 class Experts(Config):
-    """Several feed-forward networks, of which each token takes the best few (Mixtral, Jiang et al. 2024)."""
+    """Mixture of experts: of several feed-forward networks, each token uses a few (Shazeer et al. 2017, 2; Mixtral, Jiang et al. 2024).
+
+    count: how many networks there are.
+    per_token: how many of them a token uses: those to which the router gives the highest scores.
+    """
 
     count: PositiveInt
     per_token: PositiveInt = 2
@@ -232,7 +148,12 @@ class Experts(Config):
 class FeedForward(Config):
     """Position-wise feed-forward network ("Attention Is All You Need", 3.3).
 
-    gated: activation(gate(x)) * up(x) in place of activation(up(x)) (Shazeer 2020).
+    width: of the hidden layer between its two projections, F.
+    activation: ``relu``, ``gelu``, ``gelu_tanh`` (its approximation), ``quick_gelu`` (x sigmoid(1.702 x)), or ``silu`` (x sigmoid(x), also
+        called swish); the formulas stand in feed_forward.py.
+    gated: activation(gate(x)) * up(x) in place of activation(up(x)): with silu SwiGLU, with gelu GEGLU (Shazeer 2020, 2).
+    bias: give all projections a bias.
+    experts: several such networks in place of one. Default: one.
     """
 
     width: PositiveInt
@@ -243,7 +164,12 @@ class FeedForward(Config):
 
 
 class Transform(Config):
-    """A dense layer and its activation, perhaps a norm, on the way to a head (BERT, Devlin et al. 2019)."""
+    """A dense layer, its activation, and perhaps a norm, between the hidden states and a head (BERT, Devlin et al. 2019).
+
+    activation: as in `FeedForward`, or ``tanh``.
+    norm: normalize what comes out.
+    bias: give the layer a bias.
+    """
 
     activation: Activation | Literal["tanh"]
     norm: bool = False
@@ -251,19 +177,30 @@ class Transform(Config):
 
 
 class Pooler(Config):
-    """One vector for a whole sequence: its ``first`` token (BERT, ViT), its ``last`` that attention_mask lets through (GPT-2, BART,
-    CLIP), or the ``mean`` of those."""
+    """How a sequence becomes one vector.
+
+    kind: the vector of the ``first`` token (BERT, ViT), that of the ``last`` token with 1 in attention_mask (GPT-2, BART, CLIP), or the
+        ``mean`` over all tokens with 1 in attention_mask (Sentence-BERT, Reimers and Gurevych 2019, 3).
+    transform: a layer after it. Default: none.
+    """
 
     kind: Literal["first", "last", "mean"] = "first"
     transform: Transform | None = None
 
 
 class Head(Config):
-    """What is read from the last hidden state; by classification and next_sentence, from the pooler's vector.
+    """What is computed from the last hidden states.
 
-    tied: a language-model head, masked or not, shares the token table ("Attention Is All You Need", 3.4). soft_cap as in attention.
-    scale: factor on the hidden state before the head (T5: width ** -0.5). transform: what stands before the head's own matrix; a
-    language model's ends in the width of the token table. labels: what the classes are called, if anything.
+    kind: ``none`` gives the hidden states, or the pooler's vector; ``language_model`` and ``masked_language_model`` a logit for each token
+        of the vocabulary; ``token_classification`` logits of classes for each token; ``classification`` and ``next_sentence`` (two classes:
+        it is, it is not) logits of classes for each sequence, from the pooler's vector.
+    tied: a language model's output matrix is the token table (Press and Wolf 2017; "Attention Is All You Need", 3.4).
+    bias: give the output matrix a bias.
+    transform: a layer before the output matrix; a language model's gives vectors as wide as the token table. Default: none.
+    num_labels: how many classes there are; needed for classification.
+    labels: the names of the classes. Default: they have none.
+    soft_cap: logits become cap * tanh(logits / cap), as scores do in `Attention`. Default: they stay as they are.
+    scale: factor on the hidden states before the output matrix (T5: width ** -0.5). Default: none.
     """
 
     kind: Literal["none", "language_model", "masked_language_model", "classification", "token_classification", "next_sentence"] = (
@@ -289,7 +226,14 @@ class Head(Config):
 
 
 class Dropout(Config):
-    """Dropout rates in training. One number stands for embedding, attention and residual alike; head: before a classifier."""
+    """Dropout rates in training ("Attention Is All You Need", 5.4). A number in place of this group sets embedding, attention and residual.
+
+    embedding: on the sum of token, position and segment vectors.
+    attention: on the attention weights, after the softmax.
+    residual: on what each sublayer adds to the residual sum.
+    feed_forward: on the hidden layer of the feed-forward network.
+    head: before a classifier.
+    """
 
     embedding: Rate = 0.0
     attention: Rate = 0.0
@@ -299,14 +243,24 @@ class Dropout(Config):
 
 
 class Initialization(Config):
-    """Weights ~ N(0, std); the projections that feed the residual sum are divided by sqrt(2 num_layers) (GPT-2, 2.3)."""
+    """Weights before training, drawn from N(0, std).
+
+    std: standard deviation of matrices and tables; norms begin as ones, biases as zeros.
+    scale_residual: divide it by sqrt(2 num_layers) in the projections that end in the residual sum (GPT-2, Radford et al. 2019, 2.3).
+    """
 
     std: PositiveFloat = 0.02
     scale_residual: bool = False
 
 
 class SpecialTokens(Config):
-    """Ids with a meaning. `eos` may be several."""
+    """Ids of tokens that have a meaning; a model without one leaves it out.
+
+    bos: begins a text.
+    eos: one or several; each of them ends a text.
+    pad: fills up sequences of a batch that are shorter than its longest.
+    decoder_start: what an encoder-decoder's decoder reads first.
+    """
 
     bos: int | None = None
     eos: Annotated[tuple[int, ...], Field(strict=False)] = ()

@@ -17,13 +17,14 @@ SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "mask_toke
 class Tokenizer(Config):
     """How text becomes ids.
 
-    kind: ``bpe`` (byte-level, trained on the training text), ``word_bpe`` (within words that spaces part, as Sennrich et al. 2016
-    have it), ``character`` (every character of the text), ``file`` (a tokenizer.json, or a folder that holds one), or ``initial``
-    (that of the checkpoint that the run starts from).
-    vocab_size: what `bpe` and `word_bpe` are trained to; the model must have as many rows.
-    special_tokens: tokens that no text has, by the names that `transformers` gives them (eos_token, unk_token, pad_token,
-    mask_token, cls_token, sep_token ...), with the first ids in this order; default an end-of-text token for `bpe`.
-    sentinels: so many `<extra_id_0>`, `<extra_id_1>` ... behind them, for spans that are left out (T5).
+    kind: ``bpe``: byte-level byte-pair encoding, trained on the training text (Sennrich et al. 2016; GPT-2, Radford et al. 2019, 2.2).
+        ``word_bpe``: byte-pair encoding within words, which spaces separate (Sennrich et al. 2016, 3.2). ``character``: every character
+        of the text. ``file``: a tokenizer.json that exists. ``initial``: that of the checkpoint that the run starts from.
+    vocab_size: tokens that `bpe` and `word_bpe` are trained to; the model must have at least as many rows.
+    path: of `file`: a tokenizer.json, or the folder that holds one.
+    special_tokens: tokens that stand in no text, by the names that `transformers` gives them (eos_token, unk_token, pad_token, mask_token,
+        cls_token, sep_token ...); they get the first ids, in this order. Default: an end-of-text token for `bpe`, else none.
+    sentinels: so many tokens `<extra_id_0>`, `<extra_id_1>` ... after them, which stand for spans that are left out (T5).
     """
 
     kind: Literal["bpe", "word_bpe", "character", "file", "initial"] = "bpe"
@@ -48,7 +49,15 @@ class Tokenizer(Config):
 
 
 class Optimizer(Config):
-    """AdamW (Loshchilov and Hutter 2019): decay is decoupled, and on matrices only. clip: largest norm of the whole gradient."""
+    """AdamW (Loshchilov and Hutter 2019, algorithm 2): weight decay is decoupled from the gradient, and acts on matrices and tables only.
+
+    learning_rate: the highest of the schedule.
+    beta1: decay rate of the moving mean of gradients.
+    beta2: decay rate of the moving mean of their squares.
+    epsilon: added to the root of the latter.
+    weight_decay: times learning rate and weight, taken from each weight in each step.
+    clip: the gradient of all weights is scaled down to this norm where it is larger (Pascanu et al. 2013, algorithm 1). None: it is not.
+    """
 
     learning_rate: PositiveFloat = 1e-3
     beta1: Fraction = 0.9
@@ -59,8 +68,13 @@ class Optimizer(Config):
 
 
 class Schedule(Config):
-    """The learning rate: a linear warm-up, then ``cosine`` or ``linear`` to `final` times its height, ``constant``, or
-    ``inverse_sqrt``, which falls with the root of the steps ("Attention Is All You Need", equation 3)."""
+    """The learning rate, from step to step.
+
+    kind: what follows the warm-up: ``cosine`` (half a period: Loshchilov and Hutter 2017, equation 5) or ``linear``, both down to `final`;
+        ``constant``; or ``inverse_sqrt``, in proportion to 1 / sqrt(step) ("Attention Is All You Need", equation 3).
+    warmup_steps: first steps, in which it rises linearly to the optimizer's learning_rate.
+    final: where cosine and linear end, as a share of learning_rate.
+    """
 
     kind: Literal["cosine", "linear", "constant", "inverse_sqrt"] = "cosine"
     warmup_steps: NonNegativeInt = 0
@@ -115,7 +129,13 @@ class Train(Config):
 
 
 class Figures(Config):
-    """Figures of a run's summary.json, by their names there. Losses in nats per target, BLEU in points, the others as shares of 1."""
+    """Figures of a run, by their names in its summary.json.
+
+    validation_loss: in nats per target.
+    validation_accuracy: share of targets that are predicted, from 0 to 1.
+    exact_match: share of answers that are right as a whole, from 0 to 1.
+    bleu: in points, from 0 to 100.
+    """
 
     validation_loss: PositiveFloat | None = None
     validation_accuracy: PositiveFloat | None = None
@@ -132,6 +152,7 @@ class Expected(Figures):
     """The figures that this run has reached and should reach again, under the conditions that `note` tells.
 
     goal: figures to be measured by, such as published ones, whether they have been reached or not.
+    note: under what conditions they were reached.
     """
 
     goal: Figures | None = None
@@ -141,9 +162,11 @@ class Expected(Figures):
 class Evaluation(Config):
     """How a sequence-to-sequence run is tested at its end, and by `python -m train.evaluate`.
 
-    num_beams: 1 for greedy. length_penalty: exponent of the length by which a beam's score is divided. average_checkpoints: the mean
-    of the last so many checkpoints is tested ("Attention Is All You Need", 6.1). extra_tokens: an answer may be so much longer than
-    its source.
+    num_beams: beams of the search; 1 is greedy.
+    length_penalty: as in `GenerationConfig`.
+    average_checkpoints: the mean of the last so many checkpoints is tested ("Attention Is All You Need", 6.1).
+    extra_tokens: an answer may have so many tokens more than its source.
+    batch_size: sources that are read at once.
     """
 
     num_beams: PositiveInt = 1
@@ -156,8 +179,19 @@ class Evaluation(Config):
 class RunConfig(Config):
     """A whole training run.
 
-    initial: a checkpoint whose weights the model starts from: a Hugging Face folder, a run, or a hub name. What it does not have, such
-    as the head of a new task, is drawn from `seed`, as all of the weights are without it.
+    name: of the run, and of its folder.
+    seed: of the weights, the order of the data, and dropout.
+    objective: what the model learns.
+    model: the model, or a preset's name with what differs from it.
+    initial: a checkpoint to take weights from: a Hugging Face folder, a run, or a hub name. What it lacks, such as the head of a new
+        task, is drawn from `seed`. Default: all weights are.
+    tokenizer: how text becomes ids; left out where images go in.
+    data: where the examples come from.
+    optimizer: how weights change.
+    schedule: how fast they do, from step to step.
+    train: the loop.
+    evaluation: how a sequence-to-sequence run is tested.
+    expected: the figures that it should reach.
     """
 
     name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]

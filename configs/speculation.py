@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from configs.errors import UserError
 from configs.generation import GenerationConfig
 from configs.model import ModelConfig
-from configs.parts import DynamicScaling, RotaryPositions
+from configs.positions import DynamicScaling, RotaryPositions
 
 
 def check_speculation(generation: GenerationConfig, model: ModelConfig, assistant: ModelConfig | None, batch: int, limit: int) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from configs.errors import UserError
 from configs.model import ModelConfig
-from configs.parts import DynamicScaling, LinearScaling, Llama3Scaling, RelativePositions, RotaryPositions, YarnScaling
+from configs.positions import DynamicScaling, LinearScaling, Llama3Scaling, RelativePositions, RotaryPositions, YarnScaling
 
 
 def rotary_tables(config: ModelConfig, windowed: bool = False) -> tuple[np.ndarray, np.ndarray]:

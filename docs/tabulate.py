@@ -37,7 +37,7 @@ ROOT = PAGE.parents[1]
 HEAD = """# The families by mechanism
 
 Drawn from the presets in `configs/models/` by `python docs/tabulate.py`; a test holds this page to them. A cell names what a family has;
-what each word means stands in `configs/parts.py`, where every mechanism is one field, with its paper beside it.
+what each word means stands in `configs/parts.py` and `configs/positions.py`, where every mechanism is one field with its paper.
 
 """
 

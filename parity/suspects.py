@@ -10,7 +10,8 @@ from typing import Any, get_args
 import numpy as np
 
 from configs import ModelConfig
-from configs.parts import Activation, DynamicScaling, LinearScaling, Llama3Scaling, RotaryPositions, YarnScaling
+from configs.parts import Activation
+from configs.positions import DynamicScaling, LinearScaling, Llama3Scaling, RotaryPositions, YarnScaling
 from parity.causes import Suspect
 from parity.compare import place_of
 from parity.fields import in_words

@@ -9,7 +9,8 @@ import keras
 import tensorflow as tf
 
 from configs import ModelConfig, UserError
-from configs.parts import LearnedPositions, PatchInputs
+from configs.parts import PatchInputs
+from configs.positions import LearnedPositions
 from transformer_tf.dropout import Dropout
 from transformer_tf.linear import Embedding, Linear, PatchProjection
 from transformer_tf.module import Module, shape_of

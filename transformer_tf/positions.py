@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from configs import ModelConfig, dynamic_frequencies, relative_buckets, rotary_tables, sinusoidal_table
-from configs.parts import DynamicScaling, RelativePositions
-from configs.parts import RotaryPositions as Rotary
+from configs.positions import DynamicScaling, RelativePositions
+from configs.positions import RotaryPositions as Rotary
 from transformer_tf.module import Module
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from configs import ModelConfig, UserError
-from configs.parts import LearnedPositions, PatchInputs
+from configs.parts import PatchInputs
+from configs.positions import LearnedPositions
 from transformer_torch.dropout import Dropout
 from transformer_torch.linear import Embedding, Linear, PatchProjection
 from transformer_torch.normalization import build_norm

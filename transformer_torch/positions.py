@@ -14,8 +14,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from configs import ModelConfig, dynamic_frequencies, relative_buckets, rotary_tables, sinusoidal_table
-from configs.parts import DynamicScaling, RelativePositions
-from configs.parts import RotaryPositions as Rotary
+from configs.positions import DynamicScaling, RelativePositions
+from configs.positions import RotaryPositions as Rotary
 
 
 class Table(nn.Module):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from configs import ModelConfig, UserError, build
-from configs.parts import RotaryPositions
+from configs.positions import RotaryPositions
 from weight_mapping.table import MISSING, Field, Part, Rule, get_value, set_value
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from configs import ModelConfig, UserError
-from configs.parts import PatchInputs, RelativePositions, Transform
+from configs.parts import PatchInputs, Transform
+from configs.positions import RelativePositions
 
 Kind = Literal["linear", "embedding", "convolution", "vector"]
 Initial = Literal["normal", "residual", "zeros", "ones"]

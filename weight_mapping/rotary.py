@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from configs import ModelConfig, UserError
-from configs.parts import RotaryPositions
+from configs.positions import RotaryPositions
 from weight_mapping.table import Part
 
 Parameters = dict[str, Any]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import transformer_torch
-from configs.parts import LearnedPositions, RotaryPositions
+from configs.positions import LearnedPositions, RotaryPositions
 from configs.run import Optimizer
 from parity import tolerances
 from parity.differences import largest, relative, usual

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 from transformers.models.t5.modeling_t5 import T5Attention
 
-from configs.parts import RotaryPositions
+from configs.positions import RotaryPositions
 from parity import true_float64
 from parity.differences import relative
 from tests.parity.conftest import Subject

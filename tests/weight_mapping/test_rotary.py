@@ -14,7 +14,7 @@ from transformers.models.gpt_neox.modeling_gpt_neox import GPTNeoXRotaryEmbeddin
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from configs import ModelConfig
-from configs.parts import RotaryPositions
+from configs.positions import RotaryPositions
 from configs.tables import rotary_frequencies
 from tests.weight_mapping.folders import refused
 from weight_mapping import families
