@@ -62,7 +62,8 @@ def explain(kind: type[BaseModel], error: ValidationError, source: str, layers: 
         where.append(str(step))
         parent, group = group, _field_type(group, str(step))
     origin = _origin(layers, where, first["type"], first["msg"])
-    if origin:
+    # A preset that does not belong there at all has no key of its own to name.
+    if origin and (where[origin.inside :] or first["type"] == "value_error"):
         source, where = origin.source, where[origin.inside :]
     return f"{source}: {_in_words(dict(first), where, _fields(parent))}"
 

@@ -88,12 +88,7 @@ class Checkpoint:
         where = str(self.folder / HUGGING_FACE)
         family = family_of_model_type(values.get("model_type"), where)
         self.files = TensorFiles(self.folder)
-        self.config = family.read_config(values, where, self.files.names(), architecture)
-        count = self.config.vocab_size
-        for key in [field.source for field in family.fields if field.source in SPECIAL_TOKENS]:
-            found = values.get(key)
-            if unknown := [token for token in (found if isinstance(found, list) else [found]) if token and token >= count]:
-                self.notes.append(f"{key} {unknown[0]} is outside the vocabulary of {count}, and left out")
+        self.config = family.read_config(values, where, self.files.names(), architecture, self.notes)
 
     def check(self) -> None:
         """Refuse a file that does not fit the model tensor for tensor. Nothing but tied tensors is read."""

@@ -41,11 +41,17 @@ class Family:
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def read_config(
-        self, source: Mapping[str, Any], where: str, names: Collection[str] | None = None, architecture: str | None = None
+        self,
+        source: Mapping[str, Any],
+        where: str,
+        names: Collection[str] | None = None,
+        architecture: str | None = None,
+        notes: list[str] | None = None,
     ) -> ModelConfig:
         """From config.json to a `ModelConfig`.
 
         names: the tensors in the file, if there is one. architecture: one of `architectures` in place of the one that config.json names.
+        notes: a list to which a line is added for each key that is read otherwise than it stands there.
         """
         if quantization := source.get("quantization_config"):
             method = quantization.get("quant_method") if isinstance(quantization, Mapping) else quantization
@@ -68,7 +74,7 @@ class Family:
             set_value(values, "head.tied", False)
         if self._is_labelled(implied):
             values["head"] |= _read_labels(source)
-        _leave_out_unknown(values)
+        self._leave_out_unknown_tokens(values, source, [] if notes is None else notes)
         return build(ModelConfig, values, where)
 
     def write_config(self, config: ModelConfig) -> dict[str, Any]:
@@ -135,6 +141,19 @@ class Family:
         """Whether config.json names the classes: where it does not, the architecture implies their number."""
         return "classification" in implied["head.kind"] and "head.num_labels" not in implied
 
+    def _leave_out_unknown_tokens(self, values: dict[str, Any], source: Mapping[str, Any], notes: list[str]) -> None:
+        """Special tokens outside the vocabulary are none: Hugging Face's defaults stay in config.json where the vocabulary is another."""
+        tokens, count = values.get("special_tokens", {}), values.get("vocab_size", 0)
+        keys = {entry.target: entry.source for entry in self.fields}
+        for name, found in tokens.items():
+            ids = found if isinstance(found, tuple) else () if found is None else (found,)
+            unknown = [token for token in ids if not 0 <= token < count]
+            if not unknown:
+                continue
+            tokens[name] = tuple(token for token in ids if token not in unknown) if isinstance(found, tuple) else None
+            if source.get(key := keys[f"special_tokens.{name}"]) is not None:
+                notes.append(f"{key} {unknown[0]} is outside the vocabulary of {count}, and left out")
+
     def class_of(self, source: Mapping[str, Any], where: str, wanted: str | None = None) -> str:
         """Hugging Face's class for a config.json: the one that is wanted, else the one it names, else the first of the family."""
         name = wanted or (source.get("architectures") or [next(iter(self.architectures))])[0]
@@ -192,16 +211,6 @@ def _comparable(config: ModelConfig) -> dict[str, Any]:
     if isinstance(config.positions, RotaryPositions) and config.positions.scaling is None:
         values["positions"]["window_base"] = config.positions.window_base or config.positions.base
     return values
-
-
-def _leave_out_unknown(values: dict[str, Any]) -> None:
-    """Special tokens outside the vocabulary are none: Hugging Face's defaults stay in config.json where the vocabulary is another."""
-    tokens, count = values.get("special_tokens", {}), values.get("vocab_size", 0)
-    for name, found in tokens.items():
-        if isinstance(found, tuple):
-            tokens[name] = tuple(token for token in found if 0 <= token < count)
-        elif found is not None and not 0 <= found < count:
-            tokens[name] = None
 
 
 def _matches(found: Any, implied: Any) -> bool:

@@ -221,6 +221,11 @@ def test_a_missing_model_preset_names_the_nearest() -> None:
         load_model_config("gtp2")
 
 
+def test_a_preset_inside_of_a_model_has_no_place() -> None:
+    with pytest.raises(UserError, match=r"gpt2: unknown key 'model'"):
+        load_model_config("gpt2", ["model=gpt2-mini"])
+
+
 def test_images_have_the_length_of_their_patches(tmp_path: Path) -> None:
     path = tmp_path / "vit.yaml"
     text = "{family: vit, architecture: encoder, max_length: 197, width: 8, num_layers: 1, attention: {num_heads: 2}, head: {kind: none}"
