@@ -94,7 +94,6 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
             "a graph may take all steps at once, PyTorch takes one at a time; Keras has no training mode to set back",
         ),
         "docstring of search": ("{+or after all of them,+}", "the same"),
-        "finish": ("{+room all_texts+}", "TensorFlow has no flatten of two axes"),
     },
     "generation_beams.py": {
         "raised": ("only in TensorFlow", "a length is a number in PyTorch and a tensor in a graph"),

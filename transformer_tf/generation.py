@@ -14,7 +14,7 @@ import tensorflow as tf
 from configs import GenerationConfig, UserError, as_ids, build
 from configs.speculation import check_speculation
 from configs.stopping import Stops, build_stops
-from transformer_tf.generation_beams import BeamSearch
+from transformer_tf.generation_beams import BeamSearch, best
 from transformer_tf.generation_ends import Ends
 from transformer_tf.generation_processors import Processors
 from transformer_tf.generation_programs import Given, compiled, parts
@@ -210,13 +210,12 @@ def programs(model: Transformer, generation: GenerationConfig) -> tuple[Any, Any
 
 def finish(request: Request, state: Any, end: int) -> Generated:
     """The result, from the last state of a search and the length of its texts."""
-    start, count = request.start, request.generation.num_return_sequences
+    start = request.start
     if request.generation.num_beams == 1:
         return Generated(state.tokens_RN[:, :end], tf.reduce_sum(state.log_probs_RN, -1), state.log_probs_RN[:, start:end])
-    end, room = start + int(tf.reduce_max(state.ended_lengths_BW[:, :count])), state.ended_tokens_BWN.shape[2]
-    all_texts = (state.ended_tokens_BWN, state.ended_log_probs_BWN)
-    tokens, log_probs = (tf.reshape(texts[:, :count], (-1, room))[:, :end] for texts in all_texts)
-    return Generated(tokens, tf.reshape(state.ended_scores_BW[:, :count], (-1,)), log_probs[:, start:])
+    tokens_RN, log_probs_RN, scores_R, longest = best(state, request.generation.num_return_sequences)
+    end = start + int(longest)
+    return Generated(tokens_RN[:, :end], scores_R, log_probs_RN[:, start:end])
 
 
 def pad_id(generation: GenerationConfig) -> int:

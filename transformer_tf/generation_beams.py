@@ -148,6 +148,14 @@ class BeamSearch:
         return ~beams.is_over
 
 
+def best(beams: Beams, count: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Of the texts that have ended, the `count` best of each prompt: their tokens and log-probabilities (R, N), their scores (R), and the
+    new tokens of the longest of them all."""
+    texts = (beams.ended_tokens_BWN, beams.ended_log_probs_BWN, beams.ended_scores_BW)
+    tokens_RN, log_probs_RN, scores_R = (tf.reshape(tensor[:, :count], (-1, *tensor.shape[2:])) for tensor in texts)
+    return tokens_RN, log_probs_RN, scores_R, tf.reduce_max(beams.ended_lengths_BW[:, :count])
+
+
 def pick(values_BI: tf.Tensor, index_BO: tf.Tensor) -> tf.Tensor:
     """Those of the second axis that `index_BO` names; a third axis comes along."""
     return tf.gather(values_BI, index_BO, batch_dims=1)

@@ -13,6 +13,7 @@ import tensorflow as tf
 from configs import GenerationConfig, build
 from configs.stopping import build_stops
 from transformer_tf.generation import pad_id, programs
+from transformer_tf.generation_beams import best
 from transformer_tf.generation_programs import Given
 from transformer_tf.generation_rows import read_prompts
 from transformer_tf.module import shape_of
@@ -56,9 +57,8 @@ def generation_graph(model: Transformer, batch_size: int, max_length: int, **set
         state, _, length, _, _ = go_on(given, rows.cache.tensors(), *texts, state, chosen, given.start, given.limit)
         if generation.num_beams == 1:
             return {"tokens": state.tokens_RN, "length": length + 1}
-        count = generation.num_return_sequences
-        tokens = tf.reshape(state.ended_tokens_BWN[:, :count], (-1, state.ended_tokens_BWN.shape[2]))[:, :max_length]
-        return {"tokens": tokens, "length": start + tf.reduce_max(state.ended_lengths_BW[:, :count])}
+        tokens_RN, _, _, longest = best(state, generation.num_return_sequences)
+        return {"tokens": tokens_RN, "length": start + longest}
 
     ids, number = tf.TensorSpec((batch_size, None), tf.int64), tf.TensorSpec((), tf.int32)
     return tf.function(run, input_signature=[ids, ids, number, number], autograph=False)

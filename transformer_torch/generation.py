@@ -14,7 +14,7 @@ import torch
 from configs import GenerationConfig, UserError, as_ids, build
 from configs.speculation import check_speculation
 from configs.stopping import Stops, build_stops
-from transformer_torch.generation_beams import BeamSearch
+from transformer_torch.generation_beams import BeamSearch, best
 from transformer_torch.generation_ends import Ends
 from transformer_torch.generation_processors import Processors
 from transformer_torch.generation_rows import Strategy, begin, decode
@@ -172,12 +172,12 @@ def search(request: Request) -> Iterator[tuple[Any, int]]:
 
 def finish(request: Request, state: Any, end: int) -> Generated:
     """The result, from the last state of a search and the length of its texts."""
-    start, count = request.start, request.generation.num_return_sequences
+    start = request.start
     if request.generation.num_beams == 1:
         return Generated(state.tokens_RN[:, :end], state.log_probs_RN.sum(-1), state.log_probs_RN[:, start:end])
-    end = start + int(state.ended_lengths_BW[:, :count].max())
-    tokens, log_probs = (texts[:, :count].flatten(0, 1)[:, :end] for texts in (state.ended_tokens_BWN, state.ended_log_probs_BWN))
-    return Generated(tokens, state.ended_scores_BW[:, :count].flatten(), log_probs[:, start:])
+    tokens_RN, log_probs_RN, scores_R, longest = best(state, request.generation.num_return_sequences)
+    end = start + int(longest)
+    return Generated(tokens_RN[:, :end], scores_R, log_probs_RN[:, start:end])
 
 
 def pad_id(generation: GenerationConfig) -> int:

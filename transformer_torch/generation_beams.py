@@ -147,6 +147,14 @@ class BeamSearch:
         return not bool(beams.is_over)
 
 
+def best(beams: Beams, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Of the texts that have ended, the `count` best of each prompt: their tokens and log-probabilities (R, N), their scores (R), and the
+    new tokens of the longest of them all."""
+    texts = (beams.ended_tokens_BWN, beams.ended_log_probs_BWN, beams.ended_scores_BW)
+    tokens_RN, log_probs_RN, scores_R = (tensor[:, :count].flatten(0, 1) for tensor in texts)
+    return tokens_RN, log_probs_RN, scores_R, beams.ended_lengths_BW[:, :count].max()
+
+
 def pick(values_BI: torch.Tensor, index_BO: torch.Tensor) -> torch.Tensor:
     """Those of the second axis that `index_BO` names; a third axis comes along."""
     index = index_BO if values_BI.ndim == 2 else index_BO[:, :, None].expand(-1, -1, values_BI.shape[2])
