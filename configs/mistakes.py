@@ -17,8 +17,13 @@ QUOTE = "'"
 
 @dataclass(frozen=True)
 class Layer:
-    """What one file or override says. source: its name; inside: how many of the keys that lead to a value do not stand in it; sets:
-    those that lead to what an override replaces."""
+    """What one file or override says.
+
+    source: its name.
+    values: the keys and values that it sets, from the top of the config.
+    inside: how many of the keys that lead there do not stand in it: a preset has none of the `model` that it is put into.
+    sets: the keys that lead to what an override replaces.
+    """
 
     source: str
     values: dict[str, Any]
@@ -69,7 +74,7 @@ def explain(kind: type[BaseModel], error: ValidationError, source: str, layers: 
 
 
 def _origin(layers: Sequence[Layer], key: Sequence[str], kind: str, message: str) -> Layer | None:
-    """The layer that a mistake stands in."""
+    """The file or the override that a mistake stands in."""
     if kind == "value_error":
         # Several values do not go together: the last that was set has to give way.
         return next((layer for layer in reversed(layers) if layer.is_named_in(message, key)), None)

@@ -326,7 +326,7 @@ def test_no_difference_is_allowed_without_a_file_and_a_reason() -> None:
         ("attention.py", "batch, heads, length, head_size =", "batch, heads, length, size =", "Attention.merge_heads"),
         ("attention.py", "Attention(nn.Module)", "Attention(nn.Linear)", "Attention"),
         ("attention.py", "Keys and values (B, G, S, K)", "Nonsense (B, G, S, K)", "docstring of Attention.key_value"),
-        ("attention.py", "Hidden states that have looked", "Hidden states that have slept", "docstring of Attention.call"),
+        ("attention.py", "Attention (B, T, D) of hidden states", "Sleep (B, T, D) of hidden states", "docstring of Attention.call"),
         ("attention.py", "T query length, S key length", "T key length, S query length", "docstring of the file"),
         ("attention.py", "    def split_heads(", "    def divide_heads(", "Attention.split_heads"),
         ("attention.py", "    def merge_heads(", "    @staticmethod\n    def merge_heads(", "Attention.merge_heads"),

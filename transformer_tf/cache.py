@@ -34,7 +34,7 @@ class LayerCache:
         return tf.range(self.key_BGNK.shape[2])
 
     def reorder(self, order_R: tf.Tensor) -> None:
-        """Row `order_R[r]` in the place of row r."""
+        """Put row `order_R[r]` in the place of row r."""
         self.key_BGNK = tf.gather(self.key_BGNK, order_R)
         self.value_BGNK = tf.gather(self.value_BGNK, order_R)
 
@@ -43,7 +43,7 @@ class RollingCache(LayerCache):
     """The last keys and values of a layer with a window: token p is in place p modulo the size N ("rolling buffer cache", Mistral 7B,
     Jiang et al. 2023, section 2).
 
-    ahead: how many tokens at most are read together in place, or taken back.
+    ahead: room beyond the window: so many tokens can be read at once before the first of them misses a key, and so many taken back.
     """
 
     def __init__(self, key_BGNK: tf.Tensor, value_BGNK: tf.Tensor, ahead: int) -> None:
@@ -91,10 +91,10 @@ def is_zero(start: int | tf.Tensor) -> bool:
 
 
 class Cache:
-    """The caches of all layers of a decoder. `length` tokens are in it; `max_length` fit. It is cut back by its length alone.
+    """The caches of all layers of a decoder. It holds `length` tokens and has room for `max_length`; a smaller `length` forgets the last.
 
-    ahead: with windows, how many tokens it may be cut back, and how many are cheap to read at once.
-    cross: the encoder's keys and values (B, G, S, K), layer by layer, once the first token has asked for them.
+    ahead: in layers with a window, how many tokens it may forget, and how many it reads at once without a copy.
+    cross: the encoder's keys and values (B, G, S, K), layer by layer, once the decoder's first call has computed them.
     """
 
     def __init__(self, config: ModelConfig, batch_size: int, max_length: int, dtype: tf.DType, ahead: int = AHEAD) -> None:
@@ -111,14 +111,14 @@ class Cache:
         self.cross: list[KeyValue] = []
 
     def repeat(self, times: int) -> None:
-        """Several rows for each one, one behind the other."""
+        """Repeat each row `times` times; the copies follow it."""
         for layer in self.layers:
             layer.key_BGNK = tf.repeat(layer.key_BGNK, times, 0)
             layer.value_BGNK = tf.repeat(layer.value_BGNK, times, 0)
         self.cross = [(tf.repeat(key_BGSK, times, 0), tf.repeat(value_BGSK, times, 0)) for key_BGSK, value_BGSK in self.cross]
 
     def reorder(self, order_R: tf.Tensor, shared: int | tf.Tensor) -> None:
-        """Row `order_R[r]` in the place of row r. Rows change places only with those that have the same first `shared` tokens and the
+        """Put row `order_R[r]` in the place of row r. Rows change places only with those that have the same first `shared` tokens and the
         same encoder's keys and values: the latter are not moved."""
         for layer in self.layers:
             layer.reorder(order_R)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 
 class Dropout(keras.layers.Dropout):
-    """Zero with probability p, else x / (1 - p), in training; nothing else otherwise (Srivastava et al. 2014, 4)."""
+    """In training a value becomes 0 with probability p, else x / (1 - p); otherwise it stays as it is (Srivastava et al. 2014, 4)."""
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         if not Seeds.fixed or not training or not self.rate:
@@ -20,7 +20,7 @@ class Dropout(keras.layers.Dropout):
 
 
 class Seeds:
-    """Seeds that follow from one: who begins with the same one drops the same values.
+    """Seeds that follow from a first one: the same first seed drops the same values.
 
     fixed: those in use, the innermost last; none where every layer draws its own.
     """
@@ -38,7 +38,7 @@ class Seeds:
 
 @contextmanager
 def fixed_seeds(first: Any) -> Iterator[None]:
-    """Inside, what is dropped depends on `first` (2 integers) alone: what is computed again drops the same values."""
+    """Inside the block, `first` (2 integers) alone decides what is dropped: a layer that is computed again drops the same values."""
     Seeds.fixed.append(Seeds(first))
     try:
         yield

@@ -39,7 +39,10 @@ class Generated(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What is to be generated, checked. start: the length of a prompt, of an encoder-decoder 1. limit: that of the longest text."""
+    """What is to be generated, checked.
+
+    start: tokens before the first new one: those of a prompt, of an encoder-decoder 1. limit: tokens of the longest text, those included.
+    """
 
     model: Transformer
     assistant: Transformer | None
@@ -56,7 +59,7 @@ class Request(NamedTuple):
         return np.random.default_rng(self.generation.seed).random(shape)
 
     def states(self) -> np.ndarray:
-        """What each row's prompt leaves for `Ends`."""
+        """The state in which each row's prompt leaves the automaton of `Ends`."""
         decoder_prompt_BT = self.prompt_BT
         if self.model.encoder is not None:
             decoder_prompt_BT = np.full((len(decoder_prompt_BT), 1), self.model.config.special_tokens.decoder_start)
@@ -73,12 +76,12 @@ def generate(
     assistant_model: Transformer | None = None,
     **settings: Any,
 ) -> Any:
-    """Prompts and what follows them; from an encoder-decoder, what it says to its input, decoder_start first.
+    """Prompts and the tokens that follow them; of an encoder-decoder the tokens of its decoder, decoder_start first.
 
     input_ids: integers (B, T), padded on the left. attention_mask: (B, T), 1 for tokens and 0 for padding.
-    settings: those of `configs.GenerationConfig`; they change those of `config`, if it is given, and these those of the model's
-    generation_config.json, if it has one; greedy without any. tokenizer: for `stop_strings`, one of the package `tokenizers`, Hugging
-    Face's around it, or the folder of a tokenizer.json. assistant_model: a smaller model that guesses tokens.
+    settings: those of `configs.GenerationConfig`. They come before those of `config`, and these before the model's generation_config.json;
+    without any of them the search is greedy. tokenizer: for `stop_strings`: one of the package `tokenizers`, Hugging Face's around it, or
+    the folder of a tokenizer.json. assistant_model: a smaller model that guesses tokens.
     Result: integers (B * num_return_sequences, T + at most max_new_tokens), with `return_scores` inside of a `Generated`.
     Raises UserError before anything is computed.
     """
@@ -118,7 +121,7 @@ def ask(
     assistant: Transformer | None,
     settings: dict[str, Any],
 ) -> Request:
-    """What a caller asks for, or a UserError."""
+    """Check what a caller asks for. Raises UserError where the model cannot do it."""
     prompt_BT = as_ids(input_ids, "input_ids")
     attended_BT = None if attention_mask is None else as_ids(attention_mask, "attention_mask")
     given = {} if config is None else config.model_dump(exclude_unset=True)
@@ -133,7 +136,7 @@ def ask(
 
 
 def new_tokens(request: Request) -> Iterator[np.ndarray]:
-    """Those of each step."""
+    """The new tokens of each step."""
     length = request.start
     for texts, end in search(request, at_once=False):
         yield texts.tokens_RN[:, length:end].numpy()
@@ -219,7 +222,7 @@ def finish(request: Request, state: Any, end: int) -> Generated:
 
 
 def pad_id(generation: GenerationConfig) -> int:
-    """What stands behind the end of a text. Behind a beam's end, Hugging Face takes pad_token_id=0 for none, and so its tokens differ."""
+    """The token that fills up a text that has ended. In beam search Hugging Face takes pad_token_id=0 for none, and fills with the end."""
     if generation.num_beams > 1 and generation.eos_token_id:
         return generation.pad_token_id or generation.eos_token_id[0]
     return generation.pad_token_id

@@ -1,4 +1,4 @@
-"""What may follow, before one token is chosen: settings that change the scores, in Hugging Face's order.
+"""Settings that change the scores of the next token before one is chosen, in Hugging Face's order.
 
 R rows, N longest length, V vocabulary, Z n-grams so far.
 """
@@ -14,9 +14,10 @@ from configs import GenerationConfig
 
 
 class Processors:
-    """All that `generation` asks for.
+    """All the changes that `generation` asks for, one after the other.
 
-    min_length: of a text that may end. limit: the longest. pads_R1: padding on the left of each row, None without any.
+    min_length: tokens of the shortest text that may end. limit: tokens of the longest text. pads_R1: padding on the left of each row, None
+    without any.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ def forbid(scores_RV: tf.Tensor, forbidden_RV: tf.Tensor) -> tf.Tensor:
 
 
 def force(scores_RV: tf.Tensor, forced_V: tf.Tensor) -> tf.Tensor:
-    """Nothing but these tokens, and these with certainty."""
+    """Minus infinity for all tokens but these, and 0 for these."""
     return tf.where(forced_V, tf.zeros_like(scores_RV), -math.inf)
 
 
@@ -79,7 +80,7 @@ def penalize_repetition(
 
 
 def repeating(tokens_RN: tf.Tensor, length: tf.Tensor, size: int, vocab_size: int) -> tf.Tensor:
-    """True for tokens (R, V) with which the last `size` would come for a second time."""
+    """True for tokens (R, V) that would complete an n-gram of `size` tokens for the second time (Paulus et al. 2018, 2.5)."""
     windows = tokens_RN.shape[1] - size + 1
     matches_RZ = tf.broadcast_to(tf.range(windows) + size <= length, (tokens_RN.shape[0], windows))
     for place in range(size - 1):
@@ -88,7 +89,7 @@ def repeating(tokens_RN: tf.Tensor, length: tf.Tensor, size: int, vocab_size: in
 
 
 def completing(tokens_RN: tf.Tensor, length: tf.Tensor, word: tuple[int, ...], vocab_size: int) -> tf.Tensor:
-    """True for the last token of the word (R, V), where all those before it have just come."""
+    """True for the last token of `word` (R, V), in rows that end in all the tokens before it."""
     *prefix, end = word
     if len(prefix) > tokens_RN.shape[1]:
         return tf.zeros(vocab_size, tf.bool)
@@ -104,7 +105,7 @@ def last(tokens_RN: tf.Tensor, length: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def found(tokens_RN: tf.Tensor, counts_RN: tf.Tensor, vocab_size: int) -> tf.Tensor:
-    """True for tokens (R, V) that are among those of their row that count."""
+    """True for the tokens (R, V) that a row has at one of the places that count."""
     rows = tf.broadcast_to(tf.range(tokens_RN.shape[0])[:, None], tokens_RN.shape)
     place = tf.stack([rows, tf.cast(tokens_RN, tf.int32)], -1)
     return tf.scatter_nd(place, tf.cast(counts_RN, tf.int32), (tokens_RN.shape[0], vocab_size)) > 0

@@ -17,7 +17,10 @@ from transformer_tf.generation_processors import Processors
 
 
 class Texts(NamedTuple):
-    """tokens_RN: the texts so far. log_probs_RN: of each new token, among those that it was chosen from. state_R: those of `Ends`."""
+    """The texts so far.
+
+    tokens_RN: their tokens. log_probs_RN: the log-probability of each new token, among those that could be chosen. state_R: as in `Ends`.
+    """
 
     tokens_RN: tf.Tensor
     log_probs_RN: tf.Tensor
@@ -25,7 +28,7 @@ class Texts(NamedTuple):
 
 
 class Search:
-    """The best token each time, or with `do_sample` one that is drawn.
+    """Greedy search: the best token each time; or with `do_sample`, a token that is drawn.
 
     tokens_RN: the prompts, and room. start: tokens of a prompt. uniforms_MR: a random number in [0, 1) for each new token.
     """
@@ -68,7 +71,7 @@ class Search:
 
 
 def sample(scores_RV: tf.Tensor, generation: GenerationConfig, uniforms_R: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The token at which the sum of probabilities, from the most probable down, first reaches a uniform random number, and its
+    """Draw a token: that at which the sum of probabilities, from the most probable down, first reaches a uniform random number; and its
     log-probability (R each)."""
     sorted_RV, order_RV = candidates(scores_RV, generation)
     index_R1 = draw(tf.nn.softmax(sorted_RV), uniforms_R)[:, None]
@@ -77,8 +80,8 @@ def sample(scores_RV: tf.Tensor, generation: GenerationConfig, uniforms_R: tf.Te
 
 
 def distribution(scores_RV: tf.Tensor, generation: GenerationConfig) -> tuple[tf.Tensor, tf.Tensor]:
-    """The probability by which each token is chosen, and the log-probability that is told of it (R, V each): in greedy search the former
-    is 1 for the best."""
+    """The probability with which each token is chosen, and the log-probability that is reported for it (R, V each). Greedy search chooses
+    the best token with probability 1."""
     if not generation.do_sample:
         best_RV = tf.one_hot(tf.argmax(scores_RV, -1), scores_RV.shape[1], dtype=tf.float64)
         return best_RV, tf.nn.log_softmax(tf.cast(scores_RV, tf.float64))
@@ -88,14 +91,14 @@ def distribution(scores_RV: tf.Tensor, generation: GenerationConfig) -> tuple[tf
 
 
 def candidates(scores_RV: tf.Tensor, generation: GenerationConfig) -> tuple[tf.Tensor, tf.Tensor]:
-    """Logits from the best to the worst in float64, minus infinity for what is not to be drawn, and the tokens whose they are."""
+    """Logits in float64, sorted from best to worst, with minus infinity for tokens that may not be drawn; and the token of each."""
     order_RV = tf.argsort(scores_RV, -1, direction="DESCENDING", stable=True)
     sorted_RV = tf.gather(tf.cast(scores_RV, tf.float64), order_RV, batch_dims=1)
     return truncate(sorted_RV / generation.temperature, generation), order_RV
 
 
 def draw(weights_RV: tf.Tensor, uniforms_R: tf.Tensor) -> tf.Tensor:
-    """The place (R) at which the sum of weights first reaches a uniform random number's share of them all."""
+    """Draw a place (R) in proportion to its weight: the first at which the sum of weights reaches uniforms_R times the sum of all."""
     cumulative_RV = tf.cumsum(weights_RV, -1)
     # Above zero, so that what has been left out at the front is never reached.
     reached_R1 = tf.maximum(uniforms_R, 1e-300)[:, None] * cumulative_RV[:, -1:]
@@ -103,7 +106,8 @@ def draw(weights_RV: tf.Tensor, uniforms_R: tf.Tensor) -> tf.Tensor:
 
 
 def truncate(sorted_RV: tf.Tensor, generation: GenerationConfig) -> tf.Tensor:
-    """Minus infinity in place of what is not to be drawn. Logits come and go from the best to the worst."""
+    """Minus infinity for tokens that are not to be drawn: top-k (Fan et al. 2018, 5.4), nucleus (Holtzman et al. 2020, 3.1), min-p (Nguyen
+    et al. 2024, 3), typical (Meister et al. 2023). Logits are sorted from best to worst, before and after."""
     nothing = tf.constant(-math.inf, sorted_RV.dtype)
     if generation.top_k is not None:
         sorted_RV = tf.where(sorted_RV < sorted_RV[:, generation.top_k - 1, None], nothing, sorted_RV)
@@ -120,7 +124,8 @@ def truncate(sorted_RV: tf.Tensor, generation: GenerationConfig) -> tf.Tensor:
 
 
 def keep_typical(logits_RV: tf.Tensor, share: float) -> tf.Tensor:
-    """Tokens whose information is nearest to the entropy, until they hold the share (Meister et al. 2023, equation 10)."""
+    """Keep the tokens whose information (-log p) is nearest to the entropy, until their probabilities add up to `share` (Meister et al.
+    2023, equation 10)."""
     log_probs_RV = tf.nn.log_softmax(logits_RV)
     probabilities_RV = tf.exp(log_probs_RV)
     entropy_R1 = -tf.reduce_sum(tf.math.multiply_no_nan(log_probs_RV, probabilities_RV), -1, keepdims=True)

@@ -33,7 +33,7 @@ class Drafter(Protocol):
 
 
 class PromptLookup:
-    """What followed the last tokens where they stood before. source: ids that stand before the text."""
+    """Guess what followed the last tokens where they stood before (Saxena 2023). source: ids to look through before the text."""
 
     def __init__(self, generation: GenerationConfig, vocab_size: int, source: list[int]) -> None:
         self.generation = generation
@@ -50,7 +50,7 @@ class PromptLookup:
 
 
 class Assistant:
-    """A smaller model that chooses tokens as the large one would. rows: what it remembers of the text."""
+    """A smaller model that guesses by the same settings as the large one chooses. rows: the text as it has read it."""
 
     def __init__(self, generation: GenerationConfig, model: Transformer, given: Given, rows: Rows) -> None:
         self.generation = generation
@@ -111,7 +111,7 @@ def build_drafter(
     room: int,
     given: Given,
 ) -> Drafter:
-    """The way to guess that is asked for. What an encoder reads stands before the text."""
+    """The drafter that is asked for. Prompt lookup looks through the encoder's input too."""
     if assistant is None:
         return PromptLookup(generation, model.config.vocab_size, prompt_BT[0].tolist() if model.encoder is not None else [])
     rows, _, _ = begin(assistant, prompt_BT, attended_BT, room, 0, generation.ahead)
@@ -159,7 +159,7 @@ def verify(
     guesses_MV: tf.Tensor,
     uniforms: tf.Tensor,
 ) -> tuple[Texts, tf.Tensor]:
-    """The text with the guesses that the model would have said, and the token that follows them."""
+    """Let the model read all guesses at once: the text with those that it accepts, and with the token that it puts behind them."""
     size = guessed_M.shape[0]
     # A slice that begins at a number would be compiled anew for each number; gathering is not.
     tokens_RN = keras.ops.slice_update(texts.tokens_RN, (0, length), guessed_M[None])

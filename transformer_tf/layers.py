@@ -101,7 +101,7 @@ class Stack(Module):
         hidden_states: MutableMapping[str, tf.Tensor] | None = None,
         training: bool | None = None,
     ) -> tf.Tensor:
-        """Hidden states B, T, D after the last layer. inputs: ids (B, T) or images. encoded_BSD: what an encoder has made.
+        """Hidden states (B, T, D) after the last layer. inputs: ids (B, T) or images. encoded_BSD: what an encoder has made.
 
         A mapping given as `hidden_states` receives those of every layer too.
         """
@@ -151,7 +151,7 @@ class Stack(Module):
         position_ids_BT: tf.Tensor,
         cache: Cache | None,
     ) -> dict[str, Any]:
-        """What the layers with this window may see, and how they turn queries and keys."""
+        """The mask, and the rotation of queries and keys, for the layers with this window."""
         rotary = self.rotary if window is None else self.window_rotary
         query_T = tf.range(length) + start
         key_S = query_T if cache is None else cache.layers[self.windows.index(window)].positions(start, length)
@@ -179,7 +179,7 @@ class Stack(Module):
         return combine_masks(causal_mask(query_T, key_S, window), seen_B11S), False
 
     def encoder_key_values(self, encoded_BSD: tf.Tensor | None, cache: Cache | None) -> list[KeyValue | None]:
-        """For each layer what its cross-attention looks at, computed once for a whole generation."""
+        """For each layer the keys and values of its cross-attention, computed once for a whole generation."""
         if cache is not None and cache.cross:
             return list(cache.cross)
         if encoded_BSD is None:

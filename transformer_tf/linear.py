@@ -1,4 +1,4 @@
-"""The parts with large weights.
+"""The parts with large weights: linear layers, tables of vectors, and the projection of patches.
 
 B batch, T query length, D model width, C channels, Y and X image height and width, P patches.
 """

@@ -1,4 +1,4 @@
-"""What training makes small. B batch, T query length, V vocabulary."""
+"""The loss of training: cross-entropy. B batch, T query length, V vocabulary."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ IGNORED = -100
 def cross_entropy(logits_BTV: tf.Tensor, labels_BT: tf.Tensor, label_smoothing: float = 0.0) -> tf.Tensor:
     """Sum over all targets of -log softmax(logits)[label], in float32 or better; labels of -100 count for nothing. In nats.
 
-    label_smoothing: this share of each target is spread over the whole vocabulary ("Attention Is All You Need", 5.4).
-    A sum and not a mean: who trains on several batches or processes divides by the number of targets of them all.
+    label_smoothing: this share of each target is spread over the whole vocabulary (Szegedy et al. 2016, 7; "Attention Is All You Need",
+    5.4). A sum and not a mean: who trains on several batches or processes divides by the number of targets of them all.
     """
     if logits_BTV.dtype in (tf.float16, tf.bfloat16):
         logits_BTV = tf.cast(logits_BTV, tf.float32)

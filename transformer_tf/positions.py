@@ -37,7 +37,7 @@ class SinusoidalPositions(Table):
 
 
 class RotaryPositions(Module):
-    """Cosines and sines of the angles by which each position turns queries and keys (RoFormer, Su et al. 2021)."""
+    """Cosines and sines of the angles by which each position rotates queries and keys (RoFormer, Su et al. 2021, equation 15)."""
 
     def __init__(self, config: ModelConfig, windowed: bool) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class RotaryPositions(Module):
 
 
 class DynamicRotaryPositions(Module):
-    """`RotaryPositions` whose frequencies depend on the longest position of the call: row n - 1 of the table for n tokens."""
+    """`RotaryPositions` with dynamic scaling: n tokens in a call take all frequencies from row n - 1 of the table."""
 
     def __init__(self, config: ModelConfig, windowed: bool) -> None:
         super().__init__()
@@ -65,7 +65,8 @@ class DynamicRotaryPositions(Module):
 
 
 def rotate(heads_BHTK: tf.Tensor, rotary: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-    """Turn value i of each head together with value i + J (RoFormer, equation 34, in the order of Llama's files)."""
+    """Rotate each pair of values i and i + J of a head by its angle (RoFormer, equation 34, with pairs as in Llama's files). Values beyond
+    2 J stay as they are."""
     cosines_B1TJ, sines_B1TJ = rotary
     size = cosines_B1TJ.shape[-1]
     first_BHTJ, second_BHTJ, rest = tf.split(heads_BHTK, [size, size, heads_BHTK.shape[-1] - 2 * size], axis=-1)
@@ -75,7 +76,7 @@ def rotate(heads_BHTK: tf.Tensor, rotary: tuple[tf.Tensor, tf.Tensor]) -> tf.Ten
 
 
 def build_rotary(config: ModelConfig, windowed: bool) -> keras.layers.Layer | None:
-    """What turns queries and keys, if anything does. windowed: for the layers that see a window only."""
+    """The rotation of queries and keys, or None. windowed: that of layers with a sliding window."""
     positions = config.positions
     if not isinstance(positions, Rotary):
         return None
@@ -95,7 +96,7 @@ class RelativeBias(Module):
         self.buckets = relative_buckets(config, bidirectional)
 
     def call(self, query_T: tf.Tensor, key_S: tf.Tensor) -> tf.Tensor:
-        """Shape (1, H, T, S), of positions."""
+        """The bias (1, H, T, S) of queries and keys at these positions."""
         distances_TS = key_S[None, :] - query_T[:, None]
         places_TS = tf.clip_by_value(distances_TS, -self.max_distance, self.max_distance) + self.max_distance
         buckets_TS = tf.gather(tf.constant(self.buckets), places_TS)

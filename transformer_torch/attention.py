@@ -18,6 +18,7 @@ from transformer_torch.masks import causal_mask
 from transformer_torch.normalization import build_norm
 from transformer_torch.positions import rotate
 
+# Keys up to which the plain formula is the faster one on a CPU.
 SHORT = 32
 
 
@@ -31,10 +32,11 @@ def plain_attention(
     soft_cap: float | None,
     dropout: Dropout,
 ) -> torch.Tensor:
-    """softmax(Q K^T / sqrt(K)) V ("Attention Is All You Need", equation 1), with grouped heads (Ainslie et al. 2023).
+    """softmax(Q K^T / sqrt(K)) V ("Attention Is All You Need", equation 1), with grouped queries (Ainslie et al. 2023, 2.2).
 
     Query head h reads key/value head h // (H / G). mask_BHTS is True where a query may see a key, or a number to be added to the
-    score. soft_cap: scores become cap * tanh(scores / cap) first (Gemma 2, 2.2). Result: B, H, T, K.
+    score. soft_cap: scores become cap * tanh(scores / cap) first (Gemma 2, section 2; Bello et al. 2016).
+    Result: (B, H, T, K).
     """
     batch, heads, query_length, head_size = query_BHTK.shape
     groups, key_length = key_BGSK.shape[1:3]
@@ -68,7 +70,7 @@ def fused_attention(
 ) -> torch.Tensor:
     """`plain_attention` in one kernel that never holds all scores (FlashAttention, Dao et al. 2022).
 
-    It knows no soft cap, and on a CPU the formula is faster for short sequences and in bfloat16.
+    The kernel has no soft cap, and on a CPU the plain formula is faster for short sequences and in bfloat16: there it takes over.
     """
     query_length, key_length = query_BHTK.shape[2], key_BGSK.shape[2]
     slower = query_BHTK.device.type == "cpu" and query_length > 1 and (key_length <= SHORT or query_BHTK.dtype == torch.bfloat16)
@@ -83,7 +85,10 @@ ATTENTIONS = {"plain": plain_attention, "fused": fused_attention}
 
 
 class Attention(nn.Module):
-    """Queries, keys and values by head, attention, and the projection back. Carries the norms that belong to it."""
+    """Projections to queries, keys and values, attention head by head, and the projection back ("Attention Is All You Need", 3.2.2).
+
+    It holds the norms before and after itself, which `Layer` applies.
+    """
 
     def __init__(self, config: ModelConfig, attention: str, has_norm: bool = True) -> None:
         super().__init__()
@@ -113,7 +118,10 @@ class Attention(nn.Module):
         start: int = 0,
         key_value: KeyValue | None = None,
     ) -> torch.Tensor:
-        """Hidden states that have looked at each other, or at the keys and values of an encoder if given."""
+        """Attention (B, T, D) of hidden states to themselves and to what the cache holds; with `key_value`, to those of an encoder instead.
+
+        mask_BHTS, is_causal: as in `plain_attention`. rotary: cosines and sines of the positions. start: tokens in the cache.
+        """
         query_BHTK = self.split_heads(self.query(hidden_BTD))
         if self.query_norm is not None:
             query_BHTK = self.query_norm(query_BHTK)
@@ -128,7 +136,7 @@ class Attention(nn.Module):
         return self.output(self.merge_heads(mixed_BHTK))
 
     def key_value(self, source_BSD: torch.Tensor) -> KeyValue:
-        """Keys and values (B, G, S, K) of what is looked at."""
+        """Keys and values (B, G, S, K) of the states that queries attend to."""
         key_BGSK = self.split_heads(self.key(source_BSD))
         value_BGSK = self.split_heads(self.value(source_BSD))
         if self.key_norm is not None:

@@ -33,7 +33,7 @@ class LayerCache:
         return torch.arange(start + length, device=self.key_BGNK.device)
 
     def reorder(self, order_R: torch.Tensor, shared: int, length: int) -> None:
-        """Row `order_R[r]` in the place of row r, from token `shared` on, where `length` tokens are in it."""
+        """Put row `order_R[r]` in the place of row r, from token `shared` on, where `length` tokens are in it."""
         for tensor_RGNK in (self.key_BGNK, self.value_BGNK):
             new_RGTK = tensor_RGNK[:, :, shared:length]
             new_RGTK.copy_(new_RGTK[order_R])
@@ -43,7 +43,7 @@ class RollingCache(LayerCache):
     """The last keys and values of a layer with a window: token p is in place p modulo the size N ("rolling buffer cache", Mistral 7B,
     Jiang et al. 2023, section 2).
 
-    ahead: how many tokens at most are read together in place, or taken back.
+    ahead: room beyond the window: so many tokens can be read at once before the first of them misses a key, and so many taken back.
     """
 
     def __init__(self, key_BGNK: torch.Tensor, value_BGNK: torch.Tensor, ahead: int) -> None:
@@ -84,10 +84,10 @@ class RollingCache(LayerCache):
 
 
 class Cache:
-    """The caches of all layers of a decoder. `length` tokens are in it; `max_length` fit. It is cut back by its length alone.
+    """The caches of all layers of a decoder. It holds `length` tokens and has room for `max_length`; a smaller `length` forgets the last.
 
-    ahead: with windows, how many tokens it may be cut back, and how many are cheap to read at once.
-    cross: the encoder's keys and values (B, G, S, K), layer by layer, once the first token has asked for them.
+    ahead: in layers with a window, how many tokens it may forget, and how many it reads at once without a copy.
+    cross: the encoder's keys and values (B, G, S, K), layer by layer, once the decoder's first call has computed them.
     """
 
     def __init__(
@@ -106,14 +106,14 @@ class Cache:
         self.cross: list[KeyValue] = []
 
     def repeat(self, times: int) -> None:
-        """Several rows for each one, one behind the other."""
+        """Repeat each row `times` times; the copies follow it."""
         for layer in self.layers:
             layer.key_BGNK = layer.key_BGNK.repeat_interleave(times, 0)
             layer.value_BGNK = layer.value_BGNK.repeat_interleave(times, 0)
         self.cross = [(key_BGSK.repeat_interleave(times, 0), value_BGSK.repeat_interleave(times, 0)) for key_BGSK, value_BGSK in self.cross]
 
     def reorder(self, order_R: torch.Tensor, shared: int) -> None:
-        """Row `order_R[r]` in the place of row r. Rows change places only with those that have the same first `shared` tokens and the
+        """Put row `order_R[r]` in the place of row r. Rows change places only with those that have the same first `shared` tokens and the
         same encoder's keys and values: neither is moved."""
         for layer in self.layers:
             layer.reorder(order_R, shared, self.length)

@@ -12,7 +12,7 @@ LEVELS = 2**16
 
 
 class Dropout(nn.Dropout):
-    """Zero with probability p, else x / (1 - p), in training; nothing else otherwise (Srivastava et al. 2014, 4).
+    """In training a value becomes 0 with probability p, else x / (1 - p); otherwise it stays as it is (Srivastava et al. 2014, 4).
 
     On a CPU, PyTorch draws a random number of 64 bits for each value, and that takes longer than the layer before it. Here one such
     number serves four values, so that p is a multiple of 1/65,536.
@@ -25,7 +25,7 @@ class Dropout(nn.Dropout):
 
 
 class DropByBits(torch.autograd.Function):
-    """Drop `dropped` of 65,536 values."""
+    """Set each value to 0 with probability dropped / 65,536."""
 
     @staticmethod
     def forward(ctx: Any, hidden: torch.Tensor, dropped: int) -> torch.Tensor:

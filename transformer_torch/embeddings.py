@@ -18,7 +18,7 @@ from transformer_torch.positions import SinusoidalPositions
 
 
 class TokenEmbeddings(nn.Module):
-    """Token vectors, plus those of positions and segments where there are any, normalised and projected where the config says so.
+    """The sum of token, position and segment vectors, as far as the config has them, normalized and projected where it says so.
 
     token: the table of another stack, when it is shared.
     """
@@ -60,7 +60,7 @@ class TokenEmbeddings(nn.Module):
         return input_ids_BT.shape[1]
 
     def positions(self, input_ids_BT: torch.Tensor, start: int, attention_mask_BS: torch.Tensor | None) -> torch.Tensor:
-        """The position of each token, `start` tokens having come before: 0, 1, 2, ..., or counting tokens only, with -1 for padding."""
+        """The position of each token behind `start` others: start, start + 1, ...; or, counting real tokens only, with -1 for padding."""
         length = input_ids_BT.shape[1]
         counts_BS = None
         if self.counted == "attended" and attention_mask_BS is not None:
@@ -113,5 +113,5 @@ class PatchEmbeddings(nn.Module):
 
 
 def build_embeddings(config: ModelConfig, token: Embedding | None = None) -> nn.Module:
-    """The way in that the config asks for."""
+    """The embeddings that the config asks for: of an image's patches, or of tokens."""
     return PatchEmbeddings(config) if config.inputs.kind == "patches" else TokenEmbeddings(config, token)

@@ -1,5 +1,7 @@
-"""Position-wise feed-forward network ("Attention Is All You Need", 3.3). B batch, T query length, D model width, F feed-forward
-width, U experts."""
+"""Position-wise feed-forward network ("Attention Is All You Need", 3.3).
+
+B batch, T query length, D model width, F feed-forward width, U experts.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,11 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 class FeedForward(nn.Module):
-    """down(activation(up(x))), or down(activation(gate(x)) * up(x)) (Shazeer 2020). Carries the norms that belong to it."""
+    """down(activation(up(x))) ("Attention Is All You Need", equation 2), or gated: down(activation(gate(x)) * up(x)) (Shazeer 2020,
+    equation 6).
+
+    It holds the norms before and after itself, which `Layer` applies.
+    """
 
     def __init__(self, config: ModelConfig, has_norms: bool = True) -> None:
         super().__init__()
@@ -64,7 +70,9 @@ class FeedForward(nn.Module):
 
 
 class Experts(nn.Module):
-    """Several networks, of which each token takes the best few, by shares that a router gives (Mixtral, Jiang et al. 2024, 2.1)."""
+    """Mixture of experts: for each token the sum of the networks that a router scores highest, weighted by the softmax of their scores
+    (Shazeer et al. 2017, 2; Mixtral, Jiang et al. 2024, 2.1).
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

@@ -21,10 +21,17 @@ NOTHING = -1.0e9
 class Beams(NamedTuple):
     """Texts that go on, and texts that have ended.
 
-    tokens_BWN, log_probs_BWN: what goes on, and of each new token its log-probability. scores_BW: their sum. state_BW: those of `Ends`.
-    ended_tokens_BWN, ended_log_probs_BWN: the best texts that have ended. ended_scores_BW: the sum, divided by length ** length_penalty.
-    ended_lengths_BW: their new tokens. has_ended_BW: False where there is none yet. can_improve_B1: whether what goes on may still become
-    better than what has ended. is_over: whether the search is.
+    tokens_BWN: the texts that go on, the best first.
+    log_probs_BWN: the log-probability of each of their new tokens.
+    scores_BW: its sum.
+    state_BW: their states in `Ends`.
+    ended_tokens_BWN: the best texts that have ended.
+    ended_log_probs_BWN: the log-probability of each of their new tokens.
+    ended_scores_BW: its sum, divided by length ** length_penalty.
+    ended_lengths_BW: how many new tokens they have.
+    has_ended_BW: False where no text has ended yet, and the other values mean nothing.
+    can_improve_B1: whether a text that goes on may still become better than one that has ended.
+    is_over: whether the search has ended.
     """
 
     tokens_BWN: torch.Tensor
@@ -114,7 +121,7 @@ class BeamSearch:
         ends_BO: torch.Tensor,
         new: int,
     ) -> dict[str, Any]:
-        """The best texts that have ended, `new` tokens after their prompts or before. Only the best candidates, as many as beams, count."""
+        """The best texts that have ended, before or now, with `new` tokens. Of the candidates, only the first W may end."""
         width = beams.scores_BW.shape[1]
         has_ended_BO = ends_BO & (torch.arange(ends_BO.shape[1], device=ends_BO.device) < width)
         is_full_B1 = beams.has_ended_BW.all(1, keepdim=True) & self.stops_early
@@ -156,6 +163,6 @@ def best(beams: Beams, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Te
 
 
 def pick(values_BI: torch.Tensor, index_BO: torch.Tensor) -> torch.Tensor:
-    """Those of the second axis that `index_BO` names; a third axis comes along."""
+    """The values of the second axis at the places `index_BO`; a third axis comes along."""
     index = index_BO if values_BI.ndim == 2 else index_BO[:, :, None].expand(-1, -1, values_BI.shape[2])
     return values_BI.gather(1, index)

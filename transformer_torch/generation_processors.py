@@ -1,4 +1,4 @@
-"""What may follow, before one token is chosen: settings that change the scores, in Hugging Face's order.
+"""Settings that change the scores of the next token before one is chosen, in Hugging Face's order.
 
 R rows, N longest length, S key length (the tokens so far), V vocabulary, Z n-grams so far.
 """
@@ -13,9 +13,10 @@ from configs import GenerationConfig
 
 
 class Processors:
-    """All that `generation` asks for.
+    """All the changes that `generation` asks for, one after the other.
 
-    min_length: of a text that may end. limit: the longest. pads_R1: padding on the left of each row, None without any.
+    min_length: tokens of the shortest text that may end. limit: tokens of the longest text. pads_R1: padding on the left of each row, None
+    without any.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ def forbid(scores_RV: torch.Tensor, forbidden_RV: torch.Tensor) -> torch.Tensor:
 
 
 def force(scores_RV: torch.Tensor, forced_V: torch.Tensor) -> torch.Tensor:
-    """Nothing but these tokens, and these with certainty."""
+    """Minus infinity for all tokens but these, and 0 for these."""
     return torch.zeros_like(scores_RV).masked_fill(~forced_V, -math.inf)
 
 
@@ -77,7 +78,7 @@ def penalize_repetition(scores_RV: torch.Tensor, tokens_RS: torch.Tensor, pads_R
 
 
 def repeating(tokens_RS: torch.Tensor, size: int, vocab_size: int) -> torch.Tensor:
-    """True for tokens (R, V) with which the last `size` would come for a second time."""
+    """True for tokens (R, V) that would complete an n-gram of `size` tokens for the second time (Paulus et al. 2018, 2.5)."""
     length = tokens_RS.shape[1]
     matches_RZ = torch.ones_like(tokens_RS[:, size - 1 :])
     for place in range(size - 1):
@@ -86,7 +87,7 @@ def repeating(tokens_RS: torch.Tensor, size: int, vocab_size: int) -> torch.Tens
 
 
 def completing(tokens_RS: torch.Tensor, word: tuple[int, ...], vocab_size: int) -> torch.Tensor:
-    """True for the last token of the word (R, V), where all those before it have just come."""
+    """True for the last token of `word` (R, V), in rows that end in all the tokens before it."""
     *prefix, last = word
     matches_R1 = torch.full_like(tokens_RS[:, :1], len(prefix) <= tokens_RS.shape[1], dtype=torch.bool)
     if prefix and len(prefix) <= tokens_RS.shape[1]:
@@ -95,6 +96,6 @@ def completing(tokens_RS: torch.Tensor, word: tuple[int, ...], vocab_size: int) 
 
 
 def found(tokens_RN: torch.Tensor, counts_RN: torch.Tensor, vocab_size: int) -> torch.Tensor:
-    """True for tokens (R, V) that are among those of their row that count."""
+    """True for the tokens (R, V) that a row has at one of the places that count."""
     nothing = torch.zeros(len(tokens_RN), vocab_size, dtype=counts_RN.dtype, device=tokens_RN.device)
     return nothing.scatter_add(1, tokens_RN, counts_RN) > 0

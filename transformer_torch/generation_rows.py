@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Rows:
-    """What the model remembers of each text.
+    """Texts that a model has read, one for each row: its cache of them, and which of their tokens are padding.
 
     mask_RN: 1 for tokens and 0 for padding on the left, None without any. encoder_mask_RS: the same of an encoder's input.
     """
@@ -40,20 +40,20 @@ class Rows:
         return self.logits(self.read(prompt_BT, positions_BT, encoded_BSD)[:, -1:])[:, 0]
 
     def repeat(self, times: int) -> None:
-        """Several texts for each prompt, which is read once."""
+        """Make `times` rows of each, so that a prompt of several texts is read once."""
         self.cache.repeat(times)
         self.mask_RN, self.pads_R1, self.encoder_mask_RS = (
             None if tensor is None else tensor.repeat_interleave(times, 0) for tensor in (self.mask_RN, self.pads_R1, self.encoder_mask_RS)
         )
 
     def next(self, tokens_R: torch.Tensor, order_R: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits (R, V) of the token after `tokens_R`. order_R: which row each one goes on from, default its own."""
+        """Read one more token of each row: logits (R, V) of the token after it. order_R: which row each row continues, default itself."""
         if order_R is not None:
             self.cache.reorder(order_R, self.shared)
         return self.extend(tokens_R[:, None])[:, 0]
 
     def extend(self, tokens_RT: torch.Tensor) -> torch.Tensor:
-        """Logits (R, T, V) of what follows each of some tokens, which come one behind the other."""
+        """Read T more tokens of each row: logits (R, T, V) of the token after each of them."""
         place_T = torch.arange(tokens_RT.shape[1], device=tokens_RT.device) + self.cache.length
         positions_RT = None if self.pads_R1 is None else place_T - self.pads_R1
         return self.logits(self.read(tokens_RT, positions_RT, None))
@@ -68,23 +68,23 @@ class Rows:
 
 
 class Strategy(Protocol):
-    """A way to choose tokens. What it knows of the texts so far is a state that it makes and changes."""
+    """A way to choose tokens: greedy, by sampling or by beams. `begin` makes its state, and `advance` takes one state to the next."""
 
     def begin(self) -> Any:
-        """The state of the bare prompts."""
+        """The state in which there are only prompts."""
 
     def advance(self, state: Any, logits_RV: torch.Tensor, length: int) -> tuple[Any, tuple[torch.Tensor, ...]]:
-        """The state with one more token behind `length`, and what `Rows.next` is to read."""
+        """Choose the token behind the first `length`: the state with it, and the arguments for `Rows.next`."""
 
     def goes_on(self, state: Any, length: int) -> bool:
-        """Whether a token is to follow those that were added behind `length`."""
+        """Whether another token is to follow the one behind the first `length`."""
 
 
 def begin(
     model: Transformer, prompt_BT: np.ndarray, attended_BT: np.ndarray | None, room: int, pad_id: int, ahead: int
 ) -> tuple[Rows, torch.Tensor, torch.Tensor]:
-    """Prompts that have been read: what is remembered of them, their tokens (B, N) with room for more, and the logits (B, V) of what
-    follows. An encoder has read the prompts of an encoder-decoder, and the decoder its first token."""
+    """Read the prompts: the rows, their tokens (B, N) with room for more, and the logits (B, V) of what follows. Of an encoder-decoder, the
+    encoder reads the prompts, and the decoder reads decoder_start."""
     config, weight = model.config, next(model.parameters())
     device = weight.device
     encoded_BSD = encoder_mask_BS = None

@@ -17,7 +17,10 @@ from transformer_torch.generation_processors import Processors
 
 
 class Texts(NamedTuple):
-    """tokens_RN: the texts so far. log_probs_RN: of each new token, among those that it was chosen from. state_R: those of `Ends`."""
+    """The texts so far.
+
+    tokens_RN: their tokens. log_probs_RN: the log-probability of each new token, among those that could be chosen. state_R: as in `Ends`.
+    """
 
     tokens_RN: torch.Tensor
     log_probs_RN: torch.Tensor
@@ -25,7 +28,7 @@ class Texts(NamedTuple):
 
 
 class Search:
-    """The best token each time, or with `do_sample` one that is drawn.
+    """Greedy search: the best token each time; or with `do_sample`, a token that is drawn.
 
     tokens_RN: the prompts, and room. start: tokens of a prompt. uniforms_MR: a random number in [0, 1) for each new token.
     """
@@ -67,7 +70,7 @@ class Search:
 
 
 def sample(scores_RV: torch.Tensor, generation: GenerationConfig, uniforms_R: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The token at which the sum of probabilities, from the most probable down, first reaches a uniform random number, and its
+    """Draw a token: that at which the sum of probabilities, from the most probable down, first reaches a uniform random number; and its
     log-probability (R each)."""
     sorted_RV, order_RV = candidates(scores_RV, generation)
     index_R1 = draw(sorted_RV.softmax(-1), uniforms_R)[:, None]
@@ -76,8 +79,8 @@ def sample(scores_RV: torch.Tensor, generation: GenerationConfig, uniforms_R: to
 
 
 def distribution(scores_RV: torch.Tensor, generation: GenerationConfig) -> tuple[torch.Tensor, torch.Tensor]:
-    """The probability by which each token is chosen, and the log-probability that is told of it (R, V each): in greedy search the former
-    is 1 for the best."""
+    """The probability with which each token is chosen, and the log-probability that is reported for it (R, V each). Greedy search chooses
+    the best token with probability 1."""
     if not generation.do_sample:
         best_RV = F.one_hot(scores_RV.argmax(-1), scores_RV.shape[1])
         return best_RV.double(), scores_RV.double().log_softmax(-1)
@@ -87,13 +90,13 @@ def distribution(scores_RV: torch.Tensor, generation: GenerationConfig) -> tuple
 
 
 def candidates(scores_RV: torch.Tensor, generation: GenerationConfig) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits from the best to the worst in float64, minus infinity for what is not to be drawn, and the tokens whose they are."""
+    """Logits in float64, sorted from best to worst, with minus infinity for tokens that may not be drawn; and the token of each."""
     sorted_RV, order_RV = torch.sort(scores_RV.double(), dim=-1, descending=True, stable=True)
     return truncate(sorted_RV / generation.temperature, generation), order_RV
 
 
 def draw(weights_RV: torch.Tensor, uniforms_R: torch.Tensor) -> torch.Tensor:
-    """The place (R) at which the sum of weights first reaches a uniform random number's share of them all."""
+    """Draw a place (R) in proportion to its weight: the first at which the sum of weights reaches uniforms_R times the sum of all."""
     cumulative_RV = weights_RV.cumsum(-1)
     # Above zero, so that what has been left out at the front is never reached.
     reached_R1 = uniforms_R.clamp(min=1e-300)[:, None] * cumulative_RV[:, -1:]
@@ -101,7 +104,8 @@ def draw(weights_RV: torch.Tensor, uniforms_R: torch.Tensor) -> torch.Tensor:
 
 
 def truncate(sorted_RV: torch.Tensor, generation: GenerationConfig) -> torch.Tensor:
-    """Minus infinity in place of what is not to be drawn. Logits come and go from the best to the worst."""
+    """Minus infinity for tokens that are not to be drawn: top-k (Fan et al. 2018, 5.4), nucleus (Holtzman et al. 2020, 3.1), min-p (Nguyen
+    et al. 2024, 3), typical (Meister et al. 2023). Logits are sorted from best to worst, before and after."""
     if generation.top_k is not None:
         sorted_RV = sorted_RV.masked_fill(sorted_RV < sorted_RV[:, generation.top_k - 1, None], -math.inf)
     if generation.top_p < 1.0:
@@ -117,7 +121,8 @@ def truncate(sorted_RV: torch.Tensor, generation: GenerationConfig) -> torch.Ten
 
 
 def keep_typical(logits_RV: torch.Tensor, share: float) -> torch.Tensor:
-    """Tokens whose information is nearest to the entropy, until they hold the share (Meister et al. 2023, equation 10)."""
+    """Keep the tokens whose information (-log p) is nearest to the entropy, until their probabilities add up to `share` (Meister et al.
+    2023, equation 10)."""
     log_probs_RV = logits_RV.log_softmax(-1)
     probabilities_RV = log_probs_RV.exp()
     entropy_R1 = -torch.where(probabilities_RV > 0, probabilities_RV * log_probs_RV, 0.0).sum(-1, keepdim=True)

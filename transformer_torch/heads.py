@@ -1,4 +1,4 @@
-"""What is read from the last hidden state. B batch, T query length, D model width, V vocabulary, E embedding width."""
+"""What is computed from the last hidden states. B batch, T query length, D model width, V vocabulary, E embedding width."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class NoHead(nn.Module):
 
 
 class LanguageModelHead(nn.Module):
-    """A logit for each token of the vocabulary, by a matrix of its own or the token table ("Attention Is All You Need", 3.4)."""
+    """A logit for each token of the vocabulary, by a matrix of its own or the token table (Press and Wolf 2017; "Attention Is
+    All You Need", 3.4)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

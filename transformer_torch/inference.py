@@ -1,4 +1,4 @@
-"""Products for decoding, where a few rows meet large weights and memory is what takes time.
+"""Matrix products for decoding on a CPU: few rows meet large weights, and to read these from memory is what takes time.
 
 V vocabulary, E embedding width. TensorFlow has no such file: its products are XLA's.
 """

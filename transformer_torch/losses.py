@@ -1,4 +1,4 @@
-"""What training makes small. B batch, T query length, V vocabulary, I axes joined into one (batch and length)."""
+"""The loss of training: cross-entropy. B batch, T query length, V vocabulary, I axes joined into one (batch and length)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ ROWS = 256
 def cross_entropy(logits_BTV: torch.Tensor, labels_BT: torch.Tensor, label_smoothing: float = 0.0) -> torch.Tensor:
     """Sum over all targets of -log softmax(logits)[label], in float32 or better; labels of -100 count for nothing. In nats.
 
-    label_smoothing: this share of each target is spread over the whole vocabulary ("Attention Is All You Need", 5.4).
-    A sum and not a mean: who trains on several batches or processes divides by the number of targets of them all.
+    label_smoothing: this share of each target is spread over the whole vocabulary (Szegedy et al. 2016, 7; "Attention Is All You Need",
+    5.4). A sum and not a mean: who trains on several batches or processes divides by the number of targets of them all.
     """
     return CrossEntropy.apply(logits_BTV.flatten(0, -2), labels_BT.flatten().long(), label_smoothing)
 

@@ -1,4 +1,4 @@
-"""AdamW (Loshchilov and Hutter 2019), with decay on matrices only."""
+"""AdamW (Loshchilov and Hutter 2019, algorithm 2), with weight decay on matrices and tables only."""
 
 from __future__ import annotations
 

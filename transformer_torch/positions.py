@@ -46,7 +46,7 @@ class SinusoidalPositions(Table):
 
 
 class RotaryPositions(nn.Module):
-    """Cosines and sines of the angles by which each position turns queries and keys (RoFormer, Su et al. 2021)."""
+    """Cosines and sines of the angles by which each position rotates queries and keys (RoFormer, Su et al. 2021, equation 15)."""
 
     def __init__(self, config: ModelConfig, windowed: bool) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class RotaryPositions(nn.Module):
 
 
 class DynamicRotaryPositions(nn.Module):
-    """`RotaryPositions` whose frequencies depend on the longest position of the call: row n - 1 of the table for n tokens."""
+    """`RotaryPositions` with dynamic scaling: n tokens in a call take all frequencies from row n - 1 of the table."""
 
     like: torch.Tensor
 
@@ -78,7 +78,8 @@ class DynamicRotaryPositions(nn.Module):
 
 
 def rotate(heads_BHTK: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """Turn value i of each head together with value i + J (RoFormer, equation 34, in the order of Llama's files)."""
+    """Rotate each pair of values i and i + J of a head by its angle (RoFormer, equation 34, with pairs as in Llama's files). Values beyond
+    2 J stay as they are."""
     cosines_B1TJ, sines_B1TJ = rotary
     size = cosines_B1TJ.shape[-1]
     first_BHTJ, second_BHTJ, rest = heads_BHTK.split([size, size, heads_BHTK.shape[-1] - 2 * size], dim=-1)
@@ -88,7 +89,7 @@ def rotate(heads_BHTK: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]) 
 
 
 def build_rotary(config: ModelConfig, windowed: bool) -> nn.Module | None:
-    """What turns queries and keys, if anything does. windowed: for the layers that see a window only."""
+    """The rotation of queries and keys, or None. windowed: that of layers with a sliding window."""
     positions = config.positions
     if not isinstance(positions, Rotary):
         return None
@@ -108,7 +109,7 @@ class RelativeBias(nn.Module):
         self.buckets = relative_buckets(config, bidirectional)
 
     def forward(self, query_T: torch.Tensor, key_S: torch.Tensor) -> torch.Tensor:
-        """Shape (1, H, T, S), of positions."""
+        """The bias (1, H, T, S) of queries and keys at these positions."""
         distances_TS = key_S[None, :] - query_T[:, None]
         places_TS = distances_TS.clamp(-self.max_distance, self.max_distance) + self.max_distance
         buckets_TS = torch.from_numpy(self.buckets).to(self.weight.device)[places_TS]

@@ -53,7 +53,15 @@ SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start
 
 @dataclass(frozen=True)
 class Row:
-    """A line of `inspect`: canonical name, name in the file, shape and type in the file, canonical shape, operations between them."""
+    """A line of `inspect`.
+
+    target: canonical name.
+    source: name in the file.
+    shape: in the file.
+    target_shape: of the canonical tensor.
+    dtype: in the file, as the file spells it.
+    operations: what makes the one of the other.
+    """
 
     target: str
     source: str
@@ -66,9 +74,11 @@ class Row:
 class Checkpoint:
     """An open checkpoint: its config at once, its tensors when asked for. Use it in a ``with`` block.
 
+    architecture: the Hugging Face class whose head is wanted, such as BertModel. Default: the one that config.json names.
+    config: what the model is.
+    files: its tensors under their names in the file.
     generation_config: the content of its generation_config.json, None without one.
-    architecture: the Hugging Face class whose head is wanted, such as BertModel, in place of the one that config.json names. notes: what
-    was read otherwise than it stands there, a line each.
+    notes: what is read otherwise than it stands there, a line each.
     """
 
     def __init__(self, source: str | os.PathLike[str], architecture: str | None = None) -> None:

@@ -13,15 +13,24 @@ from weight_mapping.table import MISSING, Field, Part, Rule, get_value, set_valu
 
 @dataclass(frozen=True)
 class Family:
-    """A family: `fields` and `parts` that vary, `constants` that do not, and `required` keys that change the computation if they differ
-    from a value, or a function of config.json.
+    """A family of models in Hugging Face's files, as data.
 
-    architectures: Hugging Face's class to the config fields that it implies (values, or functions of config.json), the first being the one
-    with everything. prefix: what stands before the base model's tensors in the files of the others, and is missing where it was saved
-    alone. ignored: tensors that old files hold and nobody needs. old_architectures: former names of classes. untied_by: the tensor whose
-    presence in a file unties the head, whatever config.json says. pooled_by: the tensor whose absence from a file leaves a base model
-    without its pooler, of which config.json says nothing. revealing: sizes for parity tests, all different; variants: named changes of
-    them.
+    name: of the family, which is `ModelConfig.family`.
+    model_type: its name in config.json.
+    architectures: each of Hugging Face's classes, with the config fields that it implies (values, or functions of config.json). The first
+        has all parts of the model.
+    prefix: what stands before the base model's tensors in the files of the other classes; a base model saved alone lacks it.
+    fields: keys of config.json, each with the config field that it sets.
+    constants: config fields that are the same in the whole family.
+    rules: the tensors of a file, each with the canonical tensors that are made of it.
+    parts: config fields that several keys of config.json decide together.
+    required: keys of config.json that may have one value only (or a function of config.json), since others are not built.
+    ignored: tensors that files may hold and the model does not need.
+    old_architectures: former names of classes, with those of today.
+    untied_by: the tensor that, where it is in a file, unties the head, whatever config.json says.
+    pooled_by: the tensor that, where it is not in a file, leaves a base model without its pooler: config.json says nothing of that.
+    revealing: values of config.json for the tests: sizes that are all different, and settings that show in the numbers.
+    variants: named changes of these, which the tests take too.
     """
 
     name: str

@@ -22,8 +22,10 @@ Initial = Literal["normal", "residual", "zeros", "ones"]
 class Tensor:
     """One weight.
 
-    kind decides its layout in TensorFlow: `linear` is transposed, a `convolution` has its channels last, the others are the same.
-    initial: what it is before training; `residual` marks the projections that end in the residual sum.
+    name: its canonical name.
+    shape: in PyTorch's layout.
+    kind: decides its layout in TensorFlow: ``linear`` is transposed, ``convolution`` has its channels last, the others are the same.
+    initial: how it begins: ``zeros``, ``ones``, or drawn: ``normal``, and ``residual`` for projections that end in the residual sum.
     """
 
     name: str

@@ -28,9 +28,11 @@ ACTIVATIONS = {
 class Rule:
     """One tensor of the file, and the canonical tensors that are made of it.
 
-    source: its name, with ``{layer}`` and ``{expert}`` for their numbers. targets: canonical names with the same.
-    operations: applied in this order when reading, undone in reverse when writing. old: other names in older files.
-    when: config fields and the values they must have for this rule to count, where one name stands for another tensor otherwise.
+    source: its name, with ``{layer}`` and ``{expert}`` for their numbers.
+    targets: canonical names, with the same placeholders.
+    operations: applied in this order when a file is read, undone in reverse when one is written.
+    old: other names that it has in older files.
+    when: values that config fields must have for this rule to count, where the same name means different tensors.
     """
 
     source: str
@@ -49,8 +51,14 @@ class Rule:
 class Field:
     """One key of config.json and the config field that it sets; dots go down into nested mappings on both sides.
 
-    values: Hugging Face's value to ours, where they differ. default: what Hugging Face assumes when the key is absent or null,
-    a value or a function of the whole config.json; without one the key must be there. old: the key's names in older files.
+    source: the key of config.json.
+    target: the config field.
+    default: what Hugging Face assumes where the key is absent or null: a value, or a function of the whole config.json. Without a default
+        the key must be there.
+    values: each value that Hugging Face may have there, with ours for it. Where there are none, both are the same.
+    old: names of the key in older files.
+    read: a function from Hugging Face's value to ours, where `values` cannot list them.
+    write: its inverse.
     """
 
     source: str
@@ -64,7 +72,12 @@ class Field:
 
 @dataclass(frozen=True)
 class Part:
-    """A config field that several keys of config.json decide together. read: from the whole config.json; write: the keys to be set."""
+    """A config field that several keys of config.json decide together.
+
+    target: the config field.
+    read: its value, from the whole config.json.
+    write: the keys of config.json, from the config.
+    """
 
     target: str
     read: Callable[[Mapping[str, Any]], Any]
