@@ -154,11 +154,6 @@ class GenerationConfig(Config):
         dropped = (() if values.get("do_sample") else SAMPLING) + (BEAMS if values.get("num_beams", 1) == 1 else ())
         return {name: value for name, value in values.items() if name not in dropped or name in changes}
 
-    def to_hugging_face(self) -> dict[str, Any]:
-        """What a `generation_config.json` says of these settings; `seed` has no place there, and no top_k means 50 to Hugging Face."""
-        values = self.model_dump(mode="json", exclude_defaults=True, exclude={"seed"})
-        return values | ({"top_k": 0} if self.do_sample and self.top_k is None else {})
-
     def complete(self, model: ModelConfig) -> GenerationConfig:
         """The same settings with the model's own special tokens in place of None, and a vocabulary's size where Hugging Face's default
         of top_k is more."""

@@ -1,4 +1,4 @@
-"""What PyTorch has as `nn.Module`, on top of a Keras layer. The one file here without a twin."""
+"""What PyTorch has as `nn.Module`, on top of a Keras layer. PyTorch has no such file."""
 
 from __future__ import annotations
 

@@ -22,6 +22,8 @@ ACTIVATIONS = {
     "silu": "silu",
     "swish": "silu",
 }
+# One key for the biases of all four projections of attention.
+ALL_OR_NONE = {True: ("query", "key", "value", "output"), False: ()}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 bert-base-uncased holds two heads and the pooler, and old names of norms; sentence models are saved without the pooler.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from configs import ModelConfig
@@ -50,9 +50,9 @@ def encoder(prefix: str) -> tuple[Rule, ...]:
     )
 
 
-def masked_head(source: Mapping[str, Any]) -> dict[str, Any]:
-    """The transform has the activation of the layers."""
-    return {"activation": ACTIVATIONS[source.get("hidden_act") or "gelu"], "norm": True}
+def transform(norm: bool, key: str = "hidden_act") -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """A head's dense layer with the activation of the model's layers, which stands under `key`."""
+    return lambda source: {"activation": ACTIVATIONS[source.get(key) or "gelu"], "norm": norm}
 
 
 def head_dropout(source: Mapping[str, Any]) -> float:
@@ -97,7 +97,7 @@ FAMILY = Family(
     name="bert",
     model_type="bert",
     architectures={
-        "BertForMaskedLM": {**MASKED, "head.transform": masked_head},
+        "BertForMaskedLM": {**MASKED, "head.transform": transform(norm=True)},
         "BertModel": {"head.kind": "none", "pooler": POOLER},
         "BertForSequenceClassification": {**SENTENCES, "pooler": POOLER},
         "BertForTokenClassification": TOKENS,

@@ -1,9 +1,6 @@
 """DistilBERT (Sanh et al. 2019): BERT without segments and pooler, every second layer left. Its epsilon is in no config.json."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from weight_mapping.families.bert import CONSTANTS, MASKED, SENTENCES, TOKENS, dense, norm
+from weight_mapping.families.bert import CONSTANTS, MASKED, SENTENCES, TOKENS, dense, norm, transform
 from weight_mapping.family import Family
 from weight_mapping.table import ACTIVATIONS, Field, Rule, special_tokens
 
@@ -12,16 +9,11 @@ ATTENTION = "encoder.layers.{layer}.self_attention"
 FEED_FORWARD = "encoder.layers.{layer}.feed_forward"
 
 
-def masked_head(source: Mapping[str, Any]) -> dict[str, Any]:
-    """The transform has the activation of the layers."""
-    return {"activation": ACTIVATIONS[source.get("activation") or "gelu"], "norm": True}
-
-
 FAMILY = Family(
     name="distilbert",
     model_type="distilbert",
     architectures={
-        "DistilBertForMaskedLM": {**MASKED, "head.transform": masked_head},
+        "DistilBertForMaskedLM": {**MASKED, "head.transform": transform(norm=True, key="activation")},
         "DistilBertModel": {"head.kind": "none"},
         "DistilBertForSequenceClassification": {**SENTENCES, "pooler": {"kind": "first", "transform": {"activation": "relu"}}},
         "DistilBertForTokenClassification": {**TOKENS, "dropout.head": lambda source: source.get("dropout", 0.1)},

@@ -1,20 +1,15 @@
-"""ELECTRA (Clark et al. 2020): BERT with tables narrower than its layers. The generator fills masks, the discriminator judges tokens."""
+"""ELECTRA (Clark et al. 2020): BERT with tables narrower than its layers.
 
-from collections.abc import Mapping
-from typing import Any
+The generator fills in masked tokens, and the discriminator tells which tokens it has replaced.
+"""
 
-from weight_mapping.families.bert import CONSTANTS, FIELDS, HEAD_DROPOUT, MASKED, SENTENCES, TOKENS, dense, encoder, norm
+from weight_mapping.families.bert import CONSTANTS, FIELDS, HEAD_DROPOUT, MASKED, SENTENCES, TOKENS, dense, encoder, norm, transform
 from weight_mapping.families.bert import FAMILY as BERT
 from weight_mapping.family import Family
-from weight_mapping.table import ACTIVATIONS, Field, special_tokens
+from weight_mapping.table import Field, special_tokens
 
 JUDGE = {**TOKENS, "head.transform.norm": False}
 CLASSIFY = {**TOKENS, "head.transform": None}
-
-
-def judge(source: Mapping[str, Any]) -> dict[str, Any]:
-    """The transform has the activation of the layers."""
-    return {"activation": ACTIVATIONS[source.get("hidden_act") or "gelu"], "norm": False}
 
 
 FAMILY = Family(
@@ -23,7 +18,7 @@ FAMILY = Family(
     architectures={
         "ElectraForMaskedLM": {**MASKED, "head.transform": {"activation": "gelu", "norm": True}},
         # One number for each token: whether the generator replaced it.
-        "ElectraForPreTraining": {**TOKENS, "head.num_labels": 1, "head.transform": judge, "dropout.head": 0.0},
+        "ElectraForPreTraining": {**TOKENS, "head.num_labels": 1, "head.transform": transform(norm=False), "dropout.head": 0.0},
         "ElectraModel": {"head.kind": "none"},
         "ElectraForSequenceClassification": {
             **SENTENCES,

@@ -7,7 +7,7 @@ from weight_mapping.families.llama import architectures
 from weight_mapping.family import Family
 from weight_mapping.operations import SPLIT_HEADS
 from weight_mapping.rotary import PARTIAL_ROTARY
-from weight_mapping.table import ACTIVATIONS, Field, Rule, special_tokens
+from weight_mapping.table import ACTIVATIONS, ALL_OR_NONE, Field, Rule, special_tokens
 
 LAYER = "gpt_neox.layers.{layer}"
 ATTENTION = "decoder.layers.{layer}.self_attention"
@@ -36,7 +36,7 @@ FAMILY = Family(
         Field("hidden_act", "feed_forward.activation", default="gelu", values=ACTIVATIONS),
         Field("layer_norm_eps", "norm.epsilon", default=1e-5),
         Field("use_parallel_residual", "parallel_residual", default=True),
-        Field("attention_bias", "attention.bias", default=True, values={True: ("query", "key", "value", "output"), False: ()}),
+        Field("attention_bias", "attention.bias", default=True, values=ALL_OR_NONE),
         Field("hidden_dropout", "dropout.embedding", default=0.0),
         Field("hidden_dropout", "dropout.residual", default=0.0),
         Field("attention_dropout", "dropout.attention", default=0.0),

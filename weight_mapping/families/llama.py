@@ -7,7 +7,7 @@ from typing import Any
 
 from weight_mapping.family import Family
 from weight_mapping.rotary import ROTARY
-from weight_mapping.table import ACTIVATIONS, Field, Rule, special_tokens
+from weight_mapping.table import ACTIVATIONS, ALL_OR_NONE, Field, Rule, special_tokens
 
 LAYER = "model.layers.{layer}"
 ATTENTION = "decoder.layers.{layer}.self_attention"
@@ -29,8 +29,7 @@ RULES = (
     Rule("model.norm.weight", ("decoder.norm.weight",)),
     Rule("lm_head.weight", ("head.weight",)),
 )
-# One key for the biases of all four projections.
-ATTENTION_BIAS = Field("attention_bias", "attention.bias", default=False, values={False: (), True: ("query", "key", "value", "output")})
+ATTENTION_BIAS = Field("attention_bias", "attention.bias", default=False, values=ALL_OR_NONE)
 
 
 def architectures(name: str, base: str = "Model") -> dict[str, dict[str, Any]]:

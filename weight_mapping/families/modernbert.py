@@ -1,6 +1,6 @@
 """ModernBERT (Warner et al. 2024): rotary positions of two bases, windows in two layers of three, gated feed-forward, no biases.
 
-The norm before the first layer is missing, for that on the embedding stands right there. One head's inner layer serves all heads.
+The first layer has no norm before it, since the embedding's own stands right there. All heads have the same dense layer and norm in front.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from weight_mapping.families.bert import MASKED, SENTENCES, TOKENS, dense
 from weight_mapping.family import Family
 from weight_mapping.operations import SPLIT
 from weight_mapping.rotary import read_by_layer_type, write_by_layer_type
-from weight_mapping.table import ACTIVATIONS, Field, Part, Rule, special_tokens
+from weight_mapping.table import ACTIVATIONS, ALL_OR_NONE, Field, Part, Rule, special_tokens
 from weight_mapping.windows import windows
 
 LAYER = "model.layers.{layer}"
@@ -23,7 +23,7 @@ POOLING = {"cls": "first", "mean": "mean"}
 
 
 def letters(source: Mapping[str, Any]) -> str:
-    """Every so many layers one sees everything."""
+    """One layer in so many sees the whole sequence, and the first does."""
     return "f" + "w" * (source.get("global_attn_every_n_layers", 3) - 1)
 
 
@@ -34,7 +34,7 @@ def read_positions(source: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def transform(source: Mapping[str, Any]) -> dict[str, Any]:
-    """What every head has inside."""
+    """The dense layer and norm in front of every head."""
     activation, bias = source.get("classifier_activation") or "gelu", source.get("classifier_bias") or False
     return {"activation": ACTIVATIONS[activation], "norm": True, "bias": bias}
 
@@ -69,7 +69,7 @@ FAMILY = Family(
         Field("hidden_size", "width", default=768),
         Field("num_hidden_layers", "num_layers", default=22),
         Field("num_attention_heads", "attention.num_heads", default=12),
-        Field("attention_bias", "attention.bias", default=False, values={False: (), True: ("query", "key", "value", "output")}),
+        Field("attention_bias", "attention.bias", default=False, values=ALL_OR_NONE),
         Field("intermediate_size", "feed_forward.width", default=1152),
         Field("hidden_activation", "feed_forward.activation", default="gelu", values=ACTIVATIONS),
         Field("mlp_bias", "feed_forward.bias", default=False),

@@ -2,7 +2,7 @@
 
 from weight_mapping.families.llama import architectures
 from weight_mapping.family import Family
-from weight_mapping.table import ACTIVATIONS, Field, Rule, special_tokens
+from weight_mapping.table import ACTIVATIONS, ALL_OR_NONE, Field, Rule, special_tokens
 
 LAYER = "model.decoder.layers.{layer}"
 ATTENTION = "decoder.layers.{layer}.self_attention"
@@ -33,7 +33,7 @@ FAMILY = Family(
         Field("ffn_dim", "feed_forward.width", default=3072),
         Field("activation_function", "feed_forward.activation", default="relu", values=ACTIVATIONS),
         Field("do_layer_norm_before", "norm.placement", default=True, values={True: "before", False: "after"}),
-        Field("enable_bias", "attention.bias", default=True, values={True: ("query", "key", "value", "output"), False: ()}),
+        Field("enable_bias", "attention.bias", default=True, values=ALL_OR_NONE),
         Field("enable_bias", "feed_forward.bias", default=True),
         Field("dropout", "dropout.residual", default=0.1),
         Field("attention_dropout", "dropout.attention", default=0.0),
