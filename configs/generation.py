@@ -130,7 +130,7 @@ class GenerationConfig(Config):
         return self
 
     def _changed(self, names: tuple[str, ...]) -> str:
-        """The first of these settings that is not the default, with its value."""
+        """The first of these settings that is not at its default, with its value; else nothing."""
         fields = type(self).model_fields
         found = [f"{name}={getattr(self, name)!r}" for name in names if getattr(self, name) != fields[name].default]
         return found[0] if found else ""
@@ -139,14 +139,14 @@ class GenerationConfig(Config):
     def from_hugging_face(cls, source: str | os.PathLike[str] | Mapping[str, Any], **changes: Any) -> GenerationConfig:
         """The settings of a `generation_config.json`: its folder, its path or its content, with `changes` of your own.
 
-        What acts in sampling or in beam search alone is left out where there is none, as Hugging Face does.
+        Settings that act only in sampling, or only in beam search, are left out where there is none, as in Hugging Face.
         Raises UserError for settings that would change tokens and are not built here.
         """
         return cls.model_validate(cls.merged(source, changes))
 
     @staticmethod
     def merged(source: str | os.PathLike[str] | Mapping[str, Any] | None, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """The same as names and values, not yet checked; without a file the changes alone."""
+        """As `from_hugging_face`, but names and values that are not checked yet; without a file only the changes."""
         if source is None:
             return dict(changes)
         values = hugging_face_settings(read_generation_config(source))
@@ -155,8 +155,8 @@ class GenerationConfig(Config):
         return {name: value for name, value in values.items() if name not in dropped or name in changes}
 
     def complete(self, model: ModelConfig) -> GenerationConfig:
-        """The same settings with the model's own special tokens in place of None, and a vocabulary's size where Hugging Face's default
-        of top_k is more."""
+        """The same settings with the model's special tokens where none are set. Hugging Face's default of top_k is cut to the
+        vocabulary."""
         eos = model.special_tokens.eos if self.eos_token_id is None else self.eos_token_id
         pads = (self.pad_token_id, model.special_tokens.pad, *eos, 0)
         settings = {"eos_token_id": eos, "pad_token_id": next(pad for pad in pads if pad is not None and pad >= 0)}
@@ -166,28 +166,35 @@ class GenerationConfig(Config):
 
     @property
     def rows_of_a_prompt(self) -> int:
-        """How many texts grow from each prompt."""
+        """Texts that are generated from each prompt at once."""
         return self.num_beams if self.num_beams > 1 else self.num_return_sequences
 
     @property
     def ahead(self) -> int:
-        """The most tokens that are read at once behind a text: the last one and guesses."""
+        """The most tokens that are read at once behind a text: its last one, and guesses."""
         return 1 + max(self.num_assistant_tokens, self.prompt_lookup_num_tokens or 0)
 
     def limit(self, length: int) -> int:
-        """The longest text, for a prompt (of an encoder-decoder: a decoder's) of `length` tokens."""
+        """Tokens of the longest text behind a prompt of `length` tokens (of an encoder-decoder: the decoder's prompt)."""
         if self.max_length is None:
             return length + (self.max_new_tokens or DEFAULT_NEW_TOKENS)
         return self.max_length
 
     def shortest(self, length: int) -> int:
-        """The shortest text that may end."""
+        """Tokens of the shortest text that may end, prompt included."""
         return length + self.min_new_tokens if self.min_new_tokens else self.min_length
 
     def check(self, model: ModelConfig, input_ids: np.ndarray, attention_mask: np.ndarray | None) -> None:
         """Refuse prompts and settings that the model cannot serve."""
         if model.head.kind != "language_model":
             raise UserError(f"this model has head.kind={model.head.kind!r}; only a language-model head generates")
+        self._check_prompts(model, input_ids)
+        self._check_lengths(model, input_ids.shape[1])
+        self._check_ids(model)
+        if attention_mask is not None:
+            self._check_mask(model, input_ids, attention_mask)
+
+    def _check_prompts(self, model: ModelConfig, input_ids: np.ndarray) -> None:
         if input_ids.ndim != 2 or 0 in input_ids.shape or input_ids.dtype.kind not in "iu":
             raise UserError(
                 f"input_ids is {input_ids.dtype} of shape {list(input_ids.shape)}; "
@@ -197,7 +204,10 @@ class GenerationConfig(Config):
             raise UserError(
                 f"input_ids has id {low if low < 0 else high}, outside the vocabulary of {model.vocab_size}; was the right tokenizer used?"
             )
-        length = 1 if model.architecture == "encoder_decoder" else input_ids.shape[1]
+
+    def _check_lengths(self, model: ModelConfig, prompt_length: int) -> None:
+        """There is room for new tokens, and the model knows positions for all of them."""
+        length = 1 if model.architecture == "encoder_decoder" else prompt_length
         if self.limit(length) <= length:
             raise UserError(
                 f"max_length={self.max_length} leaves no room behind a prompt of {length} tokens; raise it or use max_new_tokens"
@@ -206,30 +216,31 @@ class GenerationConfig(Config):
             least = f"min_new_tokens={self.min_new_tokens}" if self.min_new_tokens else f"min_length={self.min_length}"
             raise UserError(f"{least} asks for more than the {self.limit(length) - length} new tokens that may come; change one of them")
         if model.architecture == "encoder_decoder":
-            self._check_source(model, input_ids)
+            self._check_source(model, prompt_length)
         elif model.longest is not None and self.limit(length) > model.longest:
             asked = f"max_length={self.max_length}" if self.max_length else f"max_new_tokens={self.limit(length) - length}"
             raise UserError(
                 f"a prompt of {length} tokens and {asked} exceed the model's max_length of {model.longest}; shorten one of them"
             )
-        self._check_ids(model)
-        if attention_mask is not None:
-            if attention_mask.shape != input_ids.shape:
-                raise UserError(
-                    f"attention_mask has shape {list(attention_mask.shape)}, and input_ids {list(input_ids.shape)}; they must be equal"
-                )
-            if len(odd := np.setdiff1d(attention_mask, (0, 1))):
-                raise UserError(f"attention_mask has {odd[0]}; expected 1 for tokens and 0 for padding")
-            if model.architecture == "decoder" and not attention_mask[:, -1].all():
-                raise UserError("attention_mask ends in 0; pad prompts on the left, so that what is generated follows the prompt")
 
-    def _check_source(self, model: ModelConfig, input_ids: np.ndarray) -> None:
+    def _check_source(self, model: ModelConfig, source_length: int) -> None:
+        """An encoder-decoder has a token to begin with, and positions for both of its texts."""
         if model.special_tokens.decoder_start is None:
             raise UserError("this model has no special_tokens.decoder_start, and the decoder cannot begin; set it in the model's config")
         asked = "max_length" if self.max_length else "1 + max_new_tokens"
-        for name, length in (("the input's length", input_ids.shape[1]), (asked, self.limit(1))):
+        for name, length in (("the input's length", source_length), (asked, self.limit(1))):
             if model.longest is not None and length > model.longest:
                 raise UserError(f"{name} of {length} exceeds the model's max_length of {model.longest}; shorten it")
+
+    def _check_mask(self, model: ModelConfig, input_ids: np.ndarray, attention_mask: np.ndarray) -> None:
+        if attention_mask.shape != input_ids.shape:
+            raise UserError(
+                f"attention_mask has shape {list(attention_mask.shape)}, and input_ids {list(input_ids.shape)}; they must be equal"
+            )
+        if len(odd := np.setdiff1d(attention_mask, (0, 1))):
+            raise UserError(f"attention_mask has {odd[0]}; expected 1 for tokens and 0 for padding")
+        if model.architecture == "decoder" and not attention_mask[:, -1].all():
+            raise UserError("attention_mask ends in 0; pad prompts on the left, so that what is generated follows the prompt")
 
     def _check_ids(self, model: ModelConfig) -> None:
         """Every id of a setting is one of the vocabulary."""

@@ -1,4 +1,4 @@
-"""What a model may be asked with: checked by name before anything is computed, for both frameworks."""
+"""The inputs of a model, checked by name before anything is computed, for both frameworks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from configs.parts import PatchInputs
 
 
 def check_inputs(config: ModelConfig, **inputs: Any) -> None:
-    """Refuse what is missing, and what this model would not look at. Inputs that are None are not given."""
+    """Refuse inputs that are missing, and those that this model has no use for. None stands for an input that is not given."""
     given = [name for name, value in inputs.items() if value is not None]
     source = "pixel_values" if isinstance(config.inputs, PatchInputs) else "input_ids"
     known = [source]

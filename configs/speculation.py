@@ -1,4 +1,4 @@
-"""Tokens that are guessed before the model says them (Leviathan et al. 2023): what is refused, and guesses from the text itself."""
+"""Speculative decoding (Leviathan et al. 2023): what is refused, and guesses from the text itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from configs.positions import DynamicScaling, RotaryPositions
 
 
 def check_speculation(generation: GenerationConfig, model: ModelConfig, assistant: ModelConfig | None, batch: int, limit: int) -> None:
-    """Refuse what cannot be guessed. limit: the longest text."""
+    """Refuse guesses where they are not built. limit: tokens of the longest text."""
     lookup = generation.prompt_lookup_num_tokens
     if lookup is None and assistant is None:
         return
@@ -40,8 +40,8 @@ def check_speculation(generation: GenerationConfig, model: ModelConfig, assistan
 
 
 def look_up(tokens: Sequence[int], longest: int, count: int) -> list[int]:
-    """What followed the last tokens of a text where they last stood before: up to `count` tokens. As many of the last ones as agree, at
-    most `longest`, are looked for ("Prompt Lookup Decoding", Saxena 2023)."""
+    """Up to `count` tokens that followed, at the latest place where they stood before, the n tokens that the text ends in: n is `longest`,
+    or less where so many stood nowhere ("Prompt Lookup Decoding", Saxena 2023)."""
     for size in range(min(longest, len(tokens) - 1), 0, -1):
         last = tokens[-size:]
         for start in range(len(tokens) - size - 1, -1, -1):

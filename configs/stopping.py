@@ -15,7 +15,7 @@ from configs.text import Tokenizer
 
 
 class Stops:
-    """A table of what each token does to a text, by what the text is waiting for.
+    """The states of an automaton that reads text and ends in an end token or a stop string; a table has its steps, token by token.
 
     Stop strings are found by an automaton over their bytes (Aho and Corasick 1975), whose steps are taken together for all bytes of a
     token. So a string is found wherever it begins and ends inside of tokens, and a table can be read inside of any graph.
@@ -45,7 +45,7 @@ class Stops:
         return table_AV
 
     def begin(self, prompt_BT: np.ndarray) -> np.ndarray:
-        """The state that each prompt leaves: a stop string may begin in it. One that is whole in it stops nothing."""
+        """The state after each prompt: a stop string may begin there. One that is whole in the prompt stops nothing."""
         states_B = np.zeros(len(prompt_BT), np.int32)
         if self.end > 1:
             for row, prompt in enumerate(prompt_BT):
@@ -55,7 +55,8 @@ class Stops:
 
 
 def automaton(strings: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """For each state and byte the next state, and whether a state has just seen a whole string. A state is a beginning of a string."""
+    """For each state and byte the next state, and whether a state has just seen a whole string. A state is the longest
+    beginning of a string that the bytes so far end in."""
     beginnings = sorted({string[:length] for string in strings for length in range(len(string) + 1)} | {b""}, key=len)
     number = {beginning: place for place, beginning in enumerate(beginnings)}
     steps_A256 = np.zeros((len(beginnings), 256), np.int32)
@@ -68,7 +69,7 @@ def automaton(strings: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def build_stops(ends: Sequence[int], vocab_size: int, strings: Sequence[str], tokenizer: Any) -> Stops:
-    """The table for these settings. Raises UserError for stop strings without a tokenizer to read them with."""
+    """The automaton for these settings. Raises UserError for stop strings without a tokenizer to read them with."""
     if not strings:
         return Stops(ends, vocab_size)
     if tokenizer is None:

@@ -17,7 +17,7 @@ from configs.positions import DynamicScaling, LinearScaling, Llama3Scaling, Rela
 def rotary_tables(config: ModelConfig, windowed: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Cosines and sines of the angles position * frequency, times the scaling's factor, each of shape (max_length, J).
 
-    windowed: those of the sliding-window layers. They hold for dynamic scaling only in calls of up to its original length.
+    windowed: those of the sliding-window layers. With dynamic scaling they are those of calls up to its original length.
     """
     frequencies_J, factor = rotary_frequencies(config, windowed)
     angles_NJ = np.arange(config.longest or config.max_length, dtype=np.float64)[:, None] * frequencies_J
@@ -25,9 +25,9 @@ def rotary_tables(config: ModelConfig, windowed: bool = False) -> tuple[np.ndarr
 
 
 def rotary_frequencies(config: ModelConfig, windowed: bool = False) -> tuple[np.ndarray, float]:
-    """How far each pair turns from one position to the next, shape (J,), and the factor on cosines and sines.
+    """By what angle each pair rotates from one position to the next, shape (J,), and the factor on cosines and sines.
 
-    RoFormer (Su et al. 2021), equation 15, and the scaling. Dynamic scaling leaves them as they are up to its original length.
+    RoFormer (Su et al. 2021), equation 15, and the scaling; dynamic scaling changes nothing up to its original length.
     """
     positions = config.positions
     assert isinstance(positions, RotaryPositions)
@@ -45,7 +45,7 @@ def rotary_frequencies(config: ModelConfig, windowed: bool = False) -> tuple[np.
 
 
 def dynamic_frequencies(config: ModelConfig) -> np.ndarray:
-    """Row n - 1: the frequencies of dynamic scaling in a call whose longest position is n - 1, for all positions of that call.
+    """Frequencies with dynamic scaling (YaRN, Peng et al. 2023, 3.1 and 3.3): row n - 1 is for all positions of a call of n tokens.
 
     Shape (N, J). N is max_length; where no original_max_length is set, max_length is that, and N is `factor` times as long.
     """
@@ -62,10 +62,10 @@ def dynamic_frequencies(config: ModelConfig) -> np.ndarray:
 
 
 def relative_buckets(config: ModelConfig, bidirectional: bool) -> np.ndarray:
-    """The bucket of each key position minus query position, from -max_distance to max_distance; farther ones share the end's.
+    """The bucket of each distance, key position minus query position, from -max_distance to max_distance.
 
-    T5 (Raffel et al. 2020), 2.1: half of the buckets are for one distance each, the others grow with its logarithm; bidirectional:
-    half of all for keys that come later, which share bucket 0 otherwise. Shape (2 max_distance + 1,), int64.
+    T5 (Raffel et al. 2020), 2.1: half of the buckets hold one distance each, the others ranges that grow with its logarithm.
+    bidirectional: half of all buckets are for keys behind the query; otherwise these share bucket 0. Shape (2 max_distance + 1,), int64.
     """
     assert isinstance(config.positions, RelativePositions)
     max_distance = config.positions.max_distance
@@ -105,12 +105,12 @@ def _unscaled_frequencies(base: float | np.ndarray, size: int) -> np.ndarray:
 
 
 def _blend(frequencies_J: np.ndarray, factor: float, share_J: np.ndarray) -> np.ndarray:
-    """Kept where the share is 1, divided by `factor` where it is 0."""
+    """Frequencies that stay where their share is 1, and are divided by `factor` where it is 0."""
     return (1 - share_J) * frequencies_J / factor + share_J * frequencies_J
 
 
 def _llama3_share(frequencies_J: np.ndarray, scaling: Llama3Scaling) -> np.ndarray:
-    """Straight from 0 at `low_frequency_factor` turns over the original length to 1 at `high_frequency_factor`."""
+    """Linear in the turns, from 0 at `low_frequency_factor` turns over the original length to 1 at `high_frequency_factor`."""
     turns_J = scaling.original_max_length * frequencies_J / (2 * math.pi)
     low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
     if low >= high:
@@ -121,7 +121,8 @@ def _llama3_share(frequencies_J: np.ndarray, scaling: Llama3Scaling) -> np.ndarr
 
 
 def _yarn_share(scaling: YarnScaling, base: float, size: int, original: int) -> np.ndarray:
-    """Straight from 1 at the pair that makes `beta_fast` turns over the original length to 0 at that of `beta_slow` (YaRN, 3.2)."""
+    """Linear in the number of the pair, from 1 at the pair that makes `beta_fast` turns over the original length to 0 at that of
+    `beta_slow` (YaRN, 3.2)."""
     low, high = (
         size * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(base)) for turns in (scaling.beta_fast, scaling.beta_slow)
     )

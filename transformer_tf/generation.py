@@ -177,7 +177,7 @@ def search(request: Request, at_once: bool) -> Iterator[tuple[Any, int]]:
 
 
 def programs(model: Transformer, generation: GenerationConfig) -> tuple[Any, Any]:
-    """The first token after the prompts, and those after it until texts have a length."""
+    """Two functions to be compiled: one adds the first token to the prompts, the other adds tokens until texts are `until` long."""
 
     def strategy(processors: Processors, ends: Ends, given: Given, tokens_BN: tf.Tensor, uniforms_MR: tf.Tensor | None) -> Strategy:
         if generation.num_beams > 1:

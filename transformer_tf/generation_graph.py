@@ -28,7 +28,7 @@ def generation_graph(model: Transformer, batch_size: int, max_length: int, **set
     settings: those of `configs.GenerationConfig`, but for stop strings and guesses. It takes input_ids and attention_mask, int64 (B, T)
     of any T, padded on the left (of an encoder-decoder: what it reads, on the right); limit, int32, the length of the longest text;
     and seed, int32. It gives tokens, int64 (B * num_return_sequences, max_length), and length, int32, that of the longest text.
-    A graph checks nothing: ids are to be in the vocabulary, and limit at most `max_length`.
+    A graph checks nothing: ids must be in the vocabulary, and limit at most `max_length`.
     To save it: `module = tf.Module(); module.model, module.generate = model, generation_graph(...); tf.saved_model.save(module, folder)`.
     """
     generation = build(GenerationConfig, settings | {"max_length": max_length}, "generation_graph").complete(model.config)

@@ -1,4 +1,4 @@
-"""What XLA compiles: programs that are kept with the model, and what goes into them. PyTorch runs its loops as they are.
+"""What XLA compiles: programs that are kept with the model, and the tensors that they take. PyTorch runs its loops as they are.
 
 R rows, N longest length, S key length (of an encoder), A states of the automaton, V vocabulary.
 """
@@ -24,7 +24,11 @@ CHANGING = ("max_new_tokens", "max_length", "min_new_tokens", "min_length", "see
 
 
 class Given(NamedTuple):
-    """What stays while texts grow, as tensors: those of `Rows` and `Ends`, and how long a text is at the start, at least and at most."""
+    """Tensors that stay the same while texts grow.
+
+    mask_RN, encoder_mask_RS: as in `Rows`. table_AV, state_R: as in `Ends`. start: tokens of a prompt. min_length: tokens of the shortest
+    text that may end. limit: tokens of the longest text.
+    """
 
     mask_RN: tf.Tensor | None
     encoder_mask_RS: tf.Tensor | None
@@ -38,7 +42,8 @@ class Given(NamedTuple):
 def parts(
     model: Transformer, generation: GenerationConfig, given: Given, tensors: list[tf.Tensor], length: tf.Tensor, room: int
 ) -> tuple[Rows, Processors, Ends]:
-    """What a graph works with, made of the tensors that go into it. tensors: those of a cache for `room` tokens, with `length` in it."""
+    """The objects that a graph works with, made of the tensors that it takes. tensors: a cache's, with room for `room` tokens and `length`
+    in it."""
     cache = Cache(model.config, given.state_R.shape[0], room, tensors[0].dtype, generation.ahead)
     cache.length = length
     cache.set_tensors(tensors)
