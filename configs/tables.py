@@ -62,7 +62,7 @@ def dynamic_frequencies(config: ModelConfig) -> np.ndarray:
 
 
 def relative_buckets(config: ModelConfig, bidirectional: bool) -> np.ndarray:
-    """The bucket of each distance, key position minus query position, from -max_distance to max_distance.
+    """The bucket of each distance, key position minus query position, from -max_distance to max_distance; larger ones share the last.
 
     T5 (Raffel et al. 2020), 2.1: half of the buckets hold one distance each, the others ranges that grow with its logarithm.
     bidirectional: half of all buckets are for keys behind the query; otherwise these share bucket 0. Shape (2 max_distance + 1,), int64.

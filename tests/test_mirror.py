@@ -228,7 +228,10 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "Transformer.__init__": ("[-attention='fused'-] {+attention='plain' dtype='float32'+} ... {+self.built+}", "the same"),
         "docstring of Transformer.call": (
-            "[-T).-] {+T), or a dict of all inputs.+} ... {+and that Keras does not copy+} ... {+it does a dict;+}",
+            (
+                "[-T).-] {+T), or a dict of all inputs.+} ... [-layer, as `hidden_states` below has one.-] {+layer; not a dict, which "
+                "Keras would copy.+}"
+            ),
             "Keras calls a model with one input, and copies dicts",
         ),
     },

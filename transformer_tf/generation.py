@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 class Generated(NamedTuple):
     """Texts and how probable they are.
 
-    tokens: integers (R, T + M), where R is batch * num_return_sequences. scores: float32 (R), the sum of a text's log-probabilities, for
-    beams divided by length ** length_penalty. log_probs: float32 (R, M), of each new token in nats, 0 after a text's end.
+    tokens: integers (R, T + M), where R is batch * num_return_sequences.
+    scores: float32 (R), the sum of a text's log-probabilities; of beams divided by length ** length_penalty.
+    log_probs: float32 (R, M), the log-probability of each new token in nats; 0 after a text's end.
     """
 
     tokens: tf.Tensor
@@ -78,12 +79,15 @@ def generate(
 ) -> Any:
     """Prompts and the tokens that follow them; of an encoder-decoder the tokens of its decoder, decoder_start first.
 
-    input_ids: integers (B, T), padded on the left. attention_mask: (B, T), 1 for tokens and 0 for padding.
-    settings: those of `configs.GenerationConfig`. They come before those of `config`, and these before the model's generation_config.json;
-    without any of them the search is greedy. tokenizer: for `stop_strings`: one of the package `tokenizers`, Hugging Face's around it, or
-    the folder of a tokenizer.json. assistant_model: a smaller model that guesses tokens.
-    Result: integers (B * num_return_sequences, T + at most max_new_tokens), with `return_scores` inside of a `Generated`.
-    Raises UserError before anything is computed.
+    input_ids: integers (B, T), of a decoder padded on the left.
+    attention_mask: (B, T), 1 for tokens and 0 for padding. Default: there is no padding.
+    config: settings, which come before those of the model's generation_config.json.
+    return_scores: give a `Generated`, with scores and log-probabilities, and not its tokens alone.
+    tokenizer: needed for `stop_strings`: one of the package `tokenizers`, Hugging Face's around it, or the folder of a tokenizer.json.
+    assistant_model: a smaller model that guesses tokens.
+    settings: those of `configs.GenerationConfig`, which come before those of `config`. Where nothing is set, the search is greedy.
+
+    Returns integers (B * num_return_sequences, T + at most max_new_tokens). Raises UserError before anything is computed.
     """
     request = ask(model, input_ids, attention_mask, config, tokenizer, assistant_model, settings)
     for state, end in search(request, at_once=True):  # noqa: B007  # the last one counts

@@ -59,17 +59,22 @@ class Transformer(keras.Model):
         cache: Cache | None = None,
         hidden_states: MutableMapping[str, tf.Tensor] | None = None,
     ) -> tf.Tensor:
-        """What the head makes of the last hidden states: logits (B, T, V) of a language model, (B, T, num_labels) of a token
-        classifier, (B, num_labels) of a sequence classifier; without a head the pooler's vectors (B, D), without a pooler the hidden
-        states (B, T, D).
+        """What the head computes from the last hidden states.
 
-        input_ids: integers (B, T), or a dict of all inputs. attention_mask: (B, S) with 1 for tokens and 0 for padding, S counting
-        those in the cache too.
-        position_ids: integers (B, T), default 0, 1, 2, ... after those in the cache. token_type_ids: the segment of each token (B, T).
-        pixel_values: images (B, channels, height, width) in place of input_ids. decoder_input_ids, decoder_attention_mask: the
-        decoder's, where there is an encoder before it. encoded: what the encoder has made (B, S, D), so that it need not run again.
-        cache: keys and values of the tokens before. hidden_states: a mapping that receives those of every layer,
-        and that Keras does not copy as it does a dict; `hidden_states` below has one.
+        input_ids: integers (B, T), or a dict of all inputs.
+        attention_mask: (B, S), 1 for tokens and 0 for padding, those in the cache too; of an encoder-decoder, the encoder's. Default: no
+            padding.
+        position_ids: integers (B, T). Default: 0, 1, 2, ... after those in the cache.
+        token_type_ids: the segment of each token, integers (B, T). Default: 0.
+        pixel_values: images (B, channels, height, width), in place of input_ids.
+        decoder_input_ids: of an encoder-decoder, the decoder's tokens.
+        decoder_attention_mask: of an encoder-decoder, the decoder's mask.
+        encoded: of an encoder-decoder, what the encoder has computed (B, S, D), so that it need not run again.
+        cache: keys and values of the tokens before, to which those of these tokens are added.
+        hidden_states: a mapping that receives the hidden states of every layer; not a dict, which Keras would copy.
+
+        Returns logits: of a language model (B, T, V), of a token classifier (B, T, num_labels), of a sequence classifier (B, num_labels).
+        Without a head, the pooler's vectors (B, D); without a pooler too, the hidden states (B, T, D).
         Raises UserError for inputs that the model has no use for, and for longer sequences than it knows.
         """
         if isinstance(input_ids, dict):
