@@ -42,7 +42,7 @@ class GenerationConfig(Config):
     min_new_tokens: no text ends before so many tokens have been added; 0 sets no limit.
     min_length: no text ends before prompt and text together have so many tokens; 0 sets no limit.
     num_beams: texts of each prompt that are kept at each step; 1 is no beam search (Sutskever et al. 2014, 3.2).
-    length_penalty: a beam's score is the sum of its log-probabilities divided by length ** length_penalty: above 0 favours long texts.
+    length_penalty: a beam's score is the sum of its log-probabilities divided by length ** length_penalty: above 0 favors long texts.
     early_stopping: when a beam search ends: True as soon as num_beams texts have ended, False when a better one is unlikely, "never"
         when a better one is impossible.
     num_return_sequences: texts that are returned for each prompt, of a beam search the best first.

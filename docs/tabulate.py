@@ -80,7 +80,7 @@ def attention(config: ModelConfig) -> str:
         f"window {attention.window}" + (f" ({attention.window_layers})" if "f" in attention.window_layers else "")
         if attention.window
         else "",
-        "normalised queries and keys" if attention.query_key_norm else "",
+        "normalized queries and keys" if attention.query_key_norm else "",
     ]
     return ", ".join(filter(None, [heads, *more, bias]))
 

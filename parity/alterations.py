@@ -130,7 +130,7 @@ def likeness(found: np.ndarray, expected: np.ndarray) -> str:
     cosine = float((found * expected).sum()) / lengths if lengths else 0.0
     if (far := relative_difference(found, expected)) < NEAR:
         return f"rounded otherwise, or computed again: at most {far:.1e} of the largest apart"
-    return "other numbers, near these: trained on, or quantised" if cosine > 0.9 else "other numbers, unlike these"
+    return "other numbers, near these: trained on, or quantized" if cosine > 0.9 else "other numbers, unlike these"
 
 
 def wide(array: np.ndarray) -> np.ndarray:

@@ -53,7 +53,7 @@ def from_text(text: str, folder: Path, config: ModelConfig) -> dict[str, np.ndar
 
 
 def from_image(path: str | os.PathLike[str], folder: Path, config: ModelConfig) -> dict[str, np.ndarray]:
-    """A picture, resized to the model's square and normalised as the checkpoint's preprocessor_config.json says: (1, C, H, W)."""
+    """A picture, resized to the model's square and normalized as the checkpoint's preprocessor_config.json says: (1, C, H, W)."""
     if not isinstance(config.inputs, PatchInputs):
         raise UserError(f"--image is for models of images, and this one takes {config.inputs.kind}; {MADE_UP}")
     from PIL import Image, UnidentifiedImageError

@@ -44,7 +44,7 @@ def plain_attention(
     if soft_cap is not None:
         scores_BHTS = soft_cap * tf.tanh(scores_BHTS / soft_cap)
     if mask_BHTS is not None and mask_BHTS.dtype == tf.bool:
-        # A choice and not a sum: TensorFlow's graph optimiser makes a slow kernel of a product followed by a sum.
+        # A choice and not a sum: TensorFlow's graph optimizer makes a slow kernel of a product followed by a sum.
         scores_BHTS = tf.where(mask_BHTS, scores_BHTS, scores_BHTS.dtype.min)
     elif mask_BHTS is not None:
         scores_BHTS = scores_BHTS + mask_BHTS

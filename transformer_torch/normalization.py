@@ -1,4 +1,4 @@
-"""Normalisation over the last axis, of hidden states (B, T, D) or of anything else; `weight` and `bias` are as long as that."""
+"""Normalization over the last axis, of hidden states (B, T, D) or of anything else; `weight` and `bias` are as long as that."""
 
 from __future__ import annotations
 

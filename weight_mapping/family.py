@@ -64,7 +64,7 @@ class Family:
         """
         if quantization := source.get("quantization_config"):
             method = quantization.get("quant_method") if isinstance(quantization, Mapping) else quantization
-            raise UserError(f"{where}: quantization_config is {method!r}; quantised weights are not built, save the model dequantised")
+            raise UserError(f"{where}: quantization_config is {method!r}; quantized weights are not built, save the model dequantized")
         for key, expected in self.required.items():
             expected = expected(source) if callable(expected) else expected
             if (found := source.get(key)) is not None and found != expected:
@@ -90,7 +90,7 @@ class Family:
         """From a `ModelConfig` to the content of config.json."""
         values = _filled(config)
         for target, expected in self.constants.items():
-            # Hugging Face's files do not say how a model was initialised, and nothing depends on it.
+            # Hugging Face's files do not say how a model was initialized, and nothing depends on it.
             if not target.startswith("initialization.") and (found := get_value(values, target)) != expected:
                 raise UserError(
                     f"family '{self.name}' has {target}={expected!r}, and this model has {found!r}; Hugging Face has no place for it"

@@ -523,7 +523,7 @@ def test_what_happened_to_a_tensor(expected: np.ndarray, found: np.ndarray, told
 
 def test_numbers_that_nothing_is_known_of() -> None:
     noise = np.random.default_rng(3).standard_normal(WIDE.shape).astype(np.float32)
-    assert likeness(WIDE + 0.1 * noise, WIDE) == "other numbers, near these: trained on, or quantised"
+    assert likeness(WIDE + 0.1 * noise, WIDE) == "other numbers, near these: trained on, or quantized"
     assert likeness(WIDE * (1 + 1e-7 * noise), WIDE).startswith("rounded otherwise, or computed again: at most ")
     assert likeness(noise, WIDE) == "other numbers, unlike these"
 

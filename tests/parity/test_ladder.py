@@ -117,7 +117,7 @@ def test_gradients_of_every_tensor(subject: Subject, framework: str) -> None:
 
 
 def has_zero_gradient(subject: Subject, name: str) -> bool:
-    """A key's bias adds the same number to all scores of a query, which softmax takes out again, unless keys are turned, normalised or
+    """A key's bias adds the same number to all scores of a query, which softmax takes out again, unless keys are turned, normalized or
     capped on the way."""
     config = subject.config
     is_turned = isinstance(config.positions, RotaryPositions) and "self_attention" in name

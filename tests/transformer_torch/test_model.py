@@ -1,4 +1,4 @@
-"""The PyTorch model by itself: initialisation, types, what it refuses. Equality with Hugging Face stands in tests/parity."""
+"""The PyTorch model by itself: initialization, types, what it refuses. Equality with Hugging Face stands in tests/parity."""
 
 from __future__ import annotations
 

@@ -141,9 +141,9 @@ def test_generation_config_has_the_last_word_on_special_tokens(tied: Path, tmp_p
     assert read(folder).special_tokens.eos == (2, 7)
 
 
-def test_quantised_weights_are_refused_by_name(tied: Path, tmp_path: Path) -> None:
+def test_quantized_weights_are_refused_by_name(tied: Path, tmp_path: Path) -> None:
     folder = rewritten(tied, tmp_path / "fp8", quantization_config={"quant_method": "fp8"})
-    assert "quantization_config is 'fp8'; quantised weights are not built" in refused(lambda: read(folder))
+    assert "quantization_config is 'fp8'; quantized weights are not built" in refused(lambda: read(folder))
 
 
 def test_images_that_are_not_square_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""Gemma 3's text model (Gemma Team 2025): Gemma 2 with normalised queries and keys in place of the caps, and another rotary base in
+"""Gemma 3's text model (Gemma Team 2025): Gemma 2 with normalized queries and keys in place of the caps, and another rotary base in
 the sliding-window layers, five of six."""
 
 from dataclasses import replace

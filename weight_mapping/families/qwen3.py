@@ -1,4 +1,4 @@
-"""Qwen3 (Yang et al. 2025): Qwen2 without its biases, and with normalised queries and keys."""
+"""Qwen3 (Yang et al. 2025): Qwen2 without its biases, and with normalized queries and keys."""
 
 from dataclasses import replace
 from typing import Any
