@@ -83,6 +83,15 @@ class ModelConfig(Config):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> ModelConfig:
+        self._check_heads()
+        self._check_positions()
+        self._check_inputs()
+        self._check_layers()
+        self._check_head()
+        self._check_special_tokens()
+        return self
+
+    def _check_heads(self) -> None:
         heads, key_value_heads = self.attention.num_heads, self.num_key_value_heads
         if self.attention.head_size is None and self.width % heads:
             raise ValueError(
@@ -93,6 +102,8 @@ class ModelConfig(Config):
                 f"attention.num_key_value_heads={key_value_heads} does not divide attention.num_heads={heads}; "
                 f"each key/value head serves a whole number of query heads"
             )
+
+    def _check_positions(self) -> None:
         if isinstance(self.positions, RotaryPositions) and (self.rotary_size % 2 or not self.rotary_size):
             raise ValueError(
                 f"positions.kind='rotary' turns pairs, but {self.rotary_size} of each head's values are to be turned; "
@@ -100,6 +111,14 @@ class ModelConfig(Config):
             )
         if isinstance(self.positions, RelativePositions) and self.positions.num_buckets % 2:
             raise ValueError(f"positions.num_buckets={self.positions.num_buckets} is odd; half of the buckets are for each direction")
+        if isinstance(self.positions, LearnedPositions) and self.positions.counted != "all" and self.positions.offset == 0:
+            raise ValueError(f"positions.counted='{self.positions.counted}' needs a row for what is not counted; set positions.offset")
+        if isinstance(self.positions, LearnedPositions) and self.positions.counted == "not_padding" and self.special_tokens.pad is None:
+            raise ValueError("positions.counted='not_padding' needs special_tokens.pad")
+        if isinstance(self.positions, LearnedPositions) and self.positions.counted == "not_padding" and self.architecture != "encoder":
+            raise ValueError("positions.counted='not_padding' is for encoders; a decoder's cache holds no ids to count, use 'attended'")
+
+    def _check_inputs(self) -> None:
         if isinstance(self.inputs, PatchInputs) and self.inputs.image_size % self.inputs.patch_size:
             raise ValueError(f"inputs.patch_size={self.inputs.patch_size} does not divide inputs.image_size={self.inputs.image_size}")
         if isinstance(self.inputs, PatchInputs) and (self.embedding.scale or self.embedding.token_types or self.embedding.width):
@@ -110,10 +129,28 @@ class ModelConfig(Config):
             raise ValueError("vocab_size must be set; only an encoder of images has no tokens")
         if isinstance(self.inputs, AudioInputs) and self.architecture != "encoder_decoder":
             raise ValueError(f"inputs.kind='audio' needs architecture 'encoder_decoder', and this one is '{self.architecture}'")
+        if isinstance(self.inputs, PatchInputs) and (
+            self.architecture != "encoder"
+            or self.head.is_language_model
+            or self.positions.kind not in ("none", "learned")
+            or (isinstance(self.positions, LearnedPositions) and self.positions.offset)
+        ):
+            raise ValueError("inputs.kind='patches' is for an encoder with learned positions or none, without offset, and no vocabulary")
+
+    def _check_layers(self) -> None:
         if self.num_decoder_layers is not None and self.architecture != "encoder_decoder":
             raise ValueError(
                 f"num_decoder_layers is for architecture 'encoder_decoder', and this one is '{self.architecture}'; use num_layers"
             )
+        if self.parallel_residual and (self.architecture == "encoder_decoder" or self.norm.placement == "after"):
+            raise ValueError("parallel_residual has no place for cross-attention, nor for a norm after the sum; use norm.placement: before")
+        if not self.norm.first and self.norm.placement == "after":
+            raise ValueError("norm.first=False needs norm.placement 'before' or 'both'; after the sum every sublayer has one")
+        experts = self.feed_forward.experts
+        if experts and experts.per_token > experts.count:
+            raise ValueError(f"feed_forward.experts.per_token={experts.per_token} is more than the {experts.count} experts there are")
+
+    def _check_head(self) -> None:
         if self.head.kind == "language_model" and self.architecture == "encoder":
             raise ValueError("head.kind='language_model' needs a decoder, and architecture is 'encoder'; use 'masked_language_model'")
         if "classification" in self.head.kind and self.head.num_labels is None:
@@ -128,31 +165,12 @@ class ModelConfig(Config):
             raise ValueError(
                 f"pooler makes one vector of a sequence, and head.kind='{self.head.kind}' reads every token; leave the pooler out"
             )
-        if isinstance(self.positions, LearnedPositions) and self.positions.counted != "all" and self.positions.offset == 0:
-            raise ValueError(f"positions.counted='{self.positions.counted}' needs a row for what is not counted; set positions.offset")
-        if isinstance(self.positions, LearnedPositions) and self.positions.counted == "not_padding" and self.special_tokens.pad is None:
-            raise ValueError("positions.counted='not_padding' needs special_tokens.pad")
-        if self.parallel_residual and (self.architecture == "encoder_decoder" or self.norm.placement == "after"):
-            raise ValueError("parallel_residual has no place for cross-attention, nor for a norm after the sum; use norm.placement: before")
-        if isinstance(self.positions, LearnedPositions) and self.positions.counted == "not_padding" and self.architecture != "encoder":
-            raise ValueError("positions.counted='not_padding' is for encoders; a decoder's cache holds no ids to count, use 'attended'")
-        if not self.norm.first and self.norm.placement == "after":
-            raise ValueError("norm.first=False needs norm.placement 'before' or 'both'; after the sum every sublayer has one")
-        if isinstance(self.inputs, PatchInputs) and (
-            self.architecture != "encoder"
-            or self.head.is_language_model
-            or self.positions.kind not in ("none", "learned")
-            or (isinstance(self.positions, LearnedPositions) and self.positions.offset)
-        ):
-            raise ValueError("inputs.kind='patches' is for an encoder with learned positions or none, without offset, and no vocabulary")
-        experts = self.feed_forward.experts
-        if experts and experts.per_token > experts.count:
-            raise ValueError(f"feed_forward.experts.per_token={experts.per_token} is more than the {experts.count} experts there are")
+
+    def _check_special_tokens(self) -> None:
         for name, ids in self.special_tokens.model_dump().items():
             for token in ids if isinstance(ids, tuple) else (ids,):
                 if token is not None and not 0 <= token < self.vocab_size:
                     raise ValueError(f"special_tokens.{name}={token} is outside the vocabulary of {self.vocab_size}")
-        return self
 
     @property
     def stacks(self) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from transformer_tf.generation_processors import Processors
 from transformer_tf.generation_programs import Given, compiled, parts
 from transformer_tf.generation_rows import BUCKET, Strategy, begin, decode, rounded_up
 from transformer_tf.generation_search import Search
-from transformer_tf.generation_speculative import build_drafter, guesses, speculate
+from transformer_tf.generation_speculative import build_drafter, num_guesses, speculate
 
 if TYPE_CHECKING:
     from transformer_tf.model import Transformer
@@ -150,7 +150,7 @@ def new_tokens(request: Request) -> Iterator[np.ndarray]:
 def search(request: Request, at_once: bool) -> Iterator[tuple[Any, int]]:
     """The state of the search after each step, or after all of them, and how long the texts are."""
     model, generation, times = request.model, request.generation, request.generation.rows_of_a_prompt
-    size = guesses(generation, request.assistant)
+    size = num_guesses(generation, request.assistant)
     room = rounded_up(request.limit + size, BUCKET)
     rows, tokens_BN, logits_BV = begin(model, request.prompt_BT, request.attended_BT, room, pad_id(generation), generation.ahead)
     rows.repeat(times)

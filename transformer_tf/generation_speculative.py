@@ -97,7 +97,7 @@ class Assistant:
         return guessed_M, guesses_MV, count
 
 
-def guesses(generation: GenerationConfig, assistant: Transformer | None) -> int:
+def num_guesses(generation: GenerationConfig, assistant: Transformer | None) -> int:
     """How many tokens are guessed at once; 0 where none are."""
     return generation.num_assistant_tokens if assistant is not None else generation.prompt_lookup_num_tokens or 0
 

@@ -19,7 +19,7 @@ from transformer_torch.generation_ends import Ends
 from transformer_torch.generation_processors import Processors
 from transformer_torch.generation_rows import Strategy, begin, decode
 from transformer_torch.generation_search import Search
-from transformer_torch.generation_speculative import build_drafter, guesses, speculate
+from transformer_torch.generation_speculative import build_drafter, num_guesses, speculate
 
 if TYPE_CHECKING:
     from transformer_torch.model import Transformer
@@ -150,7 +150,7 @@ def new_tokens(request: Request) -> Iterator[np.ndarray]:
 def search(request: Request) -> Iterator[tuple[Any, int]]:
     """The state of the search after each step, and how long the texts are."""
     model, generation, times = request.model, request.generation, request.generation.rows_of_a_prompt
-    size = guesses(generation, request.assistant)
+    size = num_guesses(generation, request.assistant)
     models = [model] if request.assistant is None else [model, request.assistant]
     were_training = [one.training for one in models]
     for one in models:

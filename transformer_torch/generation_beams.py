@@ -85,6 +85,8 @@ class BeamSearch:
         )
 
     def advance(self, beams: Beams, logits_RV: torch.Tensor, length: int) -> tuple[Beams, tuple[torch.Tensor, torch.Tensor]]:
+        """Score every token behind every beam, and take the best of all as candidates: those that do not end are the next beams, and those
+        that end compete with the texts that have ended before. Of a candidate, `parent_BO` is the beam that it continues."""
         batch, width, room = beams.tokens_BWN.shape
         vocab_size = logits_RV.shape[1]
         log_probs_RV = logits_RV.float().log_softmax(-1)

@@ -47,6 +47,11 @@ class Layer(nn.Module):
         encoder_key_value: KeyValue | None,
         encoder_mask_B11S: torch.Tensor | None,
     ) -> torch.Tensor:
+        """Hidden states (B, T, D) after this layer.
+
+        mask_BHTS, is_causal, rotary, cache, start: of its self-attention, as in `Attention`.
+        encoder_key_value, encoder_mask_B11S: what its cross-attention looks at, and which of it is no padding.
+        """
         inputs: dict[str, Any] = {"mask_BHTS": mask_BHTS, "is_causal": is_causal, "rotary": rotary, "cache": cache, "start": start}
         if self.parallel:
             # Both sublayers read the same input (GPT-NeoX, Black et al. 2022, 2.1).
