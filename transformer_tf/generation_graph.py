@@ -57,8 +57,8 @@ def generation_graph(model: Transformer, batch_size: int, max_length: int, **set
         state, _, length, _, _ = go_on(given, rows.cache.tensors(), *texts, state, chosen, given.start, given.limit)
         if generation.num_beams == 1:
             return {"tokens": state.tokens_RN, "length": length + 1}
-        tokens_RN, _, _, longest = best(state, generation.num_return_sequences)
-        return {"tokens": tokens_RN, "length": start + longest}
+        tokens, _, _, longest = best(state, generation.num_return_sequences)
+        return {"tokens": tokens, "length": start + longest}
 
     ids, number = tf.TensorSpec((batch_size, None), tf.int64), tf.TensorSpec((), tf.int32)
     return tf.function(run, input_signature=[ids, ids, number, number], autograph=False)
