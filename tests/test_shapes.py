@@ -290,8 +290,12 @@ def everything(package: str) -> Iterator[tuple[tuple[str, ...], Callable[[], Any
     if package == "transformer_torch":
         import transformer_torch
 
-        model = transformer_torch.Transformer(gpt2)
-        yield (), lambda: transformer_torch.for_inference(model)
+        packed, compiled = (transformer_torch.Transformer(gpt2) for _ in range(2))
+        yield (), lambda: transformer_torch.for_inference(packed)
+        # Only what is around the program is seen.
+        compiled.compile(backend="eager")
+        ids = example_inputs(gpt2, 7, 8)["input_ids"]
+        yield (*LENGTHS, *ROWS), lambda: compiled.generate(ids, max_new_tokens=3, eos_token_id=())
     else:
         for config, settings in ((gpt2, {"do_sample": True}), (config_of("marian"), {"num_beams": 3})):
             yield (*LENGTHS, *ROWS), graph(config, settings)

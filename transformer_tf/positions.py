@@ -59,8 +59,8 @@ class DynamicRotaryPositions(Module):
 
     def call(self, position_ids_BT: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         # In float64, whatever the model's type: an angle of thousands has no digits to lose.
-        frequencies_J = tf.gather(tf.constant(self.frequencies), tf.reduce_max(position_ids_BT))
-        angles_B1TJ = (tf.cast(position_ids_BT[..., None], frequencies_J.dtype) * frequencies_J)[:, None]
+        frequencies_1J = tf.gather(tf.constant(self.frequencies), tf.reduce_max(position_ids_BT)[None])
+        angles_B1TJ = (tf.cast(position_ids_BT[..., None], frequencies_1J.dtype) * frequencies_1J)[:, None]
         return tf.cast(tf.cos(angles_B1TJ), self.compute_dtype), tf.cast(tf.sin(angles_B1TJ), self.compute_dtype)
 
 

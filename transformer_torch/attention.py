@@ -115,7 +115,7 @@ class Attention(nn.Module):
         is_causal: bool = False,
         rotary: tuple[torch.Tensor, torch.Tensor] | None = None,
         cache: LayerCache | None = None,
-        start: int = 0,
+        start: int | torch.Tensor = 0,
         key_value: KeyValue | None = None,
     ) -> torch.Tensor:
         """Attention (B, T, D) of hidden states to themselves and to what the cache holds; with `key_value`, to those of an encoder instead.

@@ -6,6 +6,8 @@ R rows (some for each of the batch).
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from configs import ModelConfig
@@ -21,16 +23,23 @@ class LayerCache:
         self.key_BGNK = key_BGNK
         self.value_BGNK = value_BGNK
 
-    def update(self, key_BGTK: torch.Tensor, value_BGTK: torch.Tensor, start: int) -> KeyValue:
-        """Write new keys and values behind the `start` old ones, and give all there are."""
+    def update(self, key_BGTK: torch.Tensor, value_BGTK: torch.Tensor, start: int | torch.Tensor) -> KeyValue:
+        """Write new keys and values behind the `start` old ones, and give all there are, or in a compiled program all there is room for:
+        its shapes are fixed."""
+        if isinstance(start, torch.Tensor):
+            place_T = torch.arange(key_BGTK.shape[2], device=key_BGTK.device) + start
+            self.key_BGNK[:, :, place_T] = key_BGTK
+            self.value_BGNK[:, :, place_T] = value_BGTK
+            return self.key_BGNK, self.value_BGNK
         end = start + key_BGTK.shape[2]
         self.key_BGNK[:, :, start:end] = key_BGTK
         self.value_BGNK[:, :, start:end] = value_BGTK
         return self.key_BGNK[:, :, :end], self.value_BGNK[:, :, :end]
 
-    def positions(self, start: int, length: int) -> torch.Tensor:
+    def positions(self, start: int | torch.Tensor, length: int) -> torch.Tensor:
         """Where each key that `update` gives stands in the text (S), if there are `length` new ones."""
-        return torch.arange(start + length, device=self.key_BGNK.device)
+        count = self.key_BGNK.shape[2] if isinstance(start, torch.Tensor) else start + length
+        return torch.arange(count, device=self.key_BGNK.device)
 
     def reorder(self, order_R: torch.Tensor, shared: int, length: int) -> None:
         """Put row `order_R[r]` in the place of row r, from token `shared` on, where `length` tokens are in it."""
@@ -51,32 +60,33 @@ class RollingCache(LayerCache):
         self.size = key_BGNK.shape[2]
         self.ahead = ahead
 
-    def update(self, key_BGTK: torch.Tensor, value_BGTK: torch.Tensor, start: int) -> KeyValue:
+    def update(self, key_BGTK: torch.Tensor, value_BGTK: torch.Tensor, start: int | torch.Tensor) -> KeyValue:
         """Write new keys and values over the oldest ones, and give all that the new tokens may see."""
-        length = key_BGTK.shape[2]
-        key_BGSK, value_BGSK = self.key_BGNK[:, :, : start + length], self.value_BGNK[:, :, : start + length]
-        if self.is_beside(start, length):
-            key_BGSK = torch.cat([self.key_BGNK[:, :, :start], key_BGTK], 2)
-            value_BGSK = torch.cat([self.value_BGNK[:, :, :start], value_BGTK], 2)
+        length, is_beside = key_BGTK.shape[2], self.is_beside(start, key_BGTK.shape[2])
+        held = self.size if isinstance(start, torch.Tensor) else start if is_beside else start + length
+        key_BGSK, value_BGSK = self.key_BGNK[:, :, :held], self.value_BGNK[:, :, :held]
+        if is_beside:
+            key_BGSK, value_BGSK = torch.cat([key_BGSK, key_BGTK], 2), torch.cat([value_BGSK, value_BGTK], 2)
         self.write(self.key_BGNK, key_BGTK, start, length)
         self.write(self.value_BGNK, value_BGTK, start, length)
         return key_BGSK, value_BGSK
 
-    def write(self, old_BGNK: torch.Tensor, new_BGTK: torch.Tensor, start: int, length: int) -> None:
-        place_T = torch.arange(start, start + length, device=new_BGTK.device) % self.size
+    def write(self, old_BGNK: torch.Tensor, new_BGTK: torch.Tensor, start: int | torch.Tensor, length: int) -> None:
+        place_T = (torch.arange(length, device=new_BGTK.device) + start) % self.size
         old_BGNK[:, :, place_T[-self.size :]] = new_BGTK[:, :, -self.size :]
 
-    def positions(self, start: int, length: int) -> torch.Tensor:
+    def positions(self, start: int | torch.Tensor, length: int) -> torch.Tensor:
         new_T = torch.arange(length, device=self.key_BGNK.device) + start
         return torch.cat([self.held(start), new_T]) if self.is_beside(start, length) else self.held(start + length)
 
-    def is_beside(self, start: int, length: int) -> bool:
+    def is_beside(self, start: int | torch.Tensor, length: int) -> bool:
         """Whether new tokens are read beside what is held, because they would write over what the first of them may see."""
-        return start == 0 or length > self.ahead
+        return (isinstance(start, int) and start == 0) or length > self.ahead
 
-    def held(self, end: int) -> torch.Tensor:
-        """The position in each place that has been written, once there are `end` tokens: the last that belongs there."""
-        place_N = torch.arange(min(end, self.size), device=self.key_BGNK.device)
+    def held(self, end: int | torch.Tensor) -> torch.Tensor:
+        """The position in each place, once there are `end` tokens: the last that belongs there, negative where nothing does."""
+        count = self.size if isinstance(end, torch.Tensor) else min(end, self.size)
+        place_N = torch.arange(count, device=self.key_BGNK.device)
         return end - 1 - (end - 1 - place_N) % self.size
 
     def reorder(self, order_R: torch.Tensor, shared: int, length: int) -> None:
@@ -85,6 +95,7 @@ class RollingCache(LayerCache):
 
 class Cache:
     """The caches of all layers of a decoder. It holds `length` tokens and has room for `max_length`; a smaller `length` forgets the last.
+    In a compiled program `length` is a tensor.
 
     ahead: in layers with a window, how many tokens it may forget, and how many it reads at once without a copy.
     cross: the encoder's keys and values (B, G, S, K), layer by layer, once the decoder's first call has computed them.
@@ -94,7 +105,7 @@ class Cache:
         self, config: ModelConfig, batch_size: int, max_length: int, dtype: torch.dtype, device: torch.device, ahead: int = AHEAD
     ) -> None:
         self.max_length = max_length
-        self.length = 0
+        self.length: Any = 0
         self.layers: list[LayerCache] = []
         for index in range(config.layers_of("decoder")):
             window = config.window_of(index)

@@ -59,7 +59,7 @@ class TokenEmbeddings(nn.Module):
         """Tokens in each sequence."""
         return input_ids_BT.shape[1]
 
-    def positions(self, input_ids_BT: torch.Tensor, start: int, attention_mask_BS: torch.Tensor | None) -> torch.Tensor:
+    def positions(self, input_ids_BT: torch.Tensor, start: int | torch.Tensor, attention_mask_BS: torch.Tensor | None) -> torch.Tensor:
         """The position of each token behind `start` others: start, start + 1, ...; or, counting real tokens only, with -1 for padding."""
         length = input_ids_BT.shape[1]
         counts_BS = None
@@ -68,7 +68,7 @@ class TokenEmbeddings(nn.Module):
         elif self.counted == "not_padding":
             counts_BS = input_ids_BT.ne(self.padding).long()
         if counts_BS is None:
-            return torch.arange(start, start + length, device=input_ids_BT.device)[None]
+            return torch.arange(length, device=input_ids_BT.device)[None] + start
         return (counts_BS.cumsum(1) * counts_BS - 1)[:, -length:]
 
 
@@ -107,7 +107,7 @@ class PatchEmbeddings(nn.Module):
             raise UserError(f"pixel_values has shape {list(pixel_values_BCYX.shape)}; expected (batch, {', '.join(map(str, expected))})")
         return self.inputs.length
 
-    def positions(self, pixel_values_BCYX: torch.Tensor, start: int, attention_mask_BS: torch.Tensor | None) -> torch.Tensor:
+    def positions(self, pixel_values_BCYX: torch.Tensor, start: int | torch.Tensor, attention_mask_BS: torch.Tensor | None) -> torch.Tensor:
         """0 for the class token, then the patches row by row."""
         return torch.arange(self.inputs.length, device=pixel_values_BCYX.device)[None]
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from transformer_torch.model import Transformer
 
 
+# A program is compiled for an amount of room: it grows in steps.
+BUCKET = 64
+
+
 class Rows:
     """Texts that a model has read, one for each row: its cache of them, and which of their tokens are padding.
 
@@ -54,6 +58,16 @@ class Rows:
 
     def extend(self, tokens_RT: torch.Tensor) -> torch.Tensor:
         """Read T more tokens of each row: logits (R, T, V) of the token after each of them."""
+        if self.model.compiled_continue is None:
+            return self.continue_with(tokens_RT)
+        # A number that goes in as a tensor is no reason to compile anew.
+        start, self.cache.length = self.cache.length, torch.full((), self.cache.length, device=tokens_RT.device)
+        logits_RTV: torch.Tensor = self.model.compiled_continue(self, tokens_RT)
+        self.cache.length = start + tokens_RT.shape[1]
+        return logits_RTV
+
+    def continue_with(self, tokens_RT: torch.Tensor) -> torch.Tensor:
+        """`extend` as it is written, which `Transformer.compile` compiles."""
         place_T = torch.arange(tokens_RT.shape[1], device=tokens_RT.device) + self.cache.length
         positions_RT = None if self.pads_R1 is None else place_T - self.pads_R1
         return self.logits(self.read(tokens_RT, positions_RT, None))
@@ -86,7 +100,7 @@ def begin(
     """Read the prompts: the rows, their tokens (B, N) with room for more, and the logits (B, V) of what follows. Of an encoder-decoder, the
     encoder reads the prompts, and the decoder reads decoder_start."""
     config, weight = model.config, next(model.parameters())
-    device = weight.device
+    device, held = weight.device, room if model.compiled_continue is None else rounded_up(room, BUCKET)
     encoded_BSD = encoder_mask_BS = None
     if model.encoder is not None:
         encoder_mask_BS = None if attended_BT is None else torch.from_numpy(attended_BT).to(device)
@@ -95,12 +109,17 @@ def begin(
     batch, start = prompt_BT.shape
     mask_BN = None
     if attended_BT is not None and not attended_BT.all():
-        mask_BN = torch.ones(batch, room, dtype=torch.long, device=device)
+        mask_BN = torch.ones(batch, held, dtype=torch.long, device=device)
         mask_BN[:, :start] = torch.from_numpy(attended_BT)
     tokens_BN = torch.full((batch, room), pad_id, dtype=torch.long, device=device)
     tokens_BN[:, :start] = torch.from_numpy(prompt_BT)
-    rows = Rows(model, Cache(config, batch, room, weight.dtype, device, ahead), mask_BN, encoder_mask_BS)
+    rows = Rows(model, Cache(config, batch, held, weight.dtype, device, ahead), mask_BN, encoder_mask_BS)
     return rows, tokens_BN, rows.first(tokens_BN[:, :start], encoded_BSD)
+
+
+def rounded_up(length: int, step: int) -> int:
+    """Room for so many tokens."""
+    return -(-length // step) * step
 
 
 def decode(strategy: Strategy, rows: Rows, logits_RV: torch.Tensor) -> Iterator[tuple[Any, int]]:

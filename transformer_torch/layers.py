@@ -43,7 +43,7 @@ class Layer(nn.Module):
         is_causal: bool,
         rotary: tuple[torch.Tensor, torch.Tensor] | None,
         cache: LayerCache | None,
-        start: int,
+        start: int | torch.Tensor,
         encoder_key_value: KeyValue | None,
         encoder_mask_B11S: torch.Tensor | None,
     ) -> torch.Tensor:
@@ -111,7 +111,8 @@ class Stack(nn.Module):
         A mapping given as `hidden_states` receives those of every layer too.
         """
         length, start = self.embeddings.length(inputs), cache.length if cache is not None else 0
-        if self.longest is not None and start + length > self.longest:
+        # In a compiled program the numbers are not known; whoever runs it checks them.
+        if self.longest is not None and isinstance(start, int) and start + length > self.longest:
             raise UserError(f"{start + length} tokens are more than the model's max_length of {self.longest}; shorten the input")
         check_room(start + length, cache, attention_mask_BS)
         if position_ids_BT is None:
@@ -149,7 +150,7 @@ class Stack(nn.Module):
         self,
         window: int | None,
         length: int,
-        start: int,
+        start: int | torch.Tensor,
         attention_mask_BS: torch.Tensor | None,
         position_ids_BT: torch.Tensor,
         cache: Cache | None,
@@ -167,18 +168,25 @@ class Stack(nn.Module):
         return {"mask_BHTS": mask_BHTS, "is_causal": is_causal, "rotary": rotary(position_ids_BT) if rotary is not None else None}
 
     def mask(
-        self, window: int | None, query_T: torch.Tensor, key_S: torch.Tensor, start: int, attention_mask_BS: torch.Tensor | None
+        self,
+        window: int | None,
+        query_T: torch.Tensor,
+        key_S: torch.Tensor,
+        start: int | torch.Tensor,
+        attention_mask_BS: torch.Tensor | None,
     ) -> tuple[torch.Tensor | None, bool]:
-        """What each token may see, or None with a flag for the kernel: a whole sequence is masked by it, one new token sees everything."""
+        """What each token may see, or None with a flag for the kernel: a whole sequence is masked by it, one new token sees everything.
+        In a compiled program the cache is read whole, its unwritten end masked."""
         length = len(query_T)
         seen_B11S = None if attention_mask_BS is None else padding_mask(attention_mask_BS[:, key_S.clamp(min=0)])
         if self.stack == "encoder":
             near_11TS = None if window is None else window_mask(query_T, key_S, window)
             return combine_masks(near_11TS, seen_B11S), False
-        if window is not None and window >= start + length:
-            window = None
-        if seen_B11S is None and window is None and (start == 0 or length == 1):
-            return None, start == 0
+        if isinstance(start, int):
+            if window is not None and window >= start + length:
+                window = None
+            if seen_B11S is None and window is None and (start == 0 or length == 1):
+                return None, start == 0
         return combine_masks(causal_mask(query_T, key_S, window), seen_B11S), False
 
     def encoder_key_values(self, encoded_BSD: torch.Tensor | None, cache: Cache | None) -> list[KeyValue | None]:
@@ -194,8 +202,10 @@ class Stack(nn.Module):
         return key_values
 
 
-def check_room(total: int, cache: Cache | None, attention_mask_BS: torch.Tensor | None) -> None:
+def check_room(total: int | torch.Tensor, cache: Cache | None, attention_mask_BS: torch.Tensor | None) -> None:
     """Refuse a cache without room for all tokens so far, and a mask that does not speak of them all."""
+    if not isinstance(total, int):
+        return
     if cache is not None and total > cache.max_length:
         raise UserError(f"{total} tokens do not fit into a cache of {cache.max_length}; make a longer one")
     if attention_mask_BS is not None and (attention_mask_BS.ndim != 2 or attention_mask_BS.shape[1] < total):

@@ -13,6 +13,7 @@ from configs import ModelConfig, UserError, check_inputs
 from transformer_torch.attention import ATTENTIONS
 from transformer_torch.cache import Cache
 from transformer_torch.generation import generate, stream
+from transformer_torch.generation_rows import Rows
 from transformer_torch.heads import build_head
 from transformer_torch.layers import Stack
 from transformer_torch.pooler import Pooler
@@ -38,6 +39,7 @@ class Transformer(nn.Module):
         self.decoder: Any = Stack(config, "decoder", attention, shared) if "decoder" in config.stacks else None
         self.pooler = Pooler(config, config.pooler) if config.pooler else None
         self.head = build_head(config)
+        self.compiled_continue: Any = None
         if seed is not None:
             assign(self, initial_tensors(config, seed))
 
@@ -128,6 +130,14 @@ class Transformer(nn.Module):
     def stream(self, input_ids: Any, **settings: Any) -> Iterator[np.ndarray]:
         """Continue prompts token by token; see `transformer_torch.generation.stream`."""
         return stream(self, input_ids, **settings)
+
+    def compile(self, *arguments: Any, **settings: Any) -> None:
+        """Compile `forward`, as every module's `compile` does, and how `generate` continues texts: one program for all lengths.
+
+        Arguments are those of `torch.compile`.
+        """
+        super().compile(*arguments, **settings)
+        self.compiled_continue = torch.compile(Rows.continue_with, *arguments, **settings)
 
     def set_gradient_checkpointing(self, enabled: bool = True) -> None:
         """Keep only the layers' inputs for the backward pass and compute the rest again (Chen et al. 2016)."""

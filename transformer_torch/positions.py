@@ -72,8 +72,8 @@ class DynamicRotaryPositions(nn.Module):
 
     def forward(self, position_ids_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         # In float64, whatever the model's type: an angle of thousands has no digits to lose.
-        frequencies_J = torch.from_numpy(self.frequencies).to(position_ids_BT.device)[position_ids_BT.max()]
-        angles_B1TJ = (position_ids_BT[..., None] * frequencies_J).unsqueeze(1)
+        frequencies_1J = torch.from_numpy(self.frequencies).to(position_ids_BT.device)[position_ids_BT.max()[None]]
+        angles_B1TJ = (position_ids_BT[..., None] * frequencies_1J).unsqueeze(1)
         return angles_B1TJ.cos().to(self.like.dtype), angles_B1TJ.sin().to(self.like.dtype)
 
 
