@@ -40,11 +40,13 @@ def check_speculation(generation: GenerationConfig, model: ModelConfig, assistan
 
 
 def look_up(tokens: Sequence[int], longest: int, count: int) -> list[int]:
-    """Up to `count` tokens that followed, at the latest place where they stood before, the n tokens that the text ends in: n is `longest`,
-    or less where so many stood nowhere ("Prompt Lookup Decoding", Saxena 2023)."""
+    """`count` tokens that followed, at the latest place where they stood before, the n tokens that the text ends in: n is `longest`, or less
+    where so many stood nowhere; none where one does ("Prompt Lookup Decoding", Saxena 2023)."""
     for size in range(min(longest, len(tokens) - 1), 0, -1):
         last = tokens[-size:]
         for start in range(len(tokens) - size - 1, -1, -1):
             if tokens[start : start + size] == last:
-                return list(tokens[start + size : start + size + count])
+                following = tokens[start + size :]
+                # Where the text runs out, it is taken to go round in a circle.
+                return [following[index % len(following)] for index in range(count)]
     return []

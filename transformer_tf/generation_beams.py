@@ -94,7 +94,7 @@ class BeamSearch:
         log_probs_RV = tf.nn.log_softmax(tf.cast(logits_RV, tf.float32))
         scores_RV = self.processors(log_probs_RV, tf.reshape(beams.tokens_BWN, (batch * width, room)), length)
         scores_BI = tf.reshape(scores_RV, (batch, width * vocab_size))
-        totals_BI = scores_BI + tf.repeat(beams.scores_BW, vocab_size, 1)
+        totals_BI = tf.reshape(tf.reshape(scores_RV, (batch, width, vocab_size)) + beams.scores_BW[:, :, None], (batch, width * vocab_size))
         # Enough for `width` that go on, even if every end of every beam is among the best.
         totals_BO, index_BO = tf.math.top_k(totals_BI, width * (1 + max(1, self.num_ends)))
         parent_BO, token_BO = index_BO // vocab_size, tf.cast(index_BO % vocab_size, beams.tokens_BWN.dtype)

@@ -92,7 +92,7 @@ class BeamSearch:
         log_probs_RV = logits_RV.float().log_softmax(-1)
         scores_RV = self.processors(log_probs_RV, beams.tokens_BWN.reshape(batch * width, room), length)
         scores_BI = scores_RV.reshape(batch, width * vocab_size)
-        totals_BI = scores_BI + beams.scores_BW.repeat_interleave(vocab_size, 1)
+        totals_BI = (scores_BI.unflatten(1, (width, vocab_size)) + beams.scores_BW[:, :, None]).flatten(1)
         # Enough for `width` that go on, even if every end of every beam is among the best.
         totals_BO, index_BO = totals_BI.topk(width * (1 + max(1, self.num_ends)))
         parent_BO, token_BO = index_BO // vocab_size, index_BO % vocab_size

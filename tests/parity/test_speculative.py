@@ -185,9 +185,11 @@ def test_the_rule_of_acceptance_gives_the_models_own_distribution() -> None:
 
 def test_what_followed_the_last_tokens() -> None:
     assert look_up([1, 2, 3, 4, 1, 2], 2, 2) == [3, 4]
-    assert look_up([1, 2, 3, 9, 2, 5, 1, 2], 2, 9) == [3, 9, 2, 5, 1, 2]
+    assert look_up([1, 2, 3, 9, 2, 5, 1, 2], 2, 6) == [3, 9, 2, 5, 1, 2]
     assert look_up([9, 2, 5, 1, 2], 2, 1) == [5]
-    assert look_up([7, 7, 7], 3, 4) == [7]
+    # A text that goes round in a circle is followed all the way.
+    assert look_up([7, 7, 7], 3, 4) == [7, 7, 7, 7]
+    assert look_up([9, 1, 2, 3, 1, 2], 2, 7) == [3, 1, 2, 3, 1, 2, 3]
     assert look_up([1, 2, 3], 2, 4) == look_up([1], 2, 4) == []
 
 
