@@ -84,15 +84,28 @@ class Schedule(Config):
 class Train(Config):
     """The loop. All sizes are of the whole run: they do not change with the number of processes.
 
-    batch_size: sequences in one optimizer step, over all processes and accumulation steps. batch_tokens: in its place, for sequences
-    of different lengths, the most tokens in one optimizer step, padding included, of the source and of the target each.
-    block_size: tokens in a sequence, default the model's max_length. precision: what the arithmetic of the matrix products is asked
-    to be; ``auto`` takes what `accelerate launch` says. num_processes: how many are expected, if it matters. cpu_threads: threads of
-    each process on a CPU, default the cores divided by the processes. save_every: steps between checkpoints, and keep_checkpoints:
-    how many are kept. trackers: where the metrics go besides the run's folder.
-    existing: what to do where the run's folder exists: ``refuse``, ``resume`` an unfinished run, take a ``new`` numbered folder,
-    or ``auto`` (resume what is unfinished, else new). cross_check: compare the finished run in PyTorch, TensorFlow and Hugging
-    Face. sample_prompt: what the sample at the end continues.
+    max_steps: optimizer steps of the run.
+    batch_size: sequences in one optimizer step, over all processes and accumulation steps.
+    batch_tokens: in place of batch_size, for sequences of different lengths: the most tokens in one optimizer step, padding included, of
+        the source and of the target each.
+    accumulation_steps: parts of a batch whose gradients are added up before the step.
+    block_size: tokens in a sequence; default the model's max_length.
+    precision: of the arithmetic in matrix products; ``auto`` takes what `accelerate launch` says.
+    num_processes: how many are expected; default any number.
+    cpu_threads: threads of each process on a CPU; default the cores divided by the processes.
+    compile: compile the model by `torch.compile`.
+    gradient_checkpointing: keep only the layers' inputs for the backward pass and compute the rest again (Chen et al. 2016).
+    evaluate_every: steps between two full passes over the validation data.
+    evaluation_batch_size: sequences read at once in such a pass.
+    log_every: steps between two rows of metrics.
+    save_every: steps between two checkpoints.
+    keep_checkpoints: how many of the last checkpoints are kept.
+    trackers: where the metrics go besides the run's folder.
+    existing: what to do where the run's folder exists: ``refuse``, ``resume`` an unfinished run, take a ``new`` numbered folder, or
+        ``auto`` (resume what is unfinished, else new).
+    output: the folder below which the run's folder lies.
+    cross_check: compare the finished run in PyTorch, TensorFlow and Hugging Face.
+    sample_prompt: what the sample at the end continues.
     """
 
     max_steps: PositiveInt

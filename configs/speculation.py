@@ -40,8 +40,8 @@ def check_speculation(generation: GenerationConfig, model: ModelConfig, assistan
 
 
 def look_up(tokens: Sequence[int], longest: int, count: int) -> list[int]:
-    """`count` tokens that followed, at the latest place where they stood before, the n tokens that the text ends in: n is `longest`, or less
-    where so many stood nowhere; none where one does ("Prompt Lookup Decoding", Saxena 2023)."""
+    """`count` tokens that followed the last n tokens of a text where these stood before, as late as possible ("Prompt Lookup Decoding",
+    Saxena 2023). n is `longest`, or less where so many stood nowhere before; empty where not even the last one did."""
     for size in range(min(longest, len(tokens) - 1), 0, -1):
         last = tokens[-size:]
         for start in range(len(tokens) - size - 1, -1, -1):

@@ -13,8 +13,6 @@ import configs
 from configs.base import Config
 
 LINE = re.compile(r"^(\w+): ", re.MULTILINE)
-# Described as a text so far.
-AS_TEXT = {"Train"}
 
 MODULES = [importlib.import_module(f"configs.{path.stem}") for path in sorted(Path(configs.__file__).parent.glob("[a-z]*.py"))]
 CONFIGS = sorted(
@@ -22,7 +20,7 @@ CONFIGS = sorted(
         value
         for module in MODULES
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Config) and value is not Config and value.__name__ not in AS_TEXT
+        if isinstance(value, type) and issubclass(value, Config) and value is not Config
     },
     key=lambda config: (config.__module__, config.__name__),
 )
