@@ -16,6 +16,7 @@ from torch.distributed.tensor import DTensor
 
 from configs import RunConfig
 from train import checkpoints
+from train.ahead import BatchesAhead
 from train.batches import Batch
 from train.diverged import Watch
 from train.initial import starting_tensors
@@ -40,6 +41,7 @@ class Trainer:
 
     def __init__(self, config: RunConfig, accelerator: Accelerator, corpus: Corpus, run: RunFolder) -> None:
         self.config, self.accelerator, self.corpus, self.run = config, accelerator, corpus, run
+        self.batches = BatchesAhead(corpus.train)
         # Arrays of ever new sizes do not fit where the last ones were, and what is kept would only grow.
         if accelerator.device.type == "cpu" and corpus.train.fixed:
             keep_freed_memory()
@@ -72,7 +74,7 @@ class Trainer:
         is_main = self.accelerator.is_main_process
         log = MetricsLog(self.run.path, progress.step) if is_main else None
         trackers = Trackers(self.config, self.run, progress.step) if is_main else None
-        watch = Watch(self.run, self.corpus.train, self.read, progress.first_loss, is_main)
+        watch = Watch(self.run, self.batches, self.read, progress.first_loss, is_main)
         before, began, paused, logged = progress.seconds, time.monotonic(), 0.0, progress.tokens
         interval, signalled = began, 0
 
@@ -138,7 +140,7 @@ class Trainer:
         the batch is dealt out to.
         """
         accelerator, parts = self.accelerator, self.config.train.accumulation_steps
-        batch, smoothing = self.corpus.train.batch(step), self.config.objective.label_smoothing
+        batch, smoothing = self.batches.batch(step), self.config.objective.label_smoothing
         targets = batch.targets
         loss = torch.zeros((), device=accelerator.device)
         for part in range(parts):

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from configs import RunConfig
 from train import tensorflow_checkpoints as checkpoints
+from train.ahead import BatchesAhead
 from train.batches import Batch
 from train.diverged import Watch
 from train.initial import starting_tensors
@@ -42,6 +43,7 @@ class Trainer:
 
     def __init__(self, config: RunConfig, corpus: Corpus, run: RunFolder | None = None, dtype: str = "float32") -> None:
         self.config, self.corpus, self.run = config, corpus, run
+        self.batches = BatchesAhead(corpus.train)
         self.strategy = strategy(config)
         self.devices = devices = self.strategy.num_replicas_in_sync
         tf.keras.utils.set_random_seed(config.seed)
@@ -104,7 +106,7 @@ class Trainer:
         """One optimizer step on one global batch: the mean loss before it, the norm of the gradient, and the batch's tokens."""
         settings = self.config.train
         self.rate.assign(self.learning_rate(step))
-        batch, parts = self.corpus.train.batch(step), settings.accumulation_steps
+        batch, parts = self.batches.batch(step), settings.accumulation_steps
         shares = [self.deal([batch.share(rank, self.devices, part, parts) for rank in range(self.devices)]) for part in range(parts)]
         loss, norm = self.train_step(shares, tf.constant(batch.targets))
         return loss, norm, batch.tokens
@@ -132,7 +134,7 @@ class Trainer:
         after everything was saved."""
         assert self.run is not None
         settings, state = self.config.train, self.state
-        watch = Watch(self.run, self.corpus.train, read, state.get("first_loss"))
+        watch = Watch(self.run, self.batches, read, state.get("first_loss"))
         trackers = Trackers(self.config, self.run, state["step"])
         log, before, began = MetricsLog(self.run.path, state["step"]), state["seconds"], time.monotonic()
         interval, paused, logged = began, 0.0, state["tokens"]
