@@ -57,12 +57,16 @@ def hugging_face(dtype: str = "float32") -> Builder:
     return build
 
 
-def pytorch(weights: str | None = None) -> Builder:
+def pytorch(weights: str | None = None, compiled: bool = False) -> Builder:
     def build(folder: Path) -> Model:
         from transformer_torch import for_inference, load
 
         model = load(folder)
-        return ours(model if weights is None else for_inference(model, weights))
+        if weights is not None:
+            for_inference(model, weights)
+        if compiled:
+            model.compile()
+        return ours(model)
 
     return build
 
@@ -89,6 +93,7 @@ IMPLEMENTATIONS: dict[str, Builder] = {
     "Hugging Face": hugging_face(),
     "Hugging Face, bf16": hugging_face("bfloat16"),
     "PyTorch": pytorch(),
+    "PyTorch compiled": pytorch(compiled=True),
     "PyTorch, float32 packed": pytorch("float32"),
     "PyTorch, bf16 packed": pytorch("bf16"),
     "PyTorch, int8": pytorch("int8"),
