@@ -237,7 +237,7 @@ def test_resuming_under_other_conditions_is_refused(folder):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data.path": "gone.txt"}, "error: data.path=gone.txt is not there; name a text file, or a folder of *.txt files"),
+        ({"data.path": "gone.txt"}, "error: data.path=gone.txt is not there; name a text file, gzipped or not, or a folder of *.txt files"),
         ({"train.batch_size": 5000}, "error: the training text has"),
         ({"train.max_step": 5}, "did you mean 'max_steps'?"),
         ({"data.source": "hub", "data.name": "a/b"}, "use a local file: data.source=text data.path=FILE"),
