@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import tensorflow as tf
 
@@ -20,9 +19,6 @@ from train.run_folder import SUMMARY, write_all_whole, write_whole
 from transformer_tf import Transformer, load
 from transformer_tf.weights import reader
 from weight_mapping import write_json, write_run
-
-# Sources are filled up to a multiple of this, because every length is a program of its own.
-BUCKET = 16
 
 
 def finish(config: RunConfig, corpus: Corpus, folder: Path, model: Transformer, state: Mapping[str, Any]) -> None:
@@ -65,13 +61,4 @@ def threads() -> int:
 def generate_of(folder: Path) -> Generate:
     """`generate` of a folder's model, for `train.answers` and `train.sample`."""
     model = load(folder)
-
-    def generate(input_ids: Any, attention_mask: Any = None, **settings: Any) -> list[list[int]]:
-        ids_BS = np.asarray(input_ids)
-        if model.encoder is not None:
-            mask_BS = np.ones_like(ids_BS) if attention_mask is None else attention_mask
-            room = min(-ids_BS.shape[1] % BUCKET, model.config.max_length - ids_BS.shape[1])
-            ids_BS, attention_mask = (np.pad(values, ((0, 0), (0, room))) for values in (ids_BS, mask_BS))
-        return model.generate(ids_BS, attention_mask=attention_mask, **settings).numpy().tolist()
-
-    return generate
+    return lambda *ids, **settings: model.generate(*ids, **settings).numpy().tolist()
