@@ -4,39 +4,19 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from configs import RunConfig
+from train import trackers
 from train.run_folder import RunFolder, flat
-from train.trackers import PROJECT, wandb_id
+from train.trackers import PROJECT, Tracker, wandb_id
 
 
-class Tracker(Protocol):
-    """One of them."""
+class Trackers(trackers.Trackers):
+    """As those through accelerate."""
 
-    def log(self, values: dict[str, float], step: int) -> None:
-        """The values of a step, by their names."""
-
-    def finish(self) -> None:
-        """Write what is left."""
-
-
-class Trackers:
-    """All that the config names. step: where the run resumes; later points are dropped."""
-
-    def __init__(self, config: RunConfig, run: RunFolder, step: int) -> None:
-        self.trackers: list[Tracker] = []
-        for name in config.train.trackers:
-            self.trackers.append(TensorBoard(run.path / "tensorboard", step) if name == "tensorboard" else wandb_run(config, run))
-
-    def write(self, row: dict[str, Any]) -> None:
-        """A row of metrics.jsonl."""
-        for tracker in self.trackers:
-            tracker.log({name: value for name, value in row.items() if name != "step"}, step=row["step"])
-
-    def finish(self) -> None:
-        for tracker in self.trackers:
-            tracker.finish()
+    def start(self, name: str, config: RunConfig, run: RunFolder, step: int) -> Tracker:
+        return TensorBoard(run.path / "tensorboard", step) if name == "tensorboard" else wandb_run(config, run)
 
 
 class TensorBoard:
@@ -51,7 +31,7 @@ class TensorBoard:
         if step:
             self.writer.add_event(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
 
-    def log(self, values: dict[str, float], step: int) -> None:
+    def log(self, values: dict[str, Any], step: int | None) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
 

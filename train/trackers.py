@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import secrets
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from configs import RunConfig, UserError
 from train.run_folder import RunFolder, flat, write_whole
-
-if TYPE_CHECKING:
-    from accelerate.tracking import GeneralTracker
 
 PROJECT = "transformer-twins"
 WANDB_ID = "wandb_id.txt"
@@ -31,22 +28,32 @@ def wandb_id(run: RunFolder) -> str:
     return path.read_text(encoding="utf-8").strip()
 
 
+class Tracker(Protocol):
+    """One of them."""
+
+    def log(self, values: dict[str, Any], step: int | None) -> None:
+        """The values of a step, by their names."""
+
+    def finish(self) -> None:
+        """Write what is left."""
+
+
 class Trackers:
     """All that the config names; only the main process makes them. step: where the run resumes; later points are dropped."""
 
     def __init__(self, config: RunConfig, run: RunFolder, step: int) -> None:
-        from accelerate.tracking import TensorBoardTracker, WandBTracker
+        self.trackers: list[Tracker] = [self.start(name, config, run, step) for name in config.train.trackers]
 
-        self.trackers: list[GeneralTracker] = []
-        for name in config.train.trackers:
-            if name == "tensorboard":
-                tracker: GeneralTracker = TensorBoardTracker("tensorboard", run.path, purge_step=step + 1 if step else None)
-            else:
-                tracker = WandBTracker(
-                    PROJECT, name=run.path.name, id=wandb_id(run), dir=str(run.path), resume="allow", config=flat(config)
-                )
-            tracker.start()
-            self.trackers.append(tracker)
+    def start(self, name: str, config: RunConfig, run: RunFolder, step: int) -> Tracker:
+        """The one of this name, ready to log."""
+        from accelerate.tracking import GeneralTracker, TensorBoardTracker, WandBTracker
+
+        if name == "tensorboard":
+            tracker: GeneralTracker = TensorBoardTracker("tensorboard", run.path, purge_step=step + 1 if step else None)
+        else:
+            tracker = WandBTracker(PROJECT, name=run.path.name, id=wandb_id(run), dir=str(run.path), resume="allow", config=flat(config))
+        tracker.start()
+        return tracker
 
     def write(self, row: dict[str, Any]) -> None:
         """A row of metrics.jsonl."""
