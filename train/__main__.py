@@ -62,18 +62,14 @@ def once_a_machine() -> int:
 def preview(config: RunConfig) -> int:
     """What a run would be, told by the first process after the checks that the run would make."""
     from train.dry_run import dry_run, folder_in_words
-    from train.initial import told
     from train.launch import check_launch
-    from train.objectives import prepare
-    from train.objectives.corpus import with_labels
+    from train.ready import ready
     from train.trackers import check_trackers
 
     if os.environ.get("RANK", "0") == "0":
         check_trackers(config)
         _, precision = check_launch(config)
-        corpus = prepare(config)
-        config = with_labels(config, corpus)
-        beginning = told(config)
+        config, corpus, beginning = ready(config)
         dry_run(config, corpus, int(os.environ.get("WORLD_SIZE", "1")), precision)
         print("".join(f"{note}\n" for note in (*beginning, folder_in_words(config, corpus, precision))), end="")
     return 0
@@ -92,10 +88,8 @@ def run(config: RunConfig) -> int:
 
     from train import launch, summary
     from train.evaluate import generate_of
-    from train.initial import told
     from train.loop import Trainer
-    from train.objectives import prepare
-    from train.objectives.corpus import with_labels
+    from train.ready import ready
     from train.report import tell
     from train.run_folder import SUMMARY, RunFolder, open_run
     from train.sample import sample
@@ -104,9 +98,7 @@ def run(config: RunConfig) -> int:
 
     check_trackers(config)
     accelerator, launcher = launch.start(config)
-    corpus = prepare(config)
-    config = with_labels(config, corpus)
-    beginning = told(config)
+    config, corpus, beginning = ready(config)
     launch.check_same_text(accelerator, corpus.fingerprint)
     folder: RunFolder | None = None
     decision: list[object] = [None, False, None]

@@ -48,16 +48,11 @@ def main() -> int:
 
 def preview(config: RunConfig) -> int:
     """What a run would be, after the checks that the run would make."""
-    from train.initial import told
-    from train.objectives import prepare
-    from train.objectives.corpus import with_labels
+    from train.ready import ready
     from train.trackers import check_trackers
 
     check_trackers(config)
-    config = named(config)
-    corpus = prepare(config)
-    config = with_labels(config, corpus)
-    beginning = told(config)
+    config, corpus, beginning = ready(named(config))
     with quiet():
         from train.tensorflow_dry_run import dry_run
     dry_run(config, corpus)
@@ -72,19 +67,14 @@ def named(config: RunConfig) -> RunConfig:
 
 def run(config: RunConfig) -> int:
     """The whole of a run, whose folder is NAME_tensorflow. 0, or the exit code of a signal or of a failed cross-check."""
-    from train.initial import told
-    from train.objectives import prepare
-    from train.objectives.corpus import with_labels
+    from train.ready import ready
     from train.report import tell
     from train.run_folder import SUMMARY, open_run
     from train.sample import sample
     from train.trackers import check_trackers
 
     check_trackers(config)
-    config = named(config)
-    corpus = prepare(config)
-    config = with_labels(config, corpus)
-    beginning = told(config)
+    config, corpus, beginning = ready(named(config))
     # TensorFlow takes seconds to import, and a mistake in the data is told before that.
     with quiet():
         from train.tensorflow_devices import strategy, use_threads
