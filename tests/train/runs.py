@@ -15,6 +15,24 @@ from configs import RunConfig, load_run_config
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs" / "runs" / "gpt2_shakespeare.yaml"
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "saw", "one", "other", "dog", "run", "by", "it"]
+# Of configs/runs/dates.yaml: a run of seconds, whose test averages checkpoints and searches with beams.
+DATES = [
+    "data.train=600",
+    "data.validation=40",
+    "data.test=30",
+    "model.width=32",
+    "model.attention.num_heads=2",
+    "model.feed_forward.width=48",
+    "model.num_layers=1",
+    "train.batch_tokens=600",
+    "train.max_steps=12",
+    "train.evaluate_every=6",
+    "train.save_every=4",
+    "train.cpu_threads=1",
+    "train.keep_checkpoints=3",
+    "schedule.warmup_steps=4",
+    "evaluation={average_checkpoints: 3, num_beams: 2}",
+]
 
 
 def write_text(folder: Path, lines: int = 300) -> Path:

@@ -8,30 +8,12 @@ import numpy as np
 import pytest
 
 from configs import UserError, load_run_config
-from tests.train.runs import environment
+from tests.train.runs import DATES, environment
 from train.answers import count, encode_sources
 from train.evaluate import evaluate
 from train.saved import average
 from train.table import table
 from weight_mapping import Checkpoint
-
-CHANGES = [
-    "data.train=600",
-    "data.validation=40",
-    "data.test=30",
-    "model.width=32",
-    "model.attention.num_heads=2",
-    "model.feed_forward.width=48",
-    "model.num_layers=1",
-    "train.batch_tokens=600",
-    "train.max_steps=12",
-    "train.evaluate_every=6",
-    "train.save_every=4",
-    "train.cpu_threads=1",
-    "train.keep_checkpoints=3",
-    "schedule.warmup_steps=4",
-    "evaluation={average_checkpoints: 3, num_beams: 2}",
-]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +22,7 @@ def run(tmp_path_factory):
     import sys
 
     folder = tmp_path_factory.mktemp("evaluate")
-    command = [sys.executable, "-m", "train", "configs/runs/dates.yaml", *CHANGES, f"train.output={folder}"]
+    command = [sys.executable, "-m", "train", "configs/runs/dates.yaml", *DATES, f"train.output={folder}"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "600 pairs in" in done.stdout
@@ -71,7 +53,7 @@ def test_the_average_is_the_mean_of_the_checkpoints(run):
 
 
 def test_exact_matches_and_bleu_are_counted_on_the_tokens_as_they_are():
-    config = load_run_config("configs/runs/dates.yaml", CHANGES)
+    config = load_run_config("configs/runs/dates.yaml", DATES)
     figures = count(["a b c d e", "x"], ["a b c d e", "a longer one ."], config)
     assert figures["exact_match"] == 0.5
     assert figures["reference_tokens"] == 9

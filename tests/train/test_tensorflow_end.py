@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from tests.train.runs import environment
+from tests.train.runs import DATES, environment
 from weight_mapping import Checkpoint
 
 # What `pip install -e .[tensorflow]` does not install.
@@ -27,23 +27,6 @@ from configs import run_command
 from train.tensorflow import main
 run_command(main)
 """
-DATES = [
-    "data.train=600",
-    "data.validation=40",
-    "data.test=30",
-    "model.width=32",
-    "model.attention.num_heads=2",
-    "model.feed_forward.width=48",
-    "model.num_layers=1",
-    "train.batch_tokens=600",
-    "train.max_steps=12",
-    "train.evaluate_every=6",
-    "train.save_every=4",
-    "train.cpu_threads=1",
-    "train.keep_checkpoints=3",
-    "schedule.warmup_steps=4",
-    "evaluation={average_checkpoints: 3, num_beams: 2}",
-]
 
 
 def said_by(folder: Path, *start: str) -> str:
