@@ -41,7 +41,6 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
     },
     "cache.py": {
         "RollingCache.reorder": ("only in PyTorch", "the places of a graph's array are moved all the same"),
-        "is_zero": ("only in TensorFlow", "a length is a number in PyTorch and may be a tensor in a graph"),
         "Cache.tensors": ("only in TensorFlow", "a graph takes and gives tensors, not objects"),
         "Cache.set_tensors": ("only in TensorFlow", "the same"),
         "docstring of the file": (

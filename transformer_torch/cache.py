@@ -81,7 +81,7 @@ class RollingCache(LayerCache):
 
     def is_beside(self, start: int | torch.Tensor, length: int) -> bool:
         """Whether new tokens are read beside what is held, because they would write over what the first of them may see."""
-        return (isinstance(start, int) and start == 0) or length > self.ahead
+        return is_zero(start) or length > self.ahead
 
     def held(self, end: int | torch.Tensor) -> torch.Tensor:
         """The position in each place, once there are `end` tokens: the last that belongs there, negative where nothing does."""
@@ -91,6 +91,11 @@ class RollingCache(LayerCache):
 
     def reorder(self, order_R: torch.Tensor, shared: int, length: int) -> None:
         super().reorder(order_R, shared if length <= self.size else 0, min(length, self.size))
+
+
+def is_zero(start: int | torch.Tensor) -> bool:
+    """Whether nothing was read before, as far as is known: in a graph, something was."""
+    return isinstance(start, int) and start == 0
 
 
 class Cache:
