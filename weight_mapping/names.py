@@ -15,7 +15,7 @@ from configs.parts import PatchInputs, Transform
 from configs.positions import RelativePositions
 
 Kind = Literal["linear", "embedding", "convolution", "vector"]
-Initial = Literal["normal", "residual", "zeros", "ones"]
+Initial = Literal["drawn", "residual", "zeros", "ones"]
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,13 @@ class Tensor:
     name: its canonical name.
     shape: in PyTorch's layout.
     kind: decides its layout in TensorFlow: ``linear`` is transposed, ``convolution`` has its channels last, the others are the same.
-    initial: how it begins: ``zeros``, ``ones``, or drawn: ``normal``, and ``residual`` for projections that end in the residual sum.
+    initial: how it begins: ``zeros``, ``ones``, or ``drawn``; ``residual`` is drawn too, for projections that end in the residual sum.
     """
 
     name: str
     shape: tuple[int, ...]
     kind: Kind
-    initial: Initial = "normal"
+    initial: Initial = "drawn"
 
 
 def canonical_tensors(config: ModelConfig) -> list[Tensor]:
@@ -81,7 +81,7 @@ def _embeddings(path: str, config: ModelConfig, is_first: bool) -> Iterator[Tens
         if inputs.bias:
             yield Tensor(f"{path}.patch.bias", (width,), "vector", "zeros")
         if inputs.class_token:
-            yield Tensor(f"{path}.class_token", (width,), "vector", "normal")
+            yield Tensor(f"{path}.class_token", (width,), "vector", "drawn")
     elif is_first:
         yield Tensor(f"{path}.token.weight", (config.vocab_size, width), "embedding")
     if config.positions.kind == "learned":
@@ -166,7 +166,7 @@ def _norm(path: str, size: int, config: ModelConfig) -> Iterator[Tensor]:
         yield Tensor(f"{path}.bias", (size,), "vector", "zeros")
 
 
-def _linear(path: str, outputs: int, inputs: int, bias: bool, initial: Initial = "normal") -> Iterator[Tensor]:
+def _linear(path: str, outputs: int, inputs: int, bias: bool, initial: Initial = "drawn") -> Iterator[Tensor]:
     yield Tensor(f"{path}.weight", (outputs, inputs), "linear", initial)
     if bias:
         yield Tensor(f"{path}.bias", (outputs,), "vector", "zeros")

@@ -125,3 +125,24 @@ def test_initial_weights() -> None:
             ends_in_the_sum = tensor.name.endswith(("output.weight", "down.weight"))
             assert (array != other[tensor.name]).any()
             assert array.std() == pytest.approx(0.02 / (8**0.5 if ends_in_the_sum else 1), rel=0.05)
+
+
+def test_initial_weights_of_the_original_transformer() -> None:
+    """Matrices evenly within sqrt(6 / (inputs + outputs)), the token table from N(0, 1 / width): times sqrt(width), rows of unit variance."""
+    config = load_model_config("transformer-tiny", ["initialization.kind=xavier"])
+    weights = dict(initial_tensors(config, 1))
+    assert weights["encoder.embeddings.token.weight"].std() == pytest.approx(128**-0.5, rel=0.01)
+    for name, outputs, inputs in (("self_attention.query", 128, 128), ("feed_forward.up", 256, 128), ("feed_forward.down", 128, 256)):
+        array, bound = weights[f"encoder.layers.0.{name}.weight"], (6 / (outputs + inputs)) ** 0.5
+        assert 0.99 * bound < abs(array).max() <= bound
+        assert array.std() == pytest.approx(bound / 3**0.5, rel=0.02)
+        assert array.mean() == pytest.approx(0, abs=0.02 * bound)
+
+
+def test_initial_weights_of_a_vision_transformer_after_xavier() -> None:
+    weights = dict(initial_tensors(load_model_config("vit-digits", ["initialization={kind: xavier, scale_residual: true}"]), 1))
+    patch = weights["encoder.embeddings.patch.weight"]
+    assert abs(patch).max() <= (6 / (patch[0].size + len(patch))) ** 0.5
+    output, query = (abs(weights[f"encoder.layers.0.self_attention.{name}.weight"]).max() for name in ("output", "query"))
+    layers = load_model_config("vit-digits").num_layers
+    assert output == pytest.approx(query / (2 * layers) ** 0.5, rel=0.02)
