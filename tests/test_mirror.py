@@ -18,6 +18,7 @@ TORCH, TENSORFLOW = ROOT / "transformer_torch", ROOT / "transformer_tf"
 # Files that one side alone has.
 ONLY = {
     "module.py": "PyTorch's nn.Module on top of a Keras layer",
+    "products.py": "XLA chooses its kernels by itself",
     "inference.py": "TensorFlow's products are XLA's",
     "generation_graph.py": "PyTorch has no such graph",
     "generation_programs.py": "XLA compiles what PyTorch runs as it is",

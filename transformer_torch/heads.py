@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from configs import ModelConfig
 from transformer_torch.dropout import Dropout
 from transformer_torch.linear import Linear
 from transformer_torch.pooler import Transform
+from transformer_torch.products import product
 
 
 class NoHead(nn.Module):
@@ -36,7 +36,7 @@ class LanguageModelHead(nn.Module):
         self.weight = None if head.tied else nn.Parameter(torch.empty(config.vocab_size, width))
         self.bias = nn.Parameter(torch.empty(config.vocab_size)) if head.bias else None
         # `for_inference` puts another one here.
-        self.product: Any = F.linear
+        self.product: Any = product
 
     def forward(self, hidden_BTD: torch.Tensor, token_VE: torch.Tensor | None) -> torch.Tensor:
         hidden_BTE = hidden_BTD if self.transform is None else self.transform(hidden_BTD)

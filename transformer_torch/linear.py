@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from transformer_torch.products import product
+
 
 class Linear(nn.Module):
     """y = x W^T + b. `weight` has shape (outputs, inputs)."""
@@ -19,7 +21,7 @@ class Linear(nn.Module):
         self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        return F.linear(hidden, self.weight, self.bias)
+        return product(hidden, self.weight, self.bias)
 
 
 class Embedding(nn.Module):

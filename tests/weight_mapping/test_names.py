@@ -128,7 +128,7 @@ def test_initial_weights() -> None:
 
 
 def test_initial_weights_of_the_original_transformer() -> None:
-    """Matrices evenly within sqrt(6 / (inputs + outputs)), the token table from N(0, 1 / width): times sqrt(width), rows of unit variance."""
+    """Matrices evenly within sqrt(6 / (inputs + outputs)); a token table whose rows, times sqrt(width), have unit variance."""
     config = load_model_config("transformer-tiny", ["initialization.kind=xavier"])
     weights = dict(initial_tensors(config, 1))
     assert weights["encoder.embeddings.token.weight"].std() == pytest.approx(128**-0.5, rel=0.01)

@@ -1,0 +1,59 @@
+"""The matrix product of linear layers on a CPU, forward and backward. TensorFlow has no such file: its products are XLA's.
+
+PyTorch leaves float32 products to Intel's MKL, whose kernels reach half of what oneDNN's do on AMD's processors (benchmarks/README.md).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+
+def product(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """y = x W^T + b: `hidden` of shape (..., inputs) and `weight` of shape (outputs, inputs) give (..., outputs)."""
+    if not is_onednns(hidden, weight):
+        return F.linear(hidden, weight, bias)
+    if torch.is_grad_enabled():
+        return Product.apply(hidden, weight, bias)
+    return torch.ops.mkldnn._linear_pointwise(hidden, weight, bias, "none", [], "")
+
+
+def is_onednns(hidden: torch.Tensor, weight: torch.Tensor) -> bool:
+    """Whether oneDNN is faster here: several rows in float32 on a CPU that MKL was not made for. A compiler and autocast
+    choose by themselves."""
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+        return False
+    is_float32_on_cpu = hidden.device.type == "cpu" and hidden.dtype == weight.dtype == torch.float32
+    return is_float32_on_cpu and hidden.numel() > hidden.shape[-1] and is_amd()
+
+
+@cache
+def is_amd() -> bool:
+    """Whether this is a processor of AMD's, and PyTorch has oneDNN."""
+    return torch.backends.mkldnn.is_available() and "AMD" in torch.cpu.get_capabilities().get("cpu_name", "")
+
+
+class Product(torch.autograd.Function):
+    """y = x W^T + b, with dx = dy W, dW = dy^T x and db = the sum of dy over rows: products too."""
+
+    @staticmethod
+    def forward(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        return torch.ops.mkldnn._linear_pointwise(hidden, weight, bias, "none", [], "")
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        hidden, weight = ctx.saved_tensors
+        gradient, needed = gradients[0], ctx.needs_input_grad
+        rows = gradient.reshape(-1, gradient.shape[-1])
+        return (
+            product(gradient, weight.t()) if needed[0] else None,
+            product(rows.t(), hidden.reshape(-1, hidden.shape[-1]).t()) if needed[1] else None,
+            rows.sum(0) if needed[2] else None,
+        )
