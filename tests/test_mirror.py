@@ -88,7 +88,8 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
         "search": (
             (
                 "{+at_once+} ... [-models were_training one-] {+room+} ... [-min_length processors ends-] {+numbers number tables "
-                "given+} ... [-strategy-] ... [-was_training-] {+first go_on program state chosen goes_on length tensors until now+}"
+                "given+} ... [-strategy-] ... [-tokens_RN was_training-] {+first go_on program state chosen goes_on length tensors until "
+                "now+}"
             ),
             "a graph may take all steps at once, PyTorch takes one at a time; Keras has no training mode to set back",
         ),
@@ -152,23 +153,24 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
         "speculate.check": ("only in TensorFlow", "the same"),
         "docstring of Drafter.propose": (
             (
-                "[-At most `count` tokens-] {+Tokens+} ... [-drawn.-] {+drawn; and how many of them were guessed, at most `count`: "
-                "a graph's shapes are fixed.+}"
+                "[-At most `count` tokens-] {+Tokens+} ... {+And how many of them were guessed, at most `count`: a graph's shapes "
+                "are fixed.+}"
             ),
             "the same",
         ),
         "PromptLookup.propose": ("{+room+}", "the same"),
         "Assistant.__init__": ("[-processors-] {+given+} ... [-self.processors-] {+self.given+}", "the same"),
         "Assistant.propose": (
-            "{+model generation size place numbers run guessed_M+} ... [-place logits_RV number scores_RV-] {+tensors+}",
+            "{+model generation size+} ... {+place numbers run guessed_M+} ... [-place logits_RV number scores_RV-] {+tensors+}",
             "the same",
         ),
         "build_drafter": ("[-processors-] {+given+}", "the same"),
         "speculate": (
-            "[-processors ends-] {+given+} ... {+model limit ends run+} ... {+fits+} ... {+numbers new_length tensors+}",
+            "[-processors ends-] {+given+} ... {+model limit ends run+} ... {+fits+} ... {+numbers+} ... {+new_length tensors+}",
             "the same",
         ),
-        "verify": ("{+count+} ... {+size+} ... [-count-] ... {+goes_on is_new pad log_probs log_probs_RN+}", "the same"),
+        "verify": ("{+count+} ... {+size+} ... [-count-] ... {+goes_on is_new pad log_probs_RN log_probs+}", "the same"),
+        "accept_best": ("{+count+} ... {+size+} ... {+is_kept+}", "the same"),
         "accept": ("{+count+} ... [-count-] {+size+} ... {+is_kept+} ... {+was_guessed+} ... {+last+}", "the same"),
         "docstring of accept": ("{+count: how many were guessed.+}", "the same"),
     },

@@ -43,6 +43,7 @@ class Request(NamedTuple):
     """What is to be generated, checked.
 
     start: tokens before the first new one: those of a prompt, of an encoder-decoder 1. limit: tokens of the longest text, those included.
+    return_scores: whether log-probabilities are asked for, each a pass over the vocabulary.
     """
 
     model: Transformer
@@ -53,6 +54,7 @@ class Request(NamedTuple):
     stops: Stops
     start: int
     limit: int
+    return_scores: bool
 
     def uniforms(self) -> np.ndarray:
         """The random numbers of a sampling, one for each new token."""
@@ -89,7 +91,7 @@ def generate(
 
     Returns integers (B * num_return_sequences, T + at most max_new_tokens). Raises UserError before anything is computed.
     """
-    request = ask(model, input_ids, attention_mask, config, tokenizer, assistant_model, settings)
+    request = ask(model, input_ids, attention_mask, config, tokenizer, assistant_model, return_scores, settings)
     for state, end in search(request, at_once=True):  # noqa: B007  # the last one counts
         pass
     generated = finish(request, state, end)
@@ -110,7 +112,7 @@ def stream(
 
     Arguments are those of `generate`. Raises UserError before anything is computed, and for beams, which are known at their end only.
     """
-    request = ask(model, input_ids, attention_mask, config, tokenizer, assistant_model, settings)
+    request = ask(model, input_ids, attention_mask, config, tokenizer, assistant_model, False, settings)
     if request.generation.num_beams > 1:
         raise UserError(f"num_beams={request.generation.num_beams} and streaming: which beam is best is known at the end; use generate")
     return new_tokens(request)
@@ -123,6 +125,7 @@ def ask(
     config: GenerationConfig | None,
     tokenizer: Any,
     assistant: Transformer | None,
+    return_scores: bool,
     settings: dict[str, Any],
 ) -> Request:
     """Check what a caller asks for. Raises UserError where the model cannot do it."""
@@ -136,7 +139,7 @@ def ask(
     limit = generation.limit(start)
     check_speculation(generation, model.config, None if assistant is None else assistant.config, len(prompt_BT), limit)
     stops = build_stops(generation.eos_token_id or (), model.config.vocab_size, generation.stop_strings, tokenizer)
-    return Request(model, assistant, prompt_BT, attended_BT, generation, stops, start, limit)
+    return Request(model, assistant, prompt_BT, attended_BT, generation, stops, start, limit, return_scores)
 
 
 def new_tokens(request: Request) -> Iterator[np.ndarray]:
@@ -160,12 +163,14 @@ def search(request: Request, at_once: bool) -> Iterator[tuple[Any, int]]:
     given = Given(rows.mask_RN, rows.encoder_mask_RS, *tables, *numbers)
     if size:
         drafter = build_drafter(generation, model, request.assistant, request.prompt_BT, request.attended_BT, room, given)
-        yield from speculate(generation, rows, drafter, given, tokens_BN, request.start, size)
+        yield from speculate(generation, rows, drafter, given, tokens_BN, request.start, size, request.return_scores)
         return
     uniforms_MR = None
     if generation.do_sample:
         uniforms_MR = tf.pad(request.uniforms(), ((0, room - (request.limit - request.start)), (0, 0)))
-    first, go_on = (compiled(model, generation, program) for program in programs(model, generation))
+    first, go_on = (
+        compiled(model, generation, program, request.return_scores) for program in programs(model, generation, request.return_scores)
+    )
     state, chosen, goes_on = first(given, rows.cache.tensors(), tokens_BN, uniforms_MR, tf.repeat(logits_BV, times, 0))
     length, tensors = given.start, rows.cache.tensors()
     if not at_once:
@@ -180,14 +185,14 @@ def search(request: Request, at_once: bool) -> Iterator[tuple[Any, int]]:
         yield state, int(length) + 1
 
 
-def programs(model: Transformer, generation: GenerationConfig) -> tuple[Any, Any]:
+def programs(model: Transformer, generation: GenerationConfig, return_scores: bool) -> tuple[Any, Any]:
     """Two functions to be compiled: one adds the first token to the prompts, the other adds tokens until texts are `until` long."""
 
     def strategy(processors: Processors, ends: Ends, given: Given, tokens_BN: tf.Tensor, uniforms_MR: tf.Tensor | None) -> Strategy:
         if generation.num_beams > 1:
             return BeamSearch(generation, processors, ends, tokens_BN, given.start)
         tokens_RN = tf.repeat(tokens_BN, given.state_R.shape[0] // tokens_BN.shape[0], 0)
-        return Search(generation, processors, ends, tokens_RN, given.start, uniforms_MR)
+        return Search(generation, processors, ends, tokens_RN, given.start, uniforms_MR, return_scores)
 
     def first(
         given: Given, tensors: list[tf.Tensor], tokens_BN: tf.Tensor, uniforms_MR: tf.Tensor | None, logits_RV: tf.Tensor

@@ -34,7 +34,7 @@ def generation_graph(model: Transformer, batch_size: int, max_length: int, **set
     generation = build(GenerationConfig, settings | {"max_length": max_length}, "generation_graph").complete(model.config)
     times = generation.rows_of_a_prompt
     table_AV = build_stops(generation.eos_token_id or (), model.config.vocab_size, (), None).table_AV
-    first, go_on = programs(model, generation)
+    first, go_on = programs(model, generation, return_scores=False)
 
     def run(input_ids: tf.Tensor, attention_mask: tf.Tensor, limit: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         inputs = {"prompt": input_ids}

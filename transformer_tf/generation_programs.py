@@ -52,7 +52,7 @@ def parts(
     return rows, processors, Ends(given.table_AV, given.state_R)
 
 
-def compiled(model: Transformer, generation: GenerationConfig, program: Callable[..., Any]) -> Any:
+def compiled(model: Transformer, generation: GenerationConfig, program: Callable[..., Any], return_scores: bool = False) -> Any:
     """The program for these settings, which it may close over: compiled once for each shape and kind of search, and kept."""
-    key = program.__name__, generation.model_copy(update={**dict.fromkeys(CHANGING, 0), "stop_strings": ()})
+    key = program.__name__, return_scores, generation.model_copy(update={**dict.fromkeys(CHANGING, 0), "stop_strings": ()})
     return kept_programs(model).setdefault(key, tf.function(program, jit_compile=True, autograph=False))

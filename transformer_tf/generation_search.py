@@ -19,7 +19,8 @@ from transformer_tf.generation_processors import Processors
 class Texts(NamedTuple):
     """The texts so far.
 
-    tokens_RN: their tokens. log_probs_RN: the log-probability of each new token, among those that could be chosen. state_R: as in `Ends`.
+    tokens_RN: their tokens. log_probs_RN: the log-probability of each new token, among those that could be chosen; zeros where nobody asks
+    for it. state_R: as in `Ends`.
     """
 
     tokens_RN: tf.Tensor
@@ -30,7 +31,8 @@ class Texts(NamedTuple):
 class Search:
     """Greedy search: the best token each time; or with `do_sample`, a token that is drawn.
 
-    tokens_RN: the prompts, and room. start: tokens of a prompt. uniforms_MR: a random number in [0, 1) for each new token.
+    tokens_RN: the prompts, and room. start: tokens of a prompt. uniforms_MR: a random number in [0, 1) for each new token. return_scores:
+    whether log-probabilities are asked for.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Search:
         tokens_RN: tf.Tensor,
         start: int | tf.Tensor,
         uniforms_MR: tf.Tensor,
+        return_scores: bool,
     ) -> None:
         self.generation = generation
         self.processors = processors
@@ -48,6 +51,7 @@ class Search:
         self.tokens_RN = tokens_RN
         self.start = start
         self.uniforms_MR = uniforms_MR
+        self.return_scores = return_scores
 
     def begin(self) -> Texts:
         return Texts(self.tokens_RN, tf.zeros(self.tokens_RN.shape, tf.float32), self.ends.state_R)
@@ -58,7 +62,9 @@ class Search:
             next_R, log_probs_R = sample(scores_RV, self.generation, tf.gather(self.uniforms_MR, length - self.start))
         else:
             next_R = tf.argmax(scores_RV, -1)
-            log_probs_R = tf.gather(scores_RV, next_R, batch_dims=1) - tf.reduce_logsumexp(scores_RV, -1)
+            log_probs_R = tf.zeros(next_R.shape, tf.float32)
+            if self.return_scores:
+                log_probs_R = tf.gather(scores_RV, next_R, batch_dims=1) - tf.reduce_logsumexp(scores_RV, -1)
         has_ended_R = self.ends.has_come(texts.state_R)
         next_R = tf.where(has_ended_R, tf.constant(self.generation.pad_token_id, next_R.dtype), next_R)
         tokens_RN = keras.ops.slice_update(texts.tokens_RN, (0, length), next_R[:, None])
@@ -79,15 +85,12 @@ def sample(scores_RV: tf.Tensor, generation: GenerationConfig, uniforms_R: tf.Te
     return tf.cast(next_R, tf.int64), tf.gather(tf.nn.log_softmax(sorted_RV), index_R1, batch_dims=1)[:, 0]
 
 
-def distribution(scores_RV: tf.Tensor, generation: GenerationConfig) -> tuple[tf.Tensor, tf.Tensor]:
-    """The probability with which each token is chosen, and the log-probability that is reported for it (R, V each). Greedy search chooses
-    the best token with probability 1."""
+def log_probabilities(scores_RV: tf.Tensor, generation: GenerationConfig) -> tf.Tensor:
+    """The log-probability (R, V) of each token, in float64; of a sampling that with which it is drawn."""
     if not generation.do_sample:
-        best_RV = tf.one_hot(tf.argmax(scores_RV, -1), scores_RV.shape[1], dtype=tf.float64)
-        return best_RV, tf.nn.log_softmax(tf.cast(scores_RV, tf.float64))
+        return tf.nn.log_softmax(tf.cast(scores_RV, tf.float64))
     sorted_RV, order_RV = candidates(scores_RV, generation)
-    log_probs_RV = tf.gather(tf.nn.log_softmax(sorted_RV), tf.argsort(order_RV, -1), batch_dims=1)
-    return tf.exp(log_probs_RV), log_probs_RV
+    return tf.gather(tf.nn.log_softmax(sorted_RV), tf.argsort(order_RV, -1), batch_dims=1)
 
 
 def candidates(scores_RV: tf.Tensor, generation: GenerationConfig) -> tuple[tf.Tensor, tf.Tensor]:

@@ -18,7 +18,7 @@ from transformer_tf.generation_ends import Ends
 from transformer_tf.generation_processors import Processors
 from transformer_tf.generation_programs import Given, compiled, parts
 from transformer_tf.generation_rows import Rows, begin
-from transformer_tf.generation_search import Texts, distribution, draw
+from transformer_tf.generation_search import Texts, draw, log_probabilities
 
 if TYPE_CHECKING:
     from transformer_tf.model import Transformer
@@ -28,8 +28,8 @@ class Drafter(Protocol):
     """A way to guess tokens."""
 
     def propose(self, tokens_RN: tf.Tensor, length: int, count: int, uniforms_M: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, int]:
-        """Tokens (M) that may follow the first `length`, and the probabilities (M, V) by which they were drawn; and how many of them
-        were guessed, at most `count`: a graph's shapes are fixed."""
+        """Tokens (M) that may follow the first `length`, and the probabilities (M, V) by which they were drawn; in greedy search (M, 0).
+        And how many of them were guessed, at most `count`: a graph's shapes are fixed."""
 
 
 class PromptLookup:
@@ -46,7 +46,7 @@ class PromptLookup:
         # Where nothing is found a single token is read; two shapes are compiled.
         room = len(uniforms_M) if found else 0
         guessed_M = tf.constant(found + [0] * (room - len(found)), tf.int64)
-        return guessed_M, tf.one_hot(guessed_M, self.vocab_size, dtype=tf.float64), len(found)
+        return guessed_M, tf.one_hot(guessed_M, self.vocab_size if self.generation.do_sample else 0, dtype=tf.float64), len(found)
 
 
 class Assistant:
@@ -60,8 +60,9 @@ class Assistant:
 
     def propose(self, tokens_RN: tf.Tensor, length: int, count: int, uniforms_M: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, int]:
         model, generation, size = self.model, self.generation, len(uniforms_M)
+        columns = model.config.vocab_size if generation.do_sample else 0
         if count < 1 or (model.config.longest is not None and length + size > model.config.longest):
-            return tf.zeros(0, tf.int64), tf.zeros((0, model.config.vocab_size), tf.float64), 0
+            return tf.zeros(0, tf.int64), tf.zeros((0, columns), tf.float64), 0
 
         def guess(
             given: Given, tensors: list[tf.Tensor], tokens_RN: tf.Tensor, place: tf.Tensor, length: tf.Tensor, uniforms_M: tf.Tensor
@@ -77,12 +78,16 @@ class Assistant:
                 # What is read for the second time is guessed too, and guessed over.
                 number = tf.maximum(place + 1 - length, 0)
                 scores_RV = processors(logits_RV, tokens_RN, place + 1)
-                chosen_RV = distribution(scores_RV, generation)[0]
-                next_R = tf.cast(draw(chosen_RV, tf.gather(uniforms_M, number)[None]), tokens_RN.dtype)
+                if generation.do_sample:
+                    chosen_RV = tf.exp(log_probabilities(scores_RV, generation))
+                    next_R = tf.cast(draw(chosen_RV, tf.gather(uniforms_M, number)[None]), tokens_RN.dtype)
+                    guesses_MV = keras.ops.slice_update(guesses_MV, (number, 0), chosen_RV)
+                else:
+                    next_R = tf.argmax(scores_RV, -1, tokens_RN.dtype)
                 tokens_RN = keras.ops.slice_update(tokens_RN, (0, length + number), next_R[:, None])
-                return place + 1, tokens_RN, keras.ops.slice_update(guesses_MV, (number, 0), chosen_RV), rows.cache.tensors()
+                return place + 1, tokens_RN, guesses_MV, rows.cache.tensors()
 
-            guesses_MV = tf.zeros((size, model.config.vocab_size), tf.float64)
+            guesses_MV = tf.zeros((size, columns), tf.float64)
             now = (place, tokens_RN, guesses_MV, tensors)
             _, tokens_RN, guesses_MV, tensors = tf.while_loop(lambda place, *others: place < length + size - 1, step, now)
             return tf.gather(tokens_RN[0], length + tf.range(size)), guesses_MV, tensors
@@ -119,7 +124,14 @@ def build_drafter(
 
 
 def speculate(
-    generation: GenerationConfig, rows: Rows, drafter: Drafter, given: Given, tokens_RN: tf.Tensor, start: int, size: int
+    generation: GenerationConfig,
+    rows: Rows,
+    drafter: Drafter,
+    given: Given,
+    tokens_RN: tf.Tensor,
+    start: int,
+    size: int,
+    return_scores: bool,
 ) -> Iterator[tuple[Texts, int]]:
     """Round after round of at most `size` guesses: each time the texts, and how long they are."""
     texts, length = Texts(tokens_RN, tf.zeros(tokens_RN.shape, tf.float32), given.state_R), start
@@ -127,13 +139,21 @@ def speculate(
     model, limit, ends = rows.model, int(given.limit), Ends(given.table_AV, given.state_R)
 
     def check(
-        given: Given, tensors: list[tf.Tensor], texts: Texts, length: tf.Tensor, count: tf.Tensor, *guessed: tf.Tensor
+        given: Given,
+        tensors: list[tf.Tensor],
+        texts: Texts,
+        length: tf.Tensor,
+        count: tf.Tensor,
+        guessed_M: tf.Tensor,
+        guesses_MV: tf.Tensor,
+        uniforms: tf.Tensor,
     ) -> tuple[Texts, tf.Tensor, list[tf.Tensor]]:
         rows, processors, ends = parts(model, generation, given, tensors, length - 1, texts.tokens_RN.shape[1])
-        texts, length = verify(generation, rows, processors, ends, texts, length, count, *guessed)
+        guesses = guessed_M, guesses_MV, uniforms
+        texts, length = verify(generation, rows, processors, ends, texts, length, count, *guesses, return_scores)
         return texts, length, rows.cache.tensors()
 
-    run = compiled(model, generation, check)
+    run = compiled(model, generation, check, return_scores)
     while length < limit and not bool(tf.reduce_all(ends.has_come(texts.state_R))):
         uniforms = tf.constant(random.random(2 * size + 1))
         # All guesses are read, those too that may not come.
@@ -141,7 +161,8 @@ def speculate(
         count = min(size, limit - length - 1) if fits else 0
         guessed_M, guesses_MV, count = drafter.propose(texts.tokens_RN, length, count, uniforms[:size])
         numbers = tf.constant(length), tf.constant(count)
-        texts, new_length, tensors = run(given, rows.cache.tensors(), texts, *numbers, guessed_M, guesses_MV, uniforms[size:])
+        guesses = guessed_M, guesses_MV, uniforms[size:]
+        texts, new_length, tensors = run(given, rows.cache.tensors(), texts, *numbers, *guesses)
         rows.cache.set_tensors(tensors)
         length = int(new_length)
         yield texts, length
@@ -158,6 +179,7 @@ def verify(
     guessed_M: tf.Tensor,
     guesses_MV: tf.Tensor,
     uniforms: tf.Tensor,
+    return_scores: bool,
 ) -> tuple[Texts, tf.Tensor]:
     """Let the model read all guesses at once: the text with those that it accepts, and with the token that it puts behind them."""
     size = guessed_M.shape[0]
@@ -167,8 +189,12 @@ def verify(
     rows.cache.length = length - 1
     logits_RTV = rows.extend(tf.gather(tokens_RN, length - 1 + tf.range(size + 1), axis=1))
     scores_TV = tf.concat([processors(logits_RTV[:, place], tokens_RN, length + place) for place in range(size + 1)], 0)
-    chosen_TV, log_probs_TV = distribution(scores_TV, generation)
-    accepted, last = accept(guessed_M, guesses_MV, chosen_TV, uniforms, count)
+    log_probs_TV = log_probabilities(scores_TV, generation) if return_scores or generation.do_sample else None
+    if generation.do_sample:
+        assert log_probs_TV is not None
+        accepted, last = accept(guessed_M, guesses_MV, tf.exp(log_probs_TV), uniforms, count)
+    else:
+        accepted, last = accept_best(guessed_M, scores_TV, count)
     new_T = tf.where(tf.range(size + 1) < accepted, tf.pad(guessed_M, ((0, 1),)), last)
 
     new, state_R = tf.constant(0), texts.state_R
@@ -179,9 +205,20 @@ def verify(
     is_new = tf.range(size + 1) < new
     pad = tf.constant(generation.pad_token_id, new_T.dtype)
     tokens_RN = keras.ops.slice_update(tokens_RN, (0, length), tf.where(is_new, new_T, pad)[None])
-    log_probs = tf.where(is_new, tf.cast(tf.gather(log_probs_TV, new_T, batch_dims=1), tf.float32), 0.0)
-    log_probs_RN = keras.ops.slice_update(texts.log_probs_RN, (0, length), log_probs[None])
+    log_probs_RN = texts.log_probs_RN
+    if log_probs_TV is not None:
+        log_probs = tf.where(is_new, tf.cast(tf.gather(log_probs_TV, new_T, batch_dims=1), tf.float32), 0.0)
+        log_probs_RN = keras.ops.slice_update(log_probs_RN, (0, length), log_probs[None])
     return Texts(tokens_RN, log_probs_RN, state_R), length + new
+
+
+def accept_best(guessed_M: tf.Tensor, scores_TV: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """How many guesses are the best tokens, and the best token after them: what greedy search would choose one by one."""
+    size = guessed_M.shape[0]
+    best_T = tf.argmax(scores_TV, -1, guessed_M.dtype)
+    is_kept = (guessed_M == best_T[:size]) & (tf.range(size) < count)
+    accepted = tf.reduce_sum(tf.math.cumprod(tf.cast(is_kept, tf.int32)))
+    return accepted, tf.gather(best_T, accepted)
 
 
 def accept(

@@ -42,6 +42,7 @@ class Request(NamedTuple):
     """What is to be generated, checked.
 
     start: tokens before the first new one: those of a prompt, of an encoder-decoder 1. limit: tokens of the longest text, those included.
+    return_scores: whether log-probabilities are asked for, each a pass over the vocabulary.
     """
 
     model: Transformer
@@ -52,6 +53,7 @@ class Request(NamedTuple):
     stops: Stops
     start: int
     limit: int
+    return_scores: bool
 
     def uniforms(self) -> np.ndarray:
         """The random numbers of a sampling, one for each new token."""
@@ -88,7 +90,7 @@ def generate(
 
     Returns integers (B * num_return_sequences, T + at most max_new_tokens). Raises UserError before anything is computed.
     """
-    request = ask(model, input_ids, attention_mask, config, tokenizer, assistant_model, settings)
+    request = ask(model, input_ids, attention_mask, config, tokenizer, assistant_model, return_scores, settings)
     for state, end in search(request):  # noqa: B007  # the last one counts
         pass
     generated = finish(request, state, end)
@@ -109,7 +111,7 @@ def stream(
 
     Arguments are those of `generate`. Raises UserError before anything is computed, and for beams, which are known at their end only.
     """
-    request = ask(model, input_ids, attention_mask, config, tokenizer, assistant_model, settings)
+    request = ask(model, input_ids, attention_mask, config, tokenizer, assistant_model, False, settings)
     if request.generation.num_beams > 1:
         raise UserError(f"num_beams={request.generation.num_beams} and streaming: which beam is best is known at the end; use generate")
     return new_tokens(request)
@@ -122,6 +124,7 @@ def ask(
     config: GenerationConfig | None,
     tokenizer: Any,
     assistant: Transformer | None,
+    return_scores: bool,
     settings: dict[str, Any],
 ) -> Request:
     """Check what a caller asks for. Raises UserError where the model cannot do it."""
@@ -135,7 +138,7 @@ def ask(
     limit = generation.limit(start)
     check_speculation(generation, model.config, None if assistant is None else assistant.config, len(prompt_BT), limit)
     stops = build_stops(generation.eos_token_id or (), model.config.vocab_size, generation.stop_strings, tokenizer)
-    return Request(model, assistant, prompt_BT, attended_BT, generation, stops, start, limit)
+    return Request(model, assistant, prompt_BT, attended_BT, generation, stops, start, limit, return_scores)
 
 
 def new_tokens(request: Request) -> Iterator[np.ndarray]:
@@ -165,12 +168,13 @@ def search(request: Request) -> Iterator[tuple[Any, int]]:
         ends = Ends(torch.from_numpy(request.stops.table_AV).to(device), torch.from_numpy(request.states()).to(device))
         if size:
             drafter = build_drafter(generation, model, request.assistant, request.prompt_BT, request.attended_BT, request.limit, processors)
-            yield from speculate(generation, rows, drafter, processors, ends, tokens_BN, request.start, size)
+            yield from speculate(generation, rows, drafter, processors, ends, tokens_BN, request.start, size, request.return_scores)
             return
         strategy: Strategy = BeamSearch(generation, processors, ends, tokens_BN, request.start)
         if generation.num_beams == 1:
             uniforms_MR = torch.from_numpy(request.uniforms()).to(device)
-            strategy = Search(generation, processors, ends, tokens_BN.repeat_interleave(times, 0), request.start, uniforms_MR)
+            tokens_RN = tokens_BN.repeat_interleave(times, 0)
+            strategy = Search(generation, processors, ends, tokens_RN, request.start, uniforms_MR, request.return_scores)
         yield from decode(strategy, rows, logits_BV.repeat_interleave(times, 0))
     finally:
         for one, was_training in zip(models, were_training, strict=True):

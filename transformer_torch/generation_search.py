@@ -9,7 +9,6 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch.nn import functional as F
 
 from configs import GenerationConfig
 from transformer_torch.generation_ends import Ends
@@ -19,7 +18,8 @@ from transformer_torch.generation_processors import Processors
 class Texts(NamedTuple):
     """The texts so far.
 
-    tokens_RN: their tokens. log_probs_RN: the log-probability of each new token, among those that could be chosen. state_R: as in `Ends`.
+    tokens_RN: their tokens. log_probs_RN: the log-probability of each new token, among those that could be chosen; zeros where nobody asks
+    for it. state_R: as in `Ends`.
     """
 
     tokens_RN: torch.Tensor
@@ -30,7 +30,8 @@ class Texts(NamedTuple):
 class Search:
     """Greedy search: the best token each time; or with `do_sample`, a token that is drawn.
 
-    tokens_RN: the prompts, and room. start: tokens of a prompt. uniforms_MR: a random number in [0, 1) for each new token.
+    tokens_RN: the prompts, and room. start: tokens of a prompt. uniforms_MR: a random number in [0, 1) for each new token. return_scores:
+    whether log-probabilities are asked for.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Search:
         tokens_RN: torch.Tensor,
         start: int,
         uniforms_MR: torch.Tensor,
+        return_scores: bool,
     ) -> None:
         self.generation = generation
         self.processors = processors
@@ -48,6 +50,7 @@ class Search:
         self.tokens_RN = tokens_RN
         self.start = start
         self.uniforms_MR = uniforms_MR
+        self.return_scores = return_scores
 
     def begin(self) -> Texts:
         return Texts(self.tokens_RN, torch.zeros_like(self.tokens_RN, dtype=torch.float32), self.ends.state_R)
@@ -58,7 +61,9 @@ class Search:
             next_R, log_probs_R = sample(scores_RV, self.generation, self.uniforms_MR[length - self.start])
         else:
             next_R = scores_RV.argmax(-1)
-            log_probs_R = scores_RV.gather(-1, next_R[:, None])[:, 0] - scores_RV.logsumexp(-1)
+            log_probs_R = torch.zeros_like(next_R, dtype=torch.float32)
+            if self.return_scores:
+                log_probs_R = scores_RV.gather(-1, next_R[:, None])[:, 0] - scores_RV.logsumexp(-1)
         has_ended_R = self.ends.has_come(texts.state_R)
         next_R = torch.where(has_ended_R, self.generation.pad_token_id, next_R)
         texts.tokens_RN[:, length] = next_R
@@ -78,15 +83,12 @@ def sample(scores_RV: torch.Tensor, generation: GenerationConfig, uniforms_R: to
     return next_R, sorted_RV.log_softmax(-1).gather(-1, index_R1)[:, 0]
 
 
-def distribution(scores_RV: torch.Tensor, generation: GenerationConfig) -> tuple[torch.Tensor, torch.Tensor]:
-    """The probability with which each token is chosen, and the log-probability that is reported for it (R, V each). Greedy search chooses
-    the best token with probability 1."""
+def log_probabilities(scores_RV: torch.Tensor, generation: GenerationConfig) -> torch.Tensor:
+    """The log-probability (R, V) of each token, in float64; of a sampling that with which it is drawn."""
     if not generation.do_sample:
-        best_RV = F.one_hot(scores_RV.argmax(-1), scores_RV.shape[1])
-        return best_RV.double(), scores_RV.double().log_softmax(-1)
+        return scores_RV.double().log_softmax(-1)
     sorted_RV, order_RV = candidates(scores_RV, generation)
-    log_probs_RV = torch.zeros_like(sorted_RV).scatter(-1, order_RV, sorted_RV.log_softmax(-1))
-    return log_probs_RV.exp(), log_probs_RV
+    return torch.zeros_like(sorted_RV).scatter(-1, order_RV, sorted_RV.log_softmax(-1))
 
 
 def candidates(scores_RV: torch.Tensor, generation: GenerationConfig) -> tuple[torch.Tensor, torch.Tensor]:

@@ -17,7 +17,7 @@ from configs.speculation import look_up
 from transformer_torch.generation_ends import Ends
 from transformer_torch.generation_processors import Processors
 from transformer_torch.generation_rows import Rows, begin
-from transformer_torch.generation_search import Texts, distribution, draw
+from transformer_torch.generation_search import Texts, draw, log_probabilities
 
 if TYPE_CHECKING:
     from transformer_torch.model import Transformer
@@ -27,7 +27,8 @@ class Drafter(Protocol):
     """A way to guess tokens."""
 
     def propose(self, tokens_RN: torch.Tensor, length: int, count: int, uniforms_M: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """At most `count` tokens (M) that may follow the first `length`, and the probabilities (M, V) by which they were drawn."""
+        """At most `count` tokens (M) that may follow the first `length`, and the probabilities (M, V) by which they were drawn; in
+        greedy search (M, 0)."""
 
 
 class PromptLookup:
@@ -42,7 +43,7 @@ class PromptLookup:
         seen = self.source + tokens_RN[0, :length].tolist()
         found = look_up(seen, self.generation.max_matching_ngram_size, count)
         guessed_M = torch.tensor(found, dtype=torch.long, device=tokens_RN.device)
-        return guessed_M, F.one_hot(guessed_M, self.vocab_size).double()
+        return guessed_M, F.one_hot(guessed_M, self.vocab_size).double() if self.generation.do_sample else torch.zeros(len(found), 0)
 
 
 class Assistant:
@@ -55,15 +56,19 @@ class Assistant:
         self.rows = rows
 
     def propose(self, tokens_RN: torch.Tensor, length: int, count: int, uniforms_M: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        guesses_MV = torch.zeros(count, self.model.config.vocab_size, dtype=torch.float64, device=tokens_RN.device)
+        columns = self.model.config.vocab_size if self.generation.do_sample else 0
+        guesses_MV = torch.zeros(count, columns, dtype=torch.float64, device=tokens_RN.device)
         # The last token has not been read, and after guesses that were all right neither has the one before.
         for place in range(min(self.rows.cache.length, length - 1), length + count - 1):
             self.rows.cache.length = place
             logits_RV = self.rows.next(tokens_RN[:, place])
             if (number := place + 1 - length) >= 0:
                 scores_RV = self.processors(logits_RV, tokens_RN, place + 1)
-                guesses_MV[number] = distribution(scores_RV, self.generation)[0][0]
-                tokens_RN[:, place + 1] = draw(guesses_MV[number][None], uniforms_M[number : number + 1])
+                if self.generation.do_sample:
+                    guesses_MV[number] = log_probabilities(scores_RV, self.generation)[0].exp()
+                    tokens_RN[:, place + 1] = draw(guesses_MV[number][None], uniforms_M[number : number + 1])
+                else:
+                    tokens_RN[:, place + 1] = scores_RV.argmax(-1)
         return tokens_RN[0, length : length + count], guesses_MV
 
 
@@ -97,6 +102,7 @@ def speculate(
     tokens_RN: torch.Tensor,
     start: int,
     size: int,
+    return_scores: bool,
 ) -> Iterator[tuple[Texts, int]]:
     """Round after round of at most `size` guesses: each time the texts, and how long they are."""
     texts, length = Texts(tokens_RN, torch.zeros_like(tokens_RN, dtype=torch.float32), ends.state_R), start
@@ -105,7 +111,8 @@ def speculate(
         uniforms = torch.from_numpy(random.random(2 * size + 1)).to(tokens_RN.device)
         count = min(size, processors.limit - length - 1)
         guessed_M, guesses_MV = drafter.propose(texts.tokens_RN, length, count, uniforms[:size])
-        texts, length = verify(generation, rows, processors, ends, texts, length, guessed_M, guesses_MV, uniforms[size:])
+        guesses = guessed_M, guesses_MV, uniforms[size:]
+        texts, length = verify(generation, rows, processors, ends, texts, length, *guesses, return_scores)
         yield texts, length
 
 
@@ -119,6 +126,7 @@ def verify(
     guessed_M: torch.Tensor,
     guesses_MV: torch.Tensor,
     uniforms: torch.Tensor,
+    return_scores: bool,
 ) -> tuple[Texts, int]:
     """Let the model read all guesses at once: the text with those that it accepts, and with the token that it puts behind them."""
     tokens_RN, count = texts.tokens_RN, len(guessed_M)
@@ -127,8 +135,12 @@ def verify(
     rows.cache.length = length - 1
     logits_RTV = rows.extend(tokens_RN[:, length - 1 : length + count])
     scores_TV = torch.cat([processors(logits_RTV[:, place], tokens_RN, length + place) for place in range(count + 1)])
-    chosen_TV, log_probs_TV = distribution(scores_TV, generation)
-    accepted, last = accept(guessed_M, guesses_MV, chosen_TV, uniforms)
+    log_probs_TV = log_probabilities(scores_TV, generation) if return_scores or generation.do_sample else None
+    if generation.do_sample:
+        assert log_probs_TV is not None
+        accepted, last = accept(guessed_M, guesses_MV, log_probs_TV.exp(), uniforms)
+    else:
+        accepted, last = accept_best(guessed_M, scores_TV)
     new_T = torch.cat([guessed_M[:accepted], last[None]])
 
     new, state_R = 0, texts.state_R
@@ -137,8 +149,16 @@ def verify(
         new += 1
     tokens_RN[0, length : length + count + 1] = generation.pad_token_id
     tokens_RN[0, length : length + new] = new_T[:new]
-    texts.log_probs_RN[0, length : length + new] = log_probs_TV[: accepted + 1].gather(1, new_T[:, None])[:new, 0].float()
+    if log_probs_TV is not None:
+        texts.log_probs_RN[0, length : length + new] = log_probs_TV[: accepted + 1].gather(1, new_T[:, None])[:new, 0].float()
     return Texts(tokens_RN, texts.log_probs_RN, state_R), length + new
+
+
+def accept_best(guessed_M: torch.Tensor, scores_TV: torch.Tensor) -> tuple[int, torch.Tensor]:
+    """How many guesses are the best tokens, and the best token after them: what greedy search would choose one by one."""
+    best_T = scores_TV.argmax(-1)
+    accepted = int((guessed_M == best_T[:-1]).long().cumprod(0).sum())
+    return accepted, best_T[accepted]
 
 
 def accept(guessed_M: torch.Tensor, guesses_MV: torch.Tensor, chosen_TV: torch.Tensor, uniforms: torch.Tensor) -> tuple[int, torch.Tensor]:
