@@ -87,9 +87,9 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
         "programs": ("only in TensorFlow", "XLA compiles the loop, PyTorch runs it as it is"),
         "search": (
             (
-                "{+at_once+} ... [-models were_training one-] {+room+} ... [-min_length processors ends-] {+numbers number tables "
-                "given+} ... [-strategy-] ... [-tokens_RN was_training-] {+first go_on program state chosen goes_on length tensors until "
-                "now+}"
+                "{+at_once+} ... [-models were_training one-] {+room+} ... [-min_length processors ends strategy-] {+numbers number tables "
+                "given+} ... [-tokens_RN logits_RV texts _-] {+first go_on program state chosen goes_on+} ... [-was_training-] {+length "
+                "tensors until now+}"
             ),
             "a graph may take all steps at once, PyTorch takes one at a time; Keras has no training mode to set back",
         ),

@@ -161,10 +161,6 @@ def search(request: Request, at_once: bool) -> Iterator[tuple[Any, int]]:
     numbers = (tf.constant(number) for number in (request.start, generation.shortest(request.start), request.limit))
     tables = tf.constant(request.stops.table_AV), tf.constant(request.states())
     given = Given(rows.mask_RN, rows.encoder_mask_RS, *tables, *numbers)
-    if size:
-        drafter = build_drafter(generation, model, request.assistant, request.prompt_BT, request.attended_BT, room, given)
-        yield from speculate(generation, rows, drafter, given, tokens_BN, request.start, size, request.return_scores)
-        return
     uniforms_MR = None
     if generation.do_sample:
         uniforms_MR = tf.pad(request.uniforms(), ((0, room - (request.limit - request.start)), (0, 0)))
@@ -172,6 +168,11 @@ def search(request: Request, at_once: bool) -> Iterator[tuple[Any, int]]:
         compiled(model, generation, program, request.return_scores) for program in programs(model, generation, request.return_scores)
     )
     state, chosen, goes_on = first(given, rows.cache.tensors(), tokens_BN, uniforms_MR, tf.repeat(logits_BV, times, 0))
+    if size:
+        yield state, request.start + 1
+        drafter = build_drafter(generation, model, request.assistant, request.prompt_BT, request.attended_BT, room, given)
+        yield from speculate(generation, rows, drafter, given, state, request.start + 1, size, request.return_scores)
+        return
     length, tensors = given.start, rows.cache.tensors()
     if not at_once:
         yield state, request.start + 1

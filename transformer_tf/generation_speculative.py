@@ -128,14 +128,14 @@ def speculate(
     rows: Rows,
     drafter: Drafter,
     given: Given,
-    tokens_RN: tf.Tensor,
-    start: int,
+    texts: Texts,
+    length: int,
     size: int,
     return_scores: bool,
 ) -> Iterator[tuple[Texts, int]]:
     """Round after round of at most `size` guesses: each time the texts, and how long they are."""
-    texts, length = Texts(tokens_RN, tf.zeros(tokens_RN.shape, tf.float32), given.state_R), start
-    random = np.random.default_rng(generation.seed)
+    # Other numbers than those that the first token was drawn by.
+    random = np.random.default_rng([generation.seed, 1])
     model, limit, ends = rows.model, int(given.limit), Ends(given.table_AV, given.state_R)
 
     def check(

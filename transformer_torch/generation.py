@@ -166,16 +166,19 @@ def search(request: Request) -> Iterator[tuple[Any, int]]:
         rows.repeat(times)
         processors = Processors(generation, model.config.vocab_size, min_length, request.limit, rows.pads_R1, device)
         ends = Ends(torch.from_numpy(request.stops.table_AV).to(device), torch.from_numpy(request.states()).to(device))
-        if size:
-            drafter = build_drafter(generation, model, request.assistant, request.prompt_BT, request.attended_BT, request.limit, processors)
-            yield from speculate(generation, rows, drafter, processors, ends, tokens_BN, request.start, size, request.return_scores)
-            return
         strategy: Strategy = BeamSearch(generation, processors, ends, tokens_BN, request.start)
         if generation.num_beams == 1:
             uniforms_MR = torch.from_numpy(request.uniforms()).to(device)
             tokens_RN = tokens_BN.repeat_interleave(times, 0)
             strategy = Search(generation, processors, ends, tokens_RN, request.start, uniforms_MR, request.return_scores)
-        yield from decode(strategy, rows, logits_BV.repeat_interleave(times, 0))
+        logits_RV = logits_BV.repeat_interleave(times, 0)
+        if not size:
+            yield from decode(strategy, rows, logits_RV)
+            return
+        texts, _ = strategy.advance(strategy.begin(), logits_RV, request.start)
+        yield texts, request.start + 1
+        drafter = build_drafter(generation, model, request.assistant, request.prompt_BT, request.attended_BT, request.limit, processors)
+        yield from speculate(generation, rows, drafter, processors, ends, texts, request.start + 1, size, request.return_scores)
     finally:
         for one, was_training in zip(models, were_training, strict=True):
             one.train(was_training)

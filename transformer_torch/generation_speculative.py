@@ -99,16 +99,16 @@ def speculate(
     drafter: Drafter,
     processors: Processors,
     ends: Ends,
-    tokens_RN: torch.Tensor,
-    start: int,
+    texts: Texts,
+    length: int,
     size: int,
     return_scores: bool,
 ) -> Iterator[tuple[Texts, int]]:
     """Round after round of at most `size` guesses: each time the texts, and how long they are."""
-    texts, length = Texts(tokens_RN, torch.zeros_like(tokens_RN, dtype=torch.float32), ends.state_R), start
-    random = np.random.default_rng(generation.seed)
+    # Other numbers than those that the first token was drawn by.
+    random = np.random.default_rng([generation.seed, 1])
     while length < processors.limit and not bool(ends.has_come(texts.state_R).all()):
-        uniforms = torch.from_numpy(random.random(2 * size + 1)).to(tokens_RN.device)
+        uniforms = torch.from_numpy(random.random(2 * size + 1)).to(texts.tokens_RN.device)
         count = min(size, processors.limit - length - 1)
         guessed_M, guesses_MV = drafter.propose(texts.tokens_RN, length, count, uniforms[:size])
         guesses = guessed_M, guesses_MV, uniforms[size:]
