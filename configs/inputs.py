@@ -8,6 +8,9 @@ from configs.errors import UserError
 from configs.model import ModelConfig
 from configs.parts import PatchInputs
 
+# Inputs of shape (batch, length).
+MATRICES = ("input_ids", "attention_mask", "token_type_ids", "decoder_input_ids", "decoder_attention_mask")
+
 
 def check_inputs(config: ModelConfig, **inputs: Any) -> None:
     """Refuse inputs that are missing, and those that this model has no use for. None stands for an input that is not given."""
@@ -27,5 +30,24 @@ def check_inputs(config: ModelConfig, **inputs: Any) -> None:
             raise UserError(f"{name} is a {type(inputs[name]).__name__}; give a tensor")
         if name not in known:
             raise UserError(f"this {config.architecture} has no use for {name}; it takes: {', '.join(known)}")
+        if name in MATRICES and rank_of(inputs[name]) not in (2, None):
+            raise UserError(f"{name} has shape {tuple(inputs[name].shape)}; expected (batch, length)")
     if source not in given and "encoded" not in given:
         raise UserError(f"{source} is missing; this {config.architecture} takes: {', '.join(known)}")
+
+
+def check_labels(logits_shape: Any, labels_shape: Any) -> None:
+    """Refuse labels that do not stand one to each row of logits. A size that a graph does not know yet fits."""
+    if getattr(logits_shape, "rank", 0) is None or getattr(labels_shape, "rank", 0) is None:
+        return
+    rows, labels = tuple(logits_shape)[:-1], tuple(labels_shape)
+    if len(rows) != len(labels) or any(None not in pair and pair[0] != pair[1] for pair in zip(rows, labels, strict=True)):
+        raise UserError(f"labels have shape {labels}, and the logits are for {rows}; give one label for each")
+
+
+def rank_of(tensor: Any) -> int | None:
+    """How many axes it has; None where that is not known, as in a graph that is being made."""
+    shape: Any = getattr(tensor, "shape", None)
+    if shape is None or hasattr(shape, "rank"):
+        return getattr(shape, "rank", None)
+    return len(shape)

@@ -31,12 +31,20 @@ def check_speculation(generation: GenerationConfig, model: ModelConfig, assistan
     if assistant is not None and assistant.longest is not None and limit > assistant.longest:
         raise UserError(f"texts of {limit} tokens exceed assistant_model's max_length of {assistant.longest}; shorten them")
     for config in (model, assistant or model):
-        scaling = config.positions.scaling if isinstance(config.positions, RotaryPositions) else None
-        if isinstance(scaling, DynamicScaling) and limit > (scaling.original_max_length or config.max_length):
-            # Its angles depend on the longest position that is read at once.
+        reach = longest_with_guesses(config)
+        if reach != config.longest and reach is not None and limit > reach:
             raise UserError(
                 f"{asked} guesses no tokens beyond the length that dynamic scaling starts from; shorten the text or leave it out"
             )
+
+
+def longest_with_guesses(model: ModelConfig) -> int | None:
+    """The most tokens that may be read, guesses included; None without a limit."""
+    scaling = model.positions.scaling if isinstance(model.positions, RotaryPositions) else None
+    if isinstance(scaling, DynamicScaling):
+        # Its angles depend on the longest position that is read at once.
+        return scaling.original_max_length or model.max_length
+    return model.longest
 
 
 def look_up(tokens: Sequence[int], longest: int, count: int) -> list[int]:

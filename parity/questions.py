@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from configs import ModelConfig, UserError
 from configs.parts import PatchInputs
 from parity.inputs import example_inputs, padded
+from weight_mapping.checkpoint import read_json
 
 VOCABULARIES = ("vocab.json", "vocab.txt", "spiece.model", "tokenizer.model", "source.spm")
 # Gray, gray with transparency, colour, colour with transparency: by the number of channels.
@@ -97,4 +97,4 @@ def _tokenize(text: str, folder: Path) -> tuple[list[int], list[int]]:
 
 
 def _settings(path: Path) -> dict[str, object]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return dict(read_json(path)) if path.is_file() else {}

@@ -18,7 +18,7 @@ from configs.text import Tokenizer
 from train.tokenization import train_bpe
 from transformer_torch import Transformer, for_inference, load, save
 from transformer_torch.inference import PRODUCTS
-from weight_mapping.generate_command import WEIGHTS, read_options
+from weight_mapping.generate_command import WEIGHTS, Session, read_options
 from weight_mapping.text_files import read_lines
 
 TEXTS = ["the quick brown fox jumps over the lazy dog and the cat", "a dog and a fox and the quick cat jump"] * 20
@@ -196,3 +196,31 @@ def test_no_tokenizer_and_no_decoder(tmp_path: Path) -> None:
     save(Transformer(load_model_config("bert-tiny", ["num_layers=1"])), tmp_path / "encoder")
     with pytest.raises(UserError, match="only a language-model head generates"):
         COMMANDS["torch"]([str(tmp_path / "encoder"), "the"])
+
+
+def test_what_begins_with_the_end_token_is_not_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """BART's decoder_start is its end token too."""
+    run = folder(tmp_path / "run", "transformer-tiny", "max_length=64", "special_tokens={eos: [7], pad: 0, decoder_start: 7}")
+    COMMANDS["torch"]([str(run), "the quick", "max_new_tokens=9", "min_new_tokens=9", "num_beams=2"])
+    ids = load(run).generate([[*Tokenizer(run).encode("the quick"), 7]], max_new_tokens=9, min_new_tokens=9, num_beams=2)[0, 1:]
+    assert capsys.readouterr().out == Tokenizer(run).decode([token for token in ids.tolist() if token != 7]) + "\n"
+    assert len(ids) >= 9
+
+
+def test_a_text_without_an_end_keeps_its_last_tokens(run: Path) -> None:
+    """They are no padding, though the token is that which would fill up."""
+    session = Session(str(run), ["eos_token_id=[]", "pad_token_id=9"], None)
+    asked = session.for_batch([[5, 6]])
+    assert session.said([5, 6, 8, 9, 9], asked) == session.tokenizer.decode([5, 6, 8, 9, 9])[len(session.tokenizer.decode([5, 6])) :]
+
+
+def test_what_is_said_to_a_line_does_not_depend_on_the_lines_beside_it(run: Path, tmp_path: Path) -> None:
+    """A long prompt leaves little room, and a short one beside it has its own."""
+    lines = ["a", " ".join(["cat"] * 30), "the quick"]
+    alone = []
+    for number, text in enumerate(["\n".join(lines), *lines]):
+        (tmp_path / f"in{number}").write_text(text + "\n", encoding="utf-8")
+        files = ["--input", str(tmp_path / f"in{number}"), "--output", str(tmp_path / f"out{number}")]
+        COMMANDS["torch"]([str(run), *files, "eos_token_id=[]"])
+        alone += (tmp_path / f"out{number}").read_text(encoding="utf-8").splitlines()
+    assert alone[:3] == alone[3:]

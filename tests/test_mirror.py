@@ -161,12 +161,12 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
         "PromptLookup.propose": ("{+room+}", "the same"),
         "Assistant.__init__": ("[-processors-] {+given+} ... [-self.processors-] {+self.given+}", "the same"),
         "Assistant.propose": (
-            "{+model generation size+} ... {+place numbers run guessed_M+} ... [-place logits_RV number scores_RV-] {+tensors+}",
+            "{+model generation size+} ... {+longest place numbers run guessed_M+} ... [-place logits_RV number scores_RV-] {+tensors+}",
             "the same",
         ),
         "build_drafter": ("[-processors-] {+given+}", "the same"),
         "speculate": (
-            "[-processors ends-] {+given+} ... {+model limit ends run+} ... {+fits+} ... {+numbers+} ... {+new_length tensors+}",
+            "[-processors ends-] {+given+} ... {+model limit ends run longest+} ... {+fits+} ... {+numbers+} ... {+new_length tensors+}",
             "the same",
         ),
         "verify": ("{+count+} ... {+size+} ... [-count-] ... {+goes_on is_new pad log_probs_RN log_probs+}", "the same"),
@@ -229,7 +229,7 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
             "TensorFlow has no fused kernel, and Keras wants to know the type at once",
         ),
         "Transformer.__init__": (
-            "[-attention='fused'-] {+attention='plain' dtype='float32'+} ... [-self.compiled_continue-] {+self.built+}",
+            "[-attention='fused'-] {+attention='plain' dtype='float32'+} ... [-self.compiled_continue self.packed-] {+self.built+}",
             "the same",
         ),
         "docstring of Transformer.call": (
@@ -265,6 +265,9 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
             ),
             "the same",
         ),
+    },
+    "pooler.py": {
+        "docstring of Transform": ("[-W^T-] {+W+}", "Keras keeps a weight as (inputs, outputs)"),
     },
     "positions.py": {
         "Table._apply": ("only in PyTorch", "a buffer that PyTorch moves and casts with the model, a constant of the graph in TensorFlow"),

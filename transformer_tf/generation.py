@@ -43,7 +43,7 @@ class Request(NamedTuple):
     """What is to be generated, checked.
 
     start: tokens before the first new one: those of a prompt, of an encoder-decoder 1. limit: tokens of the longest text, those included.
-    return_scores: whether log-probabilities are asked for, each a pass over the vocabulary.
+    return_scores: whether greedy search is to compute log-probabilities, each a pass over the vocabulary.
     """
 
     model: Transformer
@@ -137,8 +137,12 @@ def ask(
     generation.check(model.config, prompt_BT, attended_BT)
     start = 1 if model.encoder is not None else prompt_BT.shape[1]
     limit = generation.limit(start)
-    check_speculation(generation, model.config, None if assistant is None else assistant.config, len(prompt_BT), limit)
+    longest = max(limit, prompt_BT.shape[1])
+    check_speculation(generation, model.config, None if assistant is None else assistant.config, len(prompt_BT), longest)
     stops = build_stops(generation.eos_token_id or (), model.config.vocab_size, generation.stop_strings, tokenizer)
+    # The other searches know it anyway.
+    return_scores = return_scores and not generation.do_sample and generation.num_beams == 1
+    prompt_BT, attended_BT = prompt_BT.astype(np.int64), None if attended_BT is None else attended_BT.astype(np.int64)
     return Request(model, assistant, prompt_BT, attended_BT, generation, stops, start, limit, return_scores)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from configs import GenerationConfig, build
+from configs import GenerationConfig, UserError, build
 from configs.stopping import build_stops
 from transformer_tf.generation import pad_id, programs
 from transformer_tf.generation_beams import best
@@ -23,15 +23,21 @@ if TYPE_CHECKING:
 
 
 def generation_graph(model: Transformer, batch_size: int, max_length: int, **settings: Any) -> Any:
-    """A tf.function that continues `batch_size` prompts to at most `max_length` tokens, with `generate`'s tokens.
+    """A tf.function that continues `batch_size` prompts to at most `max_length` tokens, with `generate`'s tokens, but for those that
+    sampling draws: a graph has random numbers of its own.
 
-    settings: those of `configs.GenerationConfig`, but for stop strings and guesses. It takes input_ids and attention_mask, int64 (B, T)
-    of any T, padded on the left (of an encoder-decoder: what it reads, on the right); limit, int32, the length of the longest text;
-    and seed, int32. It gives tokens, int64 (B * num_return_sequences, max_length), and length, int32, that of the longest text.
+    settings: those of `configs.GenerationConfig`, which come before those of the model's generation_config.json. Raises UserError for
+    stop strings and guesses, which a graph has not, and for a `max_length` that the model has not.
+
+    It takes input_ids and attention_mask, int64 (B, T) of any T, padded on the left (of an encoder-decoder: what it reads, on the right);
+    limit, int32, the length of the longest text; and seed, int32. It gives tokens, int64 (B * num_return_sequences, max_length), and
+    length, int32, that of the longest text.
     A graph checks nothing: ids must be in the vocabulary, and limit at most `max_length`.
     To save it: `module = tf.Module(); module.model, module.generate = model, generation_graph(...); tf.saved_model.save(module, folder)`.
     """
-    generation = build(GenerationConfig, settings | {"max_length": max_length}, "generation_graph").complete(model.config)
+    values = GenerationConfig.merged(model.generation_config, settings | {"max_length": max_length})
+    generation = build(GenerationConfig, values, "generation_graph").complete(model.config)
+    check_graph(generation, model)
     times = generation.rows_of_a_prompt
     table_AV = build_stops(generation.eos_token_id or (), model.config.vocab_size, (), None).table_AV
     first, go_on = programs(model, generation, return_scores=False)
@@ -62,3 +68,13 @@ def generation_graph(model: Transformer, batch_size: int, max_length: int, **set
 
     ids, number = tf.TensorSpec((batch_size, None), tf.int64), tf.TensorSpec((), tf.int32)
     return tf.function(run, input_signature=[ids, ids, number, number], autograph=False)
+
+
+def check_graph(generation: GenerationConfig, model: Transformer) -> None:
+    """Refuse what a graph has not, before it is made."""
+    if generation.stop_strings or generation.prompt_lookup_num_tokens:
+        asked = "stop_strings" if generation.stop_strings else "prompt_lookup_num_tokens"
+        raise UserError(f"generation_graph has no {asked}; leave it out, or use generate")
+    longest = model.config.longest
+    if longest is not None and generation.limit(1) > longest:
+        raise UserError(f"generation_graph: max_length={generation.limit(1)} is more than the model's {longest}; make it smaller")

@@ -82,6 +82,8 @@ def penalize_repetition(
 def repeating(tokens_RN: tf.Tensor, length: tf.Tensor, size: int, vocab_size: int) -> tf.Tensor:
     """True for tokens (R, V) that would complete an n-gram of `size` tokens for the second time (Paulus et al. 2018, 2.5)."""
     windows = tokens_RN.shape[1] - size + 1
+    if windows < 1:
+        return tf.zeros((tokens_RN.shape[0], vocab_size), tf.bool)
     matches_RZ = tf.broadcast_to(tf.range(windows) + size <= length, (tokens_RN.shape[0], windows))
     for place in range(size - 1):
         matches_RZ = matches_RZ & (tokens_RN[:, place : place + windows] == last(tokens_RN, length, size - 1)[:, place, None])

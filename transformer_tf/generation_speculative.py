@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from configs import GenerationConfig
-from configs.speculation import look_up
+from configs.speculation import longest_with_guesses, look_up
 from transformer_tf.generation_ends import Ends
 from transformer_tf.generation_processors import Processors
 from transformer_tf.generation_programs import Given, compiled, parts
@@ -61,7 +61,8 @@ class Assistant:
     def propose(self, tokens_RN: tf.Tensor, length: int, count: int, uniforms_M: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, int]:
         model, generation, size = self.model, self.generation, len(uniforms_M)
         columns = model.config.vocab_size if generation.do_sample else 0
-        if count < 1 or (model.config.longest is not None and length + size > model.config.longest):
+        longest = longest_with_guesses(model.config)
+        if count < 1 or (longest is not None and length + size > longest):
             return tf.zeros(0, tf.int64), tf.zeros((0, columns), tf.float64), 0
 
         def guess(
@@ -154,10 +155,11 @@ def speculate(
         return texts, length, rows.cache.tensors()
 
     run = compiled(model, generation, check, return_scores)
+    longest = longest_with_guesses(model.config)
     while length < limit and not bool(tf.reduce_all(ends.has_come(texts.state_R))):
         uniforms = tf.constant(random.random(2 * size + 1))
         # All guesses are read, those too that may not come.
-        fits = model.config.longest is None or length + size <= model.config.longest
+        fits = longest is None or length + size <= longest
         count = min(size, limit - length - 1) if fits else 0
         guessed_M, guesses_MV, count = drafter.propose(texts.tokens_RN, length, count, uniforms[:size])
         numbers = tf.constant(length), tf.constant(count)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from configs.inputs import check_labels
+
 IGNORED = -100
 
 
@@ -12,7 +14,9 @@ def cross_entropy(logits_BTV: tf.Tensor, labels_BT: tf.Tensor, label_smoothing: 
 
     label_smoothing: this share of each target is spread over the whole vocabulary (Szegedy et al. 2016, 7; "Attention Is All You Need",
     5.4). A sum and not a mean: who trains on several batches or processes divides by the number of targets of them all.
+    Raises UserError where the labels have another shape than the logits' first axes.
     """
+    check_labels(logits_BTV.shape, labels_BT.shape)
     if logits_BTV.dtype in (tf.float16, tf.bfloat16):
         logits_BTV = tf.cast(logits_BTV, tf.float32)
     counted_BT = labels_BT != IGNORED

@@ -111,14 +111,14 @@ class Transformer(keras.Model):
         return self.apply_head(hidden_BTD, decoder_attention_mask)
 
     def apply_head(self, hidden_BTD: tf.Tensor, attention_mask_BS: tf.Tensor | None) -> tf.Tensor:
-        """From the last hidden states to what `forward` gives."""
+        """From the last hidden states to what the model gives."""
         pooled = hidden_BTD if self.pooler is None else self.pooler(hidden_BTD, attention_mask_BS)
         return self.head(pooled, self.token_table())
 
     def hidden_states(self, **inputs: Any) -> dict[str, tf.Tensor]:
         """What enters the first layer of a stack and what leaves each, the last one after the final norm: (B, T, D) each, by name.
 
-        inputs: those of `forward`.
+        inputs: those of the model.
         """
         # Keras would hand a copy of a plain dict to `call`.
         hidden_states: UserDict[str, tf.Tensor] = UserDict()

@@ -40,11 +40,13 @@ class AdamW(keras.optimizers.Optimizer):
         mean, square = self.means[index], self.squares[index]
         dtype = tf.as_dtype(variable.dtype)
         gradient, rate = tf.cast(tf.convert_to_tensor(gradient), dtype), tf.cast(learning_rate, dtype)
-        step = tf.cast(self.iterations + 1, dtype)
+        # In bfloat16 a beta2 of 0.999 would be 1.
+        wide = tf.float64 if dtype == tf.float64 else tf.float32
+        step = tf.cast(self.iterations + 1, wide)
         mean.assign(mean + (gradient - mean) * (1 - self.beta1))
         square.assign(square * self.beta2 + gradient * gradient * (1 - self.beta2))
-        scale = 1 - tf.pow(tf.constant(self.beta2, dtype), step)
-        direction = mean / (1 - tf.pow(tf.constant(self.beta1, dtype), step)) / (tf.sqrt(square / scale) + self.epsilon)
+        mean_scale, square_scale = (tf.cast(1 - tf.pow(tf.constant(beta, wide), step), dtype) for beta in (self.beta1, self.beta2))
+        direction = mean / mean_scale / (tf.sqrt(square / square_scale) + self.epsilon)
         decay = self.decay if len(variable.shape) >= 2 else 0.0
         variable.assign(variable - rate * (direction + decay * variable))
 

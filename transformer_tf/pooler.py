@@ -17,7 +17,7 @@ from transformer_tf.normalization import build_norm
 
 
 class Transform(Linear):
-    """norm(activation(x W^T + b)), with or without the norm."""
+    """norm(activation(x W + b)), with or without the norm."""
 
     def __init__(self, config: ModelConfig, transform: TransformConfig, outputs: int) -> None:
         super().__init__(config.width, outputs, transform.bias)

@@ -33,6 +33,8 @@ def for_inference(model: Transformer, weights: str = "float32") -> Transformer:
     """
     if weights not in PRODUCTS:
         raise UserError(f"weights={weights!r} is not known; choose one of: {', '.join(PRODUCTS)}")
+    if model.packed is not None:
+        raise UserError(f"the model is packed already ({model.packed}); load it again to pack it otherwise")
     weight = next(model.parameters())
     if weight.device.type != "cpu" or weight.dtype != torch.float32:
         raise UserError(f"for_inference packs float32 weights on a CPU, and the model is {weight.dtype} on {weight.device.type}")
@@ -53,6 +55,7 @@ def for_inference(model: Transformer, weights: str = "float32") -> Transformer:
         if model.head.weight is not None:
             # Of no further use, and as large as all the rest of a small model.
             model.head.weight = nn.Parameter(model.head.weight[:0], requires_grad=False)
+    model.packed = weights
     return model
 
 

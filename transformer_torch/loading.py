@@ -34,5 +34,7 @@ def load(source: str | os.PathLike[str], dtype: str = "float32", attention: str 
 
 def save(model: Transformer, destination: str | os.PathLike[str], to: Literal["run", "hf"] = "run") -> None:
     """Write a model into a new folder, in this project's form or Hugging Face's. The folder appears whole or not at all."""
+    if model.packed is not None:
+        raise UserError(f"the model is packed for inference ({model.packed}), and its weights are gone; save it before for_inference")
     dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
     save_checkpoint(destination, model.config, reader(model), to, dtype=dtype, generation_config=model.generation_config)

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+from configs.inputs import check_labels
+
 IGNORED = -100
 # Rows whose logits are worked on at a time, so that they stay in the processor's cache.
 ROWS = 256
@@ -17,7 +19,9 @@ def cross_entropy(logits_BTV: torch.Tensor, labels_BT: torch.Tensor, label_smoot
 
     label_smoothing: this share of each target is spread over the whole vocabulary (Szegedy et al. 2016, 7; "Attention Is All You Need",
     5.4). A sum and not a mean: who trains on several batches or processes divides by the number of targets of them all.
+    Raises UserError where the labels have another shape than the logits' first axes.
     """
+    check_labels(logits_BTV.shape, labels_BT.shape)
     return CrossEntropy.apply(logits_BTV.flatten(0, -2), labels_BT.flatten().long(), label_smoothing)
 
 

@@ -40,6 +40,8 @@ class Transformer(nn.Module):
         self.pooler = Pooler(config, config.pooler) if config.pooler else None
         self.head = build_head(config)
         self.compiled_continue: Any = None
+        # How `for_inference` has packed the weights.
+        self.packed: str | None = None
         if seed is not None:
             assign(self, initial_tensors(config, seed))
 
@@ -105,14 +107,14 @@ class Transformer(nn.Module):
         return self.apply_head(hidden_BTD, decoder_attention_mask)
 
     def apply_head(self, hidden_BTD: torch.Tensor, attention_mask_BS: torch.Tensor | None) -> torch.Tensor:
-        """From the last hidden states to what `forward` gives."""
+        """From the last hidden states to what the model gives."""
         pooled = hidden_BTD if self.pooler is None else self.pooler(hidden_BTD, attention_mask_BS)
         return self.head(pooled, self.token_table())
 
     def hidden_states(self, **inputs: Any) -> dict[str, torch.Tensor]:
         """What enters the first layer of a stack and what leaves each, the last one after the final norm: (B, T, D) each, by name.
 
-        inputs: those of `forward`.
+        inputs: those of the model.
         """
         hidden_states: dict[str, torch.Tensor] = {}
         self(**inputs, hidden_states=hidden_states)

@@ -14,26 +14,34 @@ from torch.nn import functional as F
 
 def product(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """y = x W^T + b: `hidden` of shape (..., inputs) and `weight` of shape (outputs, inputs) give (..., outputs)."""
-    if not is_onednns(hidden, weight):
+    if not takes_onednn(hidden, weight):
         return F.linear(hidden, weight, bias)
     if torch.is_grad_enabled():
         return Product.apply(hidden, weight, bias)
     return torch.ops.mkldnn._linear_pointwise(hidden, weight, bias, "none", [], "")
 
 
-def is_onednns(hidden: torch.Tensor, weight: torch.Tensor) -> bool:
-    """Whether oneDNN is faster here: several rows in float32 on a CPU that MKL was not made for. A compiler and autocast
-    choose by themselves."""
-    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+def takes_onednn(hidden: torch.Tensor, weight: torch.Tensor) -> bool:
+    """Whether oneDNN is faster here: several rows in float32 on a CPU that MKL was not made for. Compilers, autocast and the transforms of
+    `torch.func` have PyTorch's own product."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.is_autocast_enabled("cpu"):
         return False
     is_float32_on_cpu = hidden.device.type == "cpu" and hidden.dtype == weight.dtype == torch.float32
-    return is_float32_on_cpu and hidden.numel() > hidden.shape[-1] and is_amd()
+    has_rows = hidden.numel() > hidden.shape[-1]
+    return is_float32_on_cpu and has_rows and is_amd() and bool(torch.backends.mkldnn.enabled) and not is_transformed()
 
 
 @cache
 def is_amd() -> bool:
     """Whether this is a processor of AMD's, and PyTorch has oneDNN."""
-    return torch.backends.mkldnn.is_available() and "AMD" in torch.cpu.get_capabilities().get("cpu_name", "")
+    # Older versions of PyTorch do not tell.
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return torch.backends.mkldnn.is_available() and "AMD" in capabilities.get("cpu_name", "")
+
+
+def is_transformed() -> bool:
+    """Whether `torch.func` (vmap, jvp, hessian) is at work: it knows PyTorch's own operators only."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 class Product(torch.autograd.Function):

@@ -27,6 +27,8 @@ from weight_mapping.names import canonical_tensors
 
 MODEL = "model.yaml"
 HUGGING_FACE = "config.json"
+# A run of `train` has it from its first step on.
+RUN = "run.yaml"
 COMPANIONS = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -92,6 +94,12 @@ class Checkpoint:
             if architecture is not None:
                 raise UserError(f"architecture={architecture!r} is for Hugging Face's folders, and {self.folder} is a run of this project")
             return
+        if (self.folder / RUN).is_file() and not (self.folder / HUGGING_FACE).is_file():
+            raise UserError(
+                f"{self.folder}: the run is not finished; go on with it (train.existing=resume), or name one of its checkpoints/step_N"
+            )
+        if not (self.folder / HUGGING_FACE).is_file():
+            raise UserError(f"{self.folder}: found neither {MODEL} (a run of this project) nor {HUGGING_FACE} (Hugging Face)")
         generation = self.generation_config or {}
         values = {**read_json(self.folder / HUGGING_FACE)}
         values |= {key: generation[key] for key in SPECIAL_TOKENS if generation.get(key) is not None}
@@ -215,7 +223,7 @@ def read_json(path: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path.parent}: found neither {MODEL} (a run of this project) nor {HUGGING_FACE} (Hugging Face)") from None
+        raise UserError(f"{path} is not there") from None
     except (ValueError, OSError) as error:
         raise UserError(f"{path}: not readable as JSON: {error}") from None
     if not isinstance(content, dict):

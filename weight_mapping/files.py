@@ -161,8 +161,11 @@ def whole_folder(destination: str | os.PathLike[str], overwrite: bool = False) -
     final = Path(destination)
     if final.exists() and not overwrite and (not final.is_dir() or any(final.iterdir())):
         raise UserError(f"{final} exists and is not empty; name another folder or remove it")
-    final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
+    except OSError as error:
+        raise UserError(f"{final} cannot be written: {error}; name a folder where you may write") from None
     try:
         yield temporary
         temporary.chmod(0o755)

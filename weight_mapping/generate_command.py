@@ -6,6 +6,7 @@ import argparse
 import difflib
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -73,20 +74,30 @@ class Session:
         generation = self.generation
         start = 1 if self.config.architecture == "encoder_decoder" else width
         if generation.max_new_tokens is None and generation.max_length is None:
-            room = DEFAULT_NEW_TOKENS if self.config.longest is None else self.config.longest - start
-            generation = generation.model_copy(update={"max_new_tokens": max(1, min(DEFAULT_NEW_TOKENS, room))})
+            generation = generation.model_copy(update={"max_new_tokens": self.room(width)})
         generation.complete(self.config).check(self.config, ids, mask)
-        check_speculation(generation, self.config, self.assistant, 1, generation.limit(start))
+        check_speculation(generation, self.config, self.assistant, 1, max(width, generation.limit(start)))
         tokenizer = self.tokenizer if generation.stop_strings else None
         return {"input_ids": ids, "attention_mask": mask, "config": generation, "tokenizer": tokenizer}
 
+    def room(self, width: int) -> int:
+        """How many tokens follow a prompt of this length where nobody says it: what there is room for, and not more than a paragraph."""
+        start = 1 if self.config.architecture == "encoder_decoder" else width
+        return max(1, min(DEFAULT_NEW_TOKENS, DEFAULT_NEW_TOKENS if self.config.longest is None else self.config.longest - start))
+
+    def generated(self, model: Any, asked: dict[str, Any]) -> list[list[int]]:
+        """What `generate` gives, without an encoder-decoder's decoder_start."""
+        rows: list[list[int]] = np.asarray(model.generate(**asked)).tolist()
+        return [row[1:] for row in rows] if self.config.architecture == "encoder_decoder" else rows
+
     def said(self, row: Sequence[int], asked: dict[str, Any]) -> str:
-        """The text that the model has added to the first prompt, up to its end."""
+        """The text that the model has added to the first prompt, up to its end. row: as `generated` gives it."""
         prompt = [] if self.config.architecture == "encoder_decoder" else asked["input_ids"][0].tolist()
         generation = asked["config"].complete(self.config)
         new, ends = list(row[len(prompt) :]), generation.eos_token_id
         new = new[: next((place for place, token in enumerate(new) if token in ends), len(new))]
-        while new and new[-1] == generation.pad_token_id:
+        # A text that nothing ends is not filled up either.
+        while (ends or generation.stop_strings) and new and new[-1] == generation.pad_token_id:
             new.pop()
         return self.tokenizer.decode(prompt + new)[len(self.tokenizer.decode(prompt)) :]
 
@@ -179,7 +190,7 @@ def tell(session: Session, model: Any, prompt: str, asked: dict[str, Any]) -> No
     """Print what follows a prompt as it comes; of several texts, all at the end."""
     is_decoder = session.config.architecture == "decoder"
     if session.generation.num_beams > 1 or session.generation.num_return_sequences > 1:
-        for row in np.asarray(model.generate(**asked)).tolist():
+        for row in session.generated(model, asked):
             print((prompt if is_decoder else "") + session.said(row, asked))
         return
     print(prompt if is_decoder else "", end="", flush=True)
@@ -202,16 +213,19 @@ def pieces(session: Session, model: Any, asked: dict[str, Any]) -> Iterator[str]
 
 
 def answer(session: Session, model: Any, rows: list[list[int]], batch_size: int, more: dict[str, Any]) -> list[str]:
-    """What the model says to each row, one line each: rows of like lengths at once, the longest first, so that memory is known at once."""
+    """What the model says to each row, one line each: rows of like lengths at once, the longest first, so that memory is known at once.
+    Rows with another room are another group: what is said to a row does not depend on its neighbours."""
     guesses = bool(more) or session.generation.prompt_lookup_num_tokens is not None
     order = sorted(range(len(rows)), key=lambda number: -len(rows[number]))
     size = 1 if guesses else batch_size
     answers = [""] * len(rows)
     with Progress(len(rows)) as progress:
-        for first in range(0, len(order), size):
-            group = order[first : first + size]
+        while order:
+            room = session.room(len(rows[order[0]]))
+            group = list(takewhile(lambda number: session.room(len(rows[number])) == room, order[:size]))  # noqa: B023  # used at once
+            order = order[len(group) :]
             asked = session.for_batch([rows[number] for number in group])
-            for place, row in enumerate(np.asarray(model.generate(**asked, **more)).tolist()):
+            for place, row in enumerate(session.generated(model, asked | more)):
                 prompt = {"config": asked["config"], "input_ids": asked["input_ids"][place : place + 1]}
                 answers[group[place]] = " ".join(session.said(row, prompt).splitlines())
             progress.advance(len(group))

@@ -25,7 +25,7 @@ def initial_tensors(config: ModelConfig, seed: int) -> Iterator[tuple[str, np.nd
 
 
 def normal(tensor: Tensor, config: ModelConfig, scale: float, generator: np.random.Generator) -> np.ndarray:
-    """Matrices and tables from N(0, std), times `scale`."""
+    """Matrices and tables from N(0, std^2), times `scale`."""
     return generator.standard_normal(tensor.shape, np.float32) * np.float32(config.initialization.std * scale)
 
 

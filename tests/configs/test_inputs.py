@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from configs import UserError, check_inputs, load_model_config
@@ -37,3 +38,8 @@ def test_what_is_missing() -> None:
     assert "input_ids is missing" in refused("gpt2")
     assert "pixel_values is missing" in refused("vit-base-patch16-224")
     assert "needs decoder_input_ids" in refused("t5-small", input_ids=1)
+
+
+def test_ids_are_rows() -> None:
+    assert refused("gpt2", input_ids=np.zeros(5)) == "input_ids has shape (5,); expected (batch, length)"
+    assert "attention_mask has shape (2, 1, 5)" in refused("gpt2", input_ids=np.zeros((2, 5)), attention_mask=np.zeros((2, 1, 5)))

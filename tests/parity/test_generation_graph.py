@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from configs import UserError
 from tests.parity.conftest import Subject
 from tests.parity.rungs import Entry
 from transformer_tf import generation_graph
@@ -44,3 +45,29 @@ def test_a_graph_draws_by_its_seed(subject: Subject) -> None:
     one, same, other = (draw(ids, tf.ones_like(ids), LONGEST, seed)["tokens"].numpy() for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, same)
     assert (one != other).any()
+
+
+@pytest.mark.parametrize("subject", [Entry("gpt2", "GPT2LMHeadModel")], indirect=True, ids=str)
+def test_a_graph_has_the_settings_that_the_model_came_with(subject: Subject) -> None:
+    model = subject.fresh("tensorflow", "float32").model
+    ids = subject.inputs(1, 4)["input_ids"].astype(np.int64)
+    plain = model.generate(ids, max_new_tokens=6, eos_token_id=()).numpy()
+    model.generation_config = {"bad_words_ids": [[int(token)] for token in plain[0, 4:]]}
+    expected = model.generate(ids, max_new_tokens=6, eos_token_id=()).numpy()
+    found = generation_graph(model, 1, 10, eos_token_id=())(tf.constant(ids), tf.ones_like(ids), 10, 0)["tokens"].numpy()
+    np.testing.assert_array_equal(found, expected)
+    assert (found != plain).any()
+
+
+@pytest.mark.parametrize(
+    ("length", "settings", "said"),
+    [
+        (LONGEST, {"stop_strings": ["a"]}, "generation_graph has no stop_strings; leave it out, or use generate"),
+        (LONGEST, {"prompt_lookup_num_tokens": 3}, "generation_graph has no prompt_lookup_num_tokens"),
+        (10_000, {}, "generation_graph: max_length=10000 is more than the model's"),
+    ],
+)
+@pytest.mark.parametrize("subject", [Entry("gpt2", "GPT2LMHeadModel")], indirect=True, ids=str)
+def test_what_a_graph_has_not_is_refused(subject: Subject, length: int, settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        generation_graph(subject.ours("tensorflow", "float32").model, 1, length, **settings)

@@ -13,7 +13,7 @@ import torch
 import transformer_tf
 import transformer_torch
 from configs import GenerationConfig, ModelConfig, UserError, load_model_config
-from configs.speculation import check_speculation, look_up
+from configs.speculation import check_speculation, longest_with_guesses, look_up
 from parity import tolerances
 from tests.parity.conftest import Subject
 from tests.parity.rungs import Entry
@@ -219,3 +219,26 @@ def test_dynamic_angles_are_not_guessed_beyond_their_start() -> None:
     check_speculation(GenerationConfig(prompt_lookup_num_tokens=3), scaled, None, 1, 16)
     with pytest.raises(UserError, match="dynamic scaling"):
         check_speculation(GenerationConfig(prompt_lookup_num_tokens=3), scaled, None, 1, 17)
+
+
+def test_how_far_guesses_may_reach() -> None:
+    """A graph reads guesses that do not count too: with dynamic angles they would turn those that do."""
+    assert longest_with_guesses(load_model_config("gpt2")) == 1024
+    assert longest_with_guesses(load_model_config("t5-small")) is None
+    scaling = "positions={kind: rotary, scaling: {kind: dynamic, factor: 4.0}}"
+    scaled = load_model_config("llama-character", [scaling, "max_length=12"])
+    assert scaled.longest != 12
+    assert longest_with_guesses(scaled) == 12
+
+
+def test_guesses_that_do_not_count_turn_no_angles() -> None:
+    """Texts that end at the length at which dynamic angles begin to grow, so that a graph's last guesses would lie beyond it."""
+    scaling = "positions={kind: rotary, scaling: {kind: dynamic, factor: 4.0}}"
+    config = load_model_config("llama-character", [scaling, "max_length=16", "num_layers=2", "initialization.std=0.3"])
+    ids = np.arange(12)[None]
+    plain, guessing, assistant = (package.Transformer(config, seed=3) for package in (transformer_torch, transformer_tf, transformer_tf))
+    expected = plain.generate(ids, max_new_tokens=4, eos_token_id=(), return_scores=True)
+    more = {"assistant_model": assistant, "num_assistant_tokens": 4}
+    found = guessing.generate(ids, max_new_tokens=4, eos_token_id=(), return_scores=True, **more)
+    np.testing.assert_array_equal(found.tokens, expected.tokens)
+    np.testing.assert_allclose(found.log_probs, expected.log_probs, atol=1e-4)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from configs import ModelConfig, UserError
+from configs import ModelConfig, UserError, load_model_config
 from tests.parity.rungs import Entry
 from tests.revealing import hugging_face_model, save_hugging_face
-from transformer_torch import Transformer, for_inference, load
+from transformer_torch import Transformer, for_inference, load, save
 from transformer_torch.inference import Packed, Quantized
 from transformer_torch.linear import Linear
 
@@ -70,3 +70,12 @@ def test_what_is_refused(tmp_path: Path) -> None:
         for_inference(load(folder), "int3")
     with pytest.raises(UserError, match=r"the model is torch\.float64 on cpu"):
         for_inference(load(folder, dtype="float64"))
+
+
+def test_what_is_packed_is_neither_packed_again_nor_saved(tmp_path: Path) -> None:
+    model = for_inference(Transformer(load_model_config("gpt2-mini", ["num_layers=1", "vocab_size=64"]), seed=1), weights="int8")
+    with pytest.raises(UserError, match=r"the model is packed already \(int8\); load it again"):
+        for_inference(model)
+    with pytest.raises(UserError, match=r"packed for inference \(int8\), and its weights are gone; save it before"):
+        save(model, tmp_path / "packed")
+    assert not list(tmp_path.iterdir())

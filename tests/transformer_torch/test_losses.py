@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from configs import UserError
 from transformer_torch import cross_entropy
 
 
@@ -46,3 +47,16 @@ def test_where_nothing_is_asked_there_is_no_loss() -> None:
     assert float(loss.detach()) == 0.0
     assert logits_BTV.grad is not None
     assert not logits_BTV.grad.any()
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (2, 6), (10,), (1, 5)], ids=str)
+def test_labels_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    """Both would be flattened, and every label behind the first row be asked of another token."""
+    import tensorflow as tf
+
+    import transformer_tf
+
+    with pytest.raises(UserError, match=r"labels have shape \(.*, and the logits are for \(2, 5\); give one label for each"):
+        cross_entropy(torch.zeros(2, 5, 7), torch.zeros(shape, dtype=torch.long))
+    with pytest.raises(UserError, match="give one label for each"):
+        transformer_tf.cross_entropy(tf.zeros((2, 5, 7)), tf.zeros(shape, tf.int64))

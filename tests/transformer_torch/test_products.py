@@ -79,7 +79,7 @@ def test_a_model_trains_the_same_with_it(monkeypatch: pytest.MonkeyPatch) -> Non
     ],
 )
 def test_it_is_for_rows_of_float32_on_a_cpu(hidden: torch.Tensor, weight: torch.Tensor, said: bool, amd: None) -> None:
-    assert products.is_onednns(hidden, weight) is said
+    assert products.takes_onednn(hidden, weight) is said
 
 
 def test_autocast_and_compilers_choose_by_themselves(amd: None) -> None:
@@ -88,3 +88,33 @@ def test_autocast_and_compilers_choose_by_themselves(amd: None) -> None:
         assert products.product(hidden, weight).dtype == torch.bfloat16
     compiled = torch.compile(products.product, backend="eager", fullgraph=True)
     assert "Product" not in type(compiled(hidden, weight).grad_fn).__name__
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_transforms_and_traces_have_pytorchs_product(amd: None) -> None:
+    """Gradients of each example alone, derivatives forward, and a model that `torch.jit.trace` has seen."""
+    hidden, weight, bias = (tensor.detach() for tensor in tensors((6, 5), (4, 5), (4,)))
+
+    def loss(weight: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
+        return products.product(row[None].expand(2, 5), weight, bias).tanh().sum()
+
+    each = torch.func.vmap(torch.func.grad(loss), (None, 0))(weight, hidden)
+    for row, found in zip(hidden, each, strict=True):
+        torch.testing.assert_close(found, torch.func.grad(loss)(weight, row))
+    _, slope = torch.func.jvp(lambda values: products.product(values, weight), (hidden,), (torch.ones_like(hidden),))
+    torch.testing.assert_close(slope, weight.sum(1).expand(6, 4))
+    traced = torch.jit.trace(lambda values: products.product(values, weight, bias), hidden)
+    assert "mkldnn" not in str(traced.graph)
+
+
+@pytest.mark.filterwarnings("ignore:TF32")
+def test_who_turns_onednn_off_is_heard(amd: None) -> None:
+    hidden, weight = tensors((6, 5), (4, 5))
+    with torch.backends.mkldnn.flags(enabled=False):
+        assert not products.takes_onednn(hidden, weight)
+    assert products.takes_onednn(hidden, weight)
+
+
+def test_an_older_pytorch_that_does_not_tell_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert products.is_amd.__wrapped__() is False
