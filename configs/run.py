@@ -208,7 +208,7 @@ class RunConfig(Config):
     """
 
     name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
-    seed: NonNegativeInt = 1
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
     objective: AnyObjective = CausalLM()
     model: ModelConfig
     initial: str | None = None
@@ -251,6 +251,11 @@ class RunConfig(Config):
             raise ValueError(
                 f"evaluation.average_checkpoints={self.evaluation.average_checkpoints} is more than "
                 f"train.keep_checkpoints={self.train.keep_checkpoints}; keep as many as are averaged"
+            )
+        if self.evaluation.average_checkpoints > (written := -(-self.train.max_steps // self.train.save_every)):
+            raise ValueError(
+                f"evaluation.average_checkpoints={self.evaluation.average_checkpoints}, and train.max_steps={self.train.max_steps} with "
+                f"train.save_every={self.train.save_every} make {written}; save more often or average fewer"
             )
         return self
 

@@ -21,9 +21,9 @@ from torch.distributed.checkpoint.state_dict import (
     set_state_dict,
 )
 
-from configs import UserError
+from configs import ModelConfig, UserError, dump
 from train.run_folder import saved
-from train.saved import MODEL, OPTIMIZER, RANDOM, STATE, check_conditions, shared_by_others, sharers
+from train.saved import DESCRIPTION, MODEL, OPTIMIZER, RANDOM, STATE, check_conditions, shared_by_others, sharers
 from weight_mapping import whole_folder, write_json
 
 # Whole tensors under canonical names, however the model is replicated or sharded: to be written by the main process, which alone
@@ -48,7 +48,15 @@ class Progress:
     first_loss: float | None = None
 
 
-def save(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, keep: int) -> None:
+def save(
+    folder: Path,
+    accelerator: Accelerator,
+    config: ModelConfig,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    keep: int,
+) -> None:
     """Write step_N as a whole folder, and remove all but the last `keep`. Every process calls this."""
     weights, state = get_state_dict(model, optimizer, options=WHOLE)
     random_states: dict[str, torch.Tensor] = {}
@@ -63,6 +71,7 @@ def save(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: to
             flat = {f"{name}.{key}": value.contiguous() for name, values in moments.items() for key, value in values.items()}
             save_file(flat, str(path / OPTIMIZER))
             save_file(random_states, str(path / RANDOM))
+            dump(config, path / DESCRIPTION)
             write_json(path / STATE, asdict(progress))
         for old in saved(folder)[:-keep]:
             shutil.rmtree(old)

@@ -13,7 +13,7 @@ from configs import UserError
 from train.batches import Batch, TrainingBatches
 from train.run_folder import RunFolder, saved
 
-ADVICE = "lower optimizer.learning_rate or lengthen schedule.warmup_steps"
+ADVICE = "begin anew (train.existing=new) with a lower optimizer.learning_rate or a longer schedule.warmup_steps"
 FACTOR = 3.0
 
 # The loss and the gradient norm of each of some steps: as the framework has them, and as numbers.
@@ -49,7 +49,7 @@ class Watch:
         for step, (loss, norm) in zip(steps, found, strict=True):
             self.first_loss = loss if self.first_loss is None else self.first_loss
             if wrong := what_is_wrong(loss, norm, step, self.first_loss):
-                raise UserError(f"{wrong}; {self.evidence(step)}; {ADVICE}")
+                raise UserError(f"{wrong}; {self.evidence(step)}")
         self.newest = found[-1]
         return self.newest
 
@@ -60,7 +60,8 @@ class Watch:
             write_batch(path, self.batches.batch(step - 1))
         good = saved(self.run.checkpoints)
         checkpoint = f"the last good checkpoint is {good[-1]}" if good else "there is no checkpoint before it"
-        return f"its batch is in {path}, and {checkpoint}"
+        start = f", and initial={good[-1]} to start from its weights" if good else ""
+        return f"its batch is in {path}, and {checkpoint}; {ADVICE}{start}"
 
 
 def what_is_wrong(loss: float, norm: float, step: int, first_loss: float) -> str:

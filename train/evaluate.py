@@ -38,10 +38,14 @@ def validate(model: Transformer, corpus: Corpus) -> dict[str, float]:
     return {"validation_loss": total / corpus.validation.targets, "validation_accuracy": right / corpus.validation.targets}
 
 
+def load_on_device(folder: Path) -> Transformer:
+    """A folder's model, on a GPU if there is one."""
+    return load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def generate_of(folder: Path) -> Generate:
-    """`generate` of a folder's model, on a GPU if there is one, for `train.answers` and `train.sample`."""
-    model = load(folder)
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    """`generate` of a folder's model, for `train.answers` and `train.sample`."""
+    model = load_on_device(folder)
     return lambda *ids, **settings: model.generate(*ids, **settings).tolist()
 
 
@@ -56,7 +60,7 @@ def evaluate(run: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         # Its own, whatever training another one on the same text would give.
         config = config.model_copy(update={"tokenizer": Tokenizer(kind="file", path=str(run))})
     corpus = prepare(config)
-    figures: dict[str, Any] = dict(validate(load(run), corpus))
+    figures: dict[str, Any] = dict(validate(load_on_device(run), corpus))
     if corpus.test:
         figures |= test(config, run, corpus, generate_of)
     write_whole(run, EVALUATION, lambda path: write_json(path, figures))
@@ -81,7 +85,10 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     arguments = parser.parse_intermixed_args()
     overrides = [word for word in arguments.runs if "=" in word]
-    for run in [Path(word) for word in arguments.runs if "=" not in word]:
+    runs = [Path(word) for word in arguments.runs if "=" not in word]
+    if not runs:
+        raise UserError("only settings were given; name the folder of a run as well, such as runs/dates")
+    for run in runs:
         figures = evaluate(run, overrides)
         if arguments.json:
             print(json.dumps({"run": str(run), **figures}))

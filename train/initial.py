@@ -17,7 +17,7 @@ NEW = ("head.", "pooler.")
 def starting_tensors(config: RunConfig, resumed: bool = False) -> Iterator[tuple[str, np.ndarray]]:
     """Canonical names and weights. Raises UserError for a checkpoint of another model: only head and pooler may be others.
 
-    resumed: the run has weights of its own, which replace these; nothing is read.
+    resumed: the run has a checkpoint of its own, whose weights replace these; nothing is read.
     """
     drawn = initial_tensors(config.model, config.seed)
     if config.initial is None or resumed:

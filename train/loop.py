@@ -25,7 +25,7 @@ from train.memory import keep_freed_memory
 from train.metrics import MetricsLog
 from train.objectives.corpus import Corpus
 from train.progress import ProgressDisplay
-from train.run_folder import RunFolder
+from train.run_folder import RunFolder, saved
 from train.schedule import learning_rate
 from train.sharding import gather_for_cross_attention, sum_gradients_in_float32
 from train.stop import Stop
@@ -48,7 +48,7 @@ class Trainer:
         # Every process drops out other values; the weights come from the config's seed alone.
         torch.manual_seed(config.seed * 1000 + accelerator.process_index)
         self.plain = Transformer(config.model, seed=None)
-        assign(self.plain, starting_tensors(config, run.resumed))
+        assign(self.plain, starting_tensors(config, bool(saved(run.checkpoints))))
         self.plain.to(accelerator.device)
         self.plain.set_gradient_checkpointing(config.train.gradient_checkpointing)
         if config.train.compile:
@@ -123,7 +123,7 @@ class Trainer:
                     watch.look()
                     progress.seconds, progress.first_loss = before + time.monotonic() - began, watch.first_loss
                     keep = settings.keep_checkpoints
-                    checkpoints.save(self.run.checkpoints, self.accelerator, self.model, self.optimizer, progress, keep)
+                    checkpoints.save(self.run.checkpoints, self.accelerator, self.plain.config, self.model, self.optimizer, progress, keep)
                 paused += time.monotonic() - pause
                 if signalled and not is_last:
                     display.say(f"stopped by a signal after step {progress.step}; it is saved: go on with train.existing=resume")

@@ -47,8 +47,8 @@ class ProgressDisplay:
             self.bar.update(self.task, completed=row["step"], description=f"step {row['step']}/{self.max_steps}   {text}")
         elif (now := time.monotonic()) - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
-            left = (now - self.began) / max(row["step"] - self.start, 1) * (self.max_steps - row["step"])
-            self.say(f"step {row['step']:>6}/{self.max_steps}   {text}   {left // 60:.0f} min {left % 60:02.0f} s left")
+            minutes, seconds = divmod(round((now - self.began) / max(row["step"] - self.start, 1) * (self.max_steps - row["step"])), 60)
+            self.say(f"step {row['step']:>6}/{self.max_steps}   {text}   {minutes} min {seconds:02} s left")
 
     def validation(self, row: dict[str, Any]) -> None:
         """A row of validation metrics."""

@@ -10,7 +10,7 @@ from train.figures import goals_in_words
 
 def tell(summary: dict[str, Any], text: str, folder: Path) -> None:
     """Print the summary."""
-    minutes, seconds = divmod(summary["seconds"], 60)
+    minutes, seconds = divmod(round(summary["seconds"]), 60)
     print()
     if summary["objective"] in ("causal_lm", "masked_lm", "span_corruption"):
         print(f"validation loss  {summary['validation_loss']:.4f} nats per token, perplexity {summary['perplexity']:.2f}")
@@ -33,7 +33,7 @@ def tell(summary: dict[str, Any], text: str, folder: Path) -> None:
     print("".join(f"goal             {line}\n" for line in goals_in_words(summary)), end="")
     print(f"parameters       {summary['parameters']:,}")
     speed = f"{summary['tokens_per_second']:,.0f} tokens/s"
-    print(f"trained          {summary['tokens']:,} tokens in {minutes:.0f} min {seconds:.0f} s, {speed}")
+    print(f"trained          {summary['tokens']:,} tokens in {minutes} min {seconds} s, {speed}")
     sharing = "device(s)" if "tensorflow" in summary else "process(es)"
     print(f"on               {summary['hardware']}; {summary['processes']} {sharing}, {summary['precision']}")
     if "mfu" in summary:

@@ -90,11 +90,18 @@ def open_run(config: RunConfig) -> RunFolder:
     plan = plan_run(config)
     if plan.resumed:
         return resume(plan.path, config)
-    plan.path.mkdir(parents=True)
+    make_folder(plan.path)
     notes = (f"{plan.beside} stays as it is; this run is {plan.path}",) if plan.beside else ()
     run = RunFolder(plan.path, False, take_lock(plan.path), notes)
     write_whole(plan.path, CONFIG, lambda path: dump(config, path))
     return run
+
+
+def make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"{path} cannot be made: {error}; set train.output to a folder where you may write") from None
 
 
 def check_same_config(folder: Path, config: RunConfig) -> None:

@@ -22,7 +22,8 @@ from weight_mapping import write_json, write_run
 
 
 def finish(config: RunConfig, accelerator: Accelerator, corpus: Corpus, run: RunFolder, model: nn.Module, seconds: float) -> None:
-    """Make the run's folder complete: weights in canonical form, tokenizer, curves, and at last the summary. Every process calls this."""
+    """Make the run's folder complete: weights in canonical form, tokenizer, curves, and at last the summary. Every process calls this; the
+    others than the first are done when the weights are gathered."""
     weights = whole_weights(model)
     if accelerator.is_main_process:
         write_all_whole(run.path, lambda folder: write_run(folder, config.model, lambda name: weights[name].numpy()))
@@ -32,7 +33,6 @@ def finish(config: RunConfig, accelerator: Accelerator, corpus: Corpus, run: Run
         write_whole(run.path, "loss.png", lambda path: plot([run.path], path))
         summary = summarize(config, accelerator, run.path, seconds) | tested
         write_whole(run.path, SUMMARY, lambda path: write_json(path, summary))
-    accelerator.wait_for_everyone()
 
 
 def summarize(config: RunConfig, accelerator: Accelerator, folder: Path, seconds: float) -> dict[str, Any]:

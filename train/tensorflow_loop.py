@@ -24,7 +24,7 @@ from train.initial import starting_tensors
 from train.metrics import MetricsLog
 from train.objectives.corpus import Corpus
 from train.progress import ProgressDisplay
-from train.run_folder import RunFolder
+from train.run_folder import RunFolder, saved
 from train.saved import shared_by_others
 from train.schedule import learning_rate
 from train.tensorflow_devices import strategy
@@ -50,7 +50,7 @@ class Trainer:
         with self.strategy.scope():
             is_mixed = config.train.precision == "bf16"
             self.model = model = Transformer(config.model, seed=None, dtype="mixed_bfloat16" if is_mixed else dtype)
-            assign(model, starting_tensors(config, run is not None and run.resumed))
+            assign(model, starting_tensors(config, run is not None and bool(saved(run.checkpoints))))
             model.set_gradient_checkpointing(config.train.gradient_checkpointing)
             self.rate = tf.Variable(0.0, dtype=tf.float64, trainable=False)
             self.optimizer = build_optimizer(config.optimizer, lambda: self.rate)

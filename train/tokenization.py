@@ -15,6 +15,7 @@ import tokenizers
 from tokenizers import Regex, decoders, models, pre_tokenizers, processors, trainers
 
 from configs import RunConfig, UserError
+from weight_mapping.checkpoint import read_json
 from weight_mapping.hub import local_folder
 
 END_OF_TEXT = "<|endoftext|>"
@@ -273,6 +274,6 @@ def named_tokens(config: Path) -> dict[str, str]:
     """The special tokens that a tokenizer_config.json names, or in old folders the special_tokens_map.json beside it."""
     values: dict[str, Any] = {}
     for path in (config.with_name("special_tokens_map.json"), config):
-        values |= json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        values |= read_json(path) if path.is_file() else {}
     tokens = {name: value["content"] if isinstance(value, dict) else value for name, value in values.items() if name.endswith("_token")}
     return {name: token for name, token in tokens.items() if isinstance(token, str)}

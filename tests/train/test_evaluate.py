@@ -10,7 +10,7 @@ import pytest
 from configs import UserError, load_run_config
 from tests.train.runs import DATES, environment
 from train.answers import count, encode_sources
-from train.evaluate import evaluate
+from train.evaluate import evaluate, main
 from train.saved import average
 from train.table import table
 from weight_mapping import Checkpoint
@@ -49,7 +49,9 @@ def test_the_average_is_the_mean_of_the_checkpoints(run):
         tensors = dict(checkpoint.tensors())
     np.testing.assert_allclose(tensors[name], np.mean([file[name] for file in files], axis=0), rtol=1e-5, atol=1e-8)
     with pytest.raises(UserError, match=r"has 3 checkpoints, and evaluation.average_checkpoints=5"):
-        average(load_run_config(run / "run.yaml", ["evaluation.average_checkpoints=5", "train.keep_checkpoints=5"]), run)
+        average(
+            load_run_config(run / "run.yaml", ["evaluation.average_checkpoints=5", "train.keep_checkpoints=5", "train.save_every=2"]), run
+        )
 
 
 def test_exact_matches_and_bleu_are_counted_on_the_tokens_as_they_are():
@@ -87,3 +89,23 @@ def test_the_table_is_made_from_the_runs_own_files(run, tmp_path):
     assert summary["hardware"] in line
     with pytest.raises(UserError, match=r"holds no summary.json; name the folder of a finished run"):
         table([tmp_path])
+
+
+def test_more_checkpoints_than_there_will_be_are_refused_before_the_run():
+    with pytest.raises(UserError, match=r"average_checkpoints=4, and train.max_steps=12 with train.save_every=4 make 3; save more often"):
+        load_run_config("configs/runs/dates.yaml", [*DATES, "evaluation.average_checkpoints=4", "train.keep_checkpoints=4"])
+
+
+def test_a_checkpoint_is_a_folder_that_can_be_loaded(run):
+    """To start another run from it, or to look at it."""
+    with Checkpoint(run / "checkpoints" / "step_12") as checkpoint, Checkpoint(run) as finished:
+        checkpoint.check()
+        assert checkpoint.config == finished.config
+        last = dict(finished.tensors())
+        assert all((array == last[name]).all() for name, array in checkpoint.tensors())
+
+
+def test_settings_without_a_run_are_refused(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train.evaluate", "evaluation.num_beams=4"])
+    with pytest.raises(UserError, match="only settings were given; name the folder of a run"):
+        main()

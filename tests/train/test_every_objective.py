@@ -120,3 +120,21 @@ class TestInitial:
         drawn = dict(initial_tensors(config.model, config.seed))
         for name, array in starting_tensors(config, resumed=True):
             np.testing.assert_array_equal(array, drawn[name])
+
+    def test_a_run_that_was_killed_before_its_first_checkpoint_needs_it_again(self, tmp_path: Path) -> None:
+        from accelerate import Accelerator
+
+        from train.loop import Trainer
+        from train.run_folder import RunFolder
+        from train.tensorflow_loop import Trainer as TensorFlowTrainer
+        from transformer_tf.weights import reader
+        from transformer_torch.weights import named_weights
+
+        config = self.config("train.precision=float32")
+        corpus, name = prepare(config), "layers.0.self_attention.query.weight"
+        expected = dict(starting_tensors(config))
+        name = next(key for key in expected if key.endswith(name))
+        plain = Trainer(config, Accelerator(cpu=True), corpus, RunFolder(tmp_path, True)).plain
+        np.testing.assert_array_equal(named_weights(plain)[name].detach().numpy(), expected[name])
+        twin = TensorFlowTrainer(config, corpus, RunFolder(tmp_path, True)).model
+        np.testing.assert_array_equal(reader(twin)(name), expected[name])

@@ -79,3 +79,9 @@ def test_data_order_schedule_and_metrics_need_no_torch():
     modules = ["sources.text", "sources.pairs", "tokenization", "objectives", "batches", "schedule", "metrics", "plot", "run_folder"]
     code = "import sys; sys.modules['torch'] = None; " + "; ".join(f"import train.{module}" for module in modules)
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("name", ["curves.pdf", "nowhere/curves.png"])
+def test_a_picture_that_cannot_be_written_is_refused(tmp_path, name):
+    with pytest.raises(UserError, match="the picture is a PNG in a folder that exists"):
+        main([str(tmp_path), "--output", str(tmp_path / name)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -54,3 +55,16 @@ def test_matrices_decay_and_vectors_do_not():
         torch.testing.assert_close(parameter.detach(), before[name] * factor, msg=name)
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(before)
     assert optimizer.param_groups[0]["fused"]
+
+
+def test_adamw_of_tensorflow_has_its_digits_in_bfloat16():
+    """A beta2 of 0.999 is 1 there: what it corrects by would be 0, and a weight without a gradient no number."""
+    import keras
+    import tensorflow as tf
+
+    from transformer_tf.optimizer import AdamW
+
+    weight = keras.Variable([1.0, 1.0], dtype="bfloat16")
+    optimizer = AdamW(0.1, 0.9, 0.999, 1e-8, 0.0)
+    optimizer.apply([tf.constant([0.5, 0.0], tf.bfloat16)], [weight])
+    np.testing.assert_allclose(np.asarray(weight.value, np.float32), [0.9, 1.0], atol=0.01)
