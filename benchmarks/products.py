@@ -33,17 +33,23 @@ def arrays() -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     ]
 
 
-def pytorch() -> Built:
-    import torch
+def pytorch(onednn: bool) -> Callable[[], Built]:
+    def build() -> Built:
+        import torch
 
-    tensors = [tuple(map(torch.from_numpy, three)) for three in arrays()]
+        from transformer_torch.products import by_onednn
 
-    def step() -> list[Any]:
-        for _ in range(LAYERS):
-            found = [(torch.nn.functional.linear(x, weight), gradient @ weight, gradient.T @ x) for x, weight, gradient in tensors]
-        return [product for three in found for product in three]
+        tensors = [tuple(map(torch.from_numpy, three)) for three in arrays()]
+        product = by_onednn if onednn else torch.nn.functional.linear
 
-    return step, lambda: [float(product[0, 0]) for product in step()]
+        def step() -> list[Any]:
+            for _ in range(LAYERS):
+                found = [(product(x, weight), product(gradient, weight.T), product(gradient.T, x.T)) for x, weight, gradient in tensors]
+            return [product for three in found for product in three]
+
+        return step, lambda: [float(product[0, 0]) for product in step()]
+
+    return build
 
 
 def tensorflow(jit_compile: bool) -> Callable[[], Built]:
@@ -68,7 +74,12 @@ def tensorflow(jit_compile: bool) -> Callable[[], Built]:
     return build
 
 
-BUILDERS = {"PyTorch": pytorch, "TensorFlow": tensorflow(jit_compile=False), "TensorFlow XLA": tensorflow(jit_compile=True)}
+BUILDERS = {
+    "PyTorch, MKL": pytorch(onednn=False),
+    "PyTorch, oneDNN": pytorch(onednn=True),
+    "TensorFlow": tensorflow(jit_compile=False),
+    "TensorFlow XLA": tensorflow(jit_compile=True),
+}
 
 if __name__ == "__main__":
     main("benchmarks.products", "Matrix products of a training step, GPT-2 6 x 384, 12 x 256", GIGAFLOPS, "GFLOP/s", 1e-4)

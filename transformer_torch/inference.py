@@ -15,6 +15,7 @@ from torch import nn
 from configs import UserError
 from transformer_torch.heads import LanguageModelHead
 from transformer_torch.linear import Linear
+from transformer_torch.products import by_onednn
 
 if TYPE_CHECKING:
     from transformer_torch.model import Transformer
@@ -68,7 +69,7 @@ class Packed(nn.Module):
         self.bias = bias
 
     def forward(self, hidden: torch.Tensor, *replaced: Any) -> torch.Tensor:
-        return torch.ops.mkldnn._linear_pointwise(hidden, self.packed, self.bias, "none", [], "")
+        return by_onednn(hidden, self.packed, self.bias)
 
 
 class Quantized(nn.Module):

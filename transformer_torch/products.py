@@ -16,8 +16,11 @@ def product(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | Non
     """y = x W^T + b: `hidden` of shape (..., inputs) and `weight` of shape (outputs, inputs) give (..., outputs)."""
     if not takes_onednn(hidden, weight):
         return F.linear(hidden, weight, bias)
-    if torch.is_grad_enabled():
-        return Product.apply(hidden, weight, bias)
+    return Product.apply(hidden, weight, bias) if torch.is_grad_enabled() else by_onednn(hidden, weight, bias)
+
+
+def by_onednn(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """The same without a gradient, by an operator that PyTorch's compiler uses too."""
     return torch.ops.mkldnn._linear_pointwise(hidden, weight, bias, "none", [], "")
 
 
@@ -49,7 +52,7 @@ class Product(torch.autograd.Function):
 
     @staticmethod
     def forward(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        return torch.ops.mkldnn._linear_pointwise(hidden, weight, bias, "none", [], "")
+        return by_onednn(hidden, weight, bias)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
