@@ -28,7 +28,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-train: $(READY)  ## train a small GPT-2 on the English inside Python, then check it in three frameworks (about 5 minutes)
+train: $(READY)  ## train a small GPT-2 on the English inside Python, then check it in three frameworks (3 to 5 minutes)
 	@echo "Training configs/runs/gpt2_stdlib.yaml; an interrupted run goes on; a finished one stays, and a new one starts beside it"
 	@$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
 	  -m train configs/runs/gpt2_stdlib.yaml train.existing=auto
