@@ -71,7 +71,11 @@ def tell(run: Path, figures: dict[str, Any]) -> None:
     """Print the figures, and beside them what the summary of the run says."""
     print(run)
     summary = read_json(run / SUMMARY)
+    # Of answers of one word there are no four in a row to be counted.
+    has_phrases = figures.get("reference_tokens", 1) > figures.get("examples", 0)
     for name, value in figures.items():
+        if name.startswith("bleu") and not has_phrases:
+            continue
         shown = f"{value:.4f}" if isinstance(value, float) else value
         note = f"   (its summary: {summary[name]:.4f})" if name in summary and isinstance(value, float) else ""
         print(f"  {name:28}{shown}{note}")
