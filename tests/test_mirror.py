@@ -161,7 +161,7 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
         "PromptLookup.propose": ("{+room+}", "the same"),
         "Assistant.__init__": ("[-processors-] {+given+} ... [-self.processors-] {+self.given+}", "the same"),
         "Assistant.propose": (
-            "{+model generation size+} ... {+longest place numbers run guessed_M+} ... [-place logits_RV number scores_RV-] {+tensors+}",
+            "{+model generation size longest+} ... [-logits_RV number scores_RV-] {+numbers run guessed_M tensors+}",
             "the same",
         ),
         "build_drafter": ("[-processors-] {+given+}", "the same"),

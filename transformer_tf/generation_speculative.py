@@ -24,11 +24,15 @@ if TYPE_CHECKING:
     from transformer_tf.model import Transformer
 
 
+# Tokens (M), the probabilities (M, V) by which they were drawn, and how many of them were guessed.
+Guesses = tuple[tf.Tensor, tf.Tensor | None, int]
+
+
 class Drafter(Protocol):
     """A way to guess tokens."""
 
-    def propose(self, tokens_RN: tf.Tensor, length: int, count: int, uniforms_M: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, int]:
-        """Tokens (M) that may follow the first `length`, and the probabilities (M, V) by which they were drawn; in greedy search (M, 0).
+    def propose(self, tokens_RN: tf.Tensor, length: int, count: int, uniforms_M: tf.Tensor) -> Guesses:
+        """Tokens (M) that may follow the first `length`, and the probabilities (M, V) by which they were drawn; in greedy search None.
         And how many of them were guessed, at most `count`: a graph's shapes are fixed."""
 
 
@@ -40,13 +44,14 @@ class PromptLookup:
         self.vocab_size = vocab_size
         self.source = source
 
-    def propose(self, tokens_RN: tf.Tensor, length: int, count: int, uniforms_M: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, int]:
+    def propose(self, tokens_RN: tf.Tensor, length: int, count: int, uniforms_M: tf.Tensor) -> Guesses:
         seen = self.source + tokens_RN[0, :length].numpy().tolist()
         found = look_up(seen, self.generation.max_matching_ngram_size, count)
         # Where nothing is found a single token is read; two shapes are compiled.
         room = len(uniforms_M) if found else 0
         guessed_M = tf.constant(found + [0] * (room - len(found)), tf.int64)
-        return guessed_M, tf.one_hot(guessed_M, self.vocab_size if self.generation.do_sample else 0, dtype=tf.float64), len(found)
+        guesses_MV = tf.one_hot(guessed_M, self.vocab_size, dtype=tf.float64) if self.generation.do_sample else None
+        return guessed_M, guesses_MV, len(found)
 
 
 class Assistant:
@@ -58,21 +63,21 @@ class Assistant:
         self.given = given
         self.rows = rows
 
-    def propose(self, tokens_RN: tf.Tensor, length: int, count: int, uniforms_M: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, int]:
+    def propose(self, tokens_RN: tf.Tensor, length: int, count: int, uniforms_M: tf.Tensor) -> Guesses:
         model, generation, size = self.model, self.generation, len(uniforms_M)
-        columns = model.config.vocab_size if generation.do_sample else 0
         longest = longest_with_guesses(model.config)
         if count < 1 or (longest is not None and length + size > longest):
-            return tf.zeros(0, tf.int64), tf.zeros((0, columns), tf.float64), 0
+            guesses_MV = tf.zeros((0, model.config.vocab_size), tf.float64) if generation.do_sample else None
+            return tf.zeros(0, tf.int64), guesses_MV, 0
 
         def guess(
             given: Given, tensors: list[tf.Tensor], tokens_RN: tf.Tensor, place: tf.Tensor, length: tf.Tensor, uniforms_M: tf.Tensor
-        ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        ) -> tuple[tf.Tensor, tf.Tensor | None, list[tf.Tensor]]:
             rows, processors, _ = parts(model, generation, given, tensors, place, tokens_RN.shape[1])
 
             def step(
-                place: tf.Tensor, tokens_RN: tf.Tensor, guesses_MV: tf.Tensor, tensors: list[tf.Tensor]
-            ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+                place: tf.Tensor, tokens_RN: tf.Tensor, drawn: list[tf.Tensor], tensors: list[tf.Tensor]
+            ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor], list[tf.Tensor]]:
                 rows.cache.length = place
                 rows.cache.set_tensors(tensors)
                 logits_RV = rows.next(tf.gather(tokens_RN, place, axis=1))
@@ -82,16 +87,17 @@ class Assistant:
                 if generation.do_sample:
                     chosen_RV = tf.exp(log_probabilities(scores_RV, generation))
                     next_R = tf.cast(draw(chosen_RV, tf.gather(uniforms_M, number)[None]), tokens_RN.dtype)
-                    guesses_MV = keras.ops.slice_update(guesses_MV, (number, 0), chosen_RV)
+                    drawn = [keras.ops.slice_update(drawn[0], (number, 0), chosen_RV)]
                 else:
                     next_R = tf.argmax(scores_RV, -1, tokens_RN.dtype)
                 tokens_RN = keras.ops.slice_update(tokens_RN, (0, length + number), next_R[:, None])
-                return place + 1, tokens_RN, guesses_MV, rows.cache.tensors()
+                return place + 1, tokens_RN, drawn, rows.cache.tensors()
 
-            guesses_MV = tf.zeros((size, columns), tf.float64)
-            now = (place, tokens_RN, guesses_MV, tensors)
-            _, tokens_RN, guesses_MV, tensors = tf.while_loop(lambda place, *others: place < length + size - 1, step, now)
-            return tf.gather(tokens_RN[0], length + tf.range(size)), guesses_MV, tensors
+            # A loop carries no None.
+            drawn = [tf.zeros((size, model.config.vocab_size), tf.float64)] if generation.do_sample else []
+            now = (place, tokens_RN, drawn, tensors)
+            _, tokens_RN, drawn, tensors = tf.while_loop(lambda place, *others: place < length + size - 1, step, now)
+            return tf.gather(tokens_RN[0], length + tf.range(size)), drawn[0] if drawn else None, tensors
 
         # The last token has not been read, and after guesses that were all right neither has the one before.
         place = min(int(self.rows.cache.length), length - 1)
@@ -146,7 +152,7 @@ def speculate(
         length: tf.Tensor,
         count: tf.Tensor,
         guessed_M: tf.Tensor,
-        guesses_MV: tf.Tensor,
+        guesses_MV: tf.Tensor | None,
         uniforms: tf.Tensor,
     ) -> tuple[Texts, tf.Tensor, list[tf.Tensor]]:
         rows, processors, ends = parts(model, generation, given, tensors, length - 1, texts.tokens_RN.shape[1])
@@ -179,7 +185,7 @@ def verify(
     length: tf.Tensor,
     count: tf.Tensor,
     guessed_M: tf.Tensor,
-    guesses_MV: tf.Tensor,
+    guesses_MV: tf.Tensor | None,
     uniforms: tf.Tensor,
     return_scores: bool,
 ) -> tuple[Texts, tf.Tensor]:
@@ -194,6 +200,7 @@ def verify(
     log_probs_TV = log_probabilities(scores_TV, generation) if return_scores or generation.do_sample else None
     if generation.do_sample:
         assert log_probs_TV is not None
+        assert guesses_MV is not None
         accepted, last = accept(guessed_M, guesses_MV, tf.exp(log_probs_TV), uniforms, count)
     else:
         accepted, last = accept_best(guessed_M, scores_TV, count)

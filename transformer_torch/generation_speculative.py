@@ -23,12 +23,16 @@ if TYPE_CHECKING:
     from transformer_torch.model import Transformer
 
 
+# Tokens (M), and the probabilities (M, V) by which they were drawn.
+Guesses = tuple[torch.Tensor, torch.Tensor | None]
+
+
 class Drafter(Protocol):
     """A way to guess tokens."""
 
-    def propose(self, tokens_RN: torch.Tensor, length: int, count: int, uniforms_M: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def propose(self, tokens_RN: torch.Tensor, length: int, count: int, uniforms_M: torch.Tensor) -> Guesses:
         """At most `count` tokens (M) that may follow the first `length`, and the probabilities (M, V) by which they were drawn; in
-        greedy search (M, 0)."""
+        greedy search None."""
 
 
 class PromptLookup:
@@ -39,11 +43,12 @@ class PromptLookup:
         self.vocab_size = vocab_size
         self.source = source
 
-    def propose(self, tokens_RN: torch.Tensor, length: int, count: int, uniforms_M: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def propose(self, tokens_RN: torch.Tensor, length: int, count: int, uniforms_M: torch.Tensor) -> Guesses:
         seen = self.source + tokens_RN[0, :length].tolist()
         found = look_up(seen, self.generation.max_matching_ngram_size, count)
         guessed_M = torch.tensor(found, dtype=torch.long, device=tokens_RN.device)
-        return guessed_M, F.one_hot(guessed_M, self.vocab_size).double() if self.generation.do_sample else torch.zeros(len(found), 0)
+        guesses_MV = F.one_hot(guessed_M, self.vocab_size).double() if self.generation.do_sample else None
+        return guessed_M, guesses_MV
 
 
 class Assistant:
@@ -55,16 +60,17 @@ class Assistant:
         self.processors = processors
         self.rows = rows
 
-    def propose(self, tokens_RN: torch.Tensor, length: int, count: int, uniforms_M: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        columns = self.model.config.vocab_size if self.generation.do_sample else 0
-        guesses_MV = torch.zeros(count, columns, dtype=torch.float64, device=tokens_RN.device)
+    def propose(self, tokens_RN: torch.Tensor, length: int, count: int, uniforms_M: torch.Tensor) -> Guesses:
+        guesses_MV = None
+        if self.generation.do_sample:
+            guesses_MV = torch.zeros(count, self.model.config.vocab_size, dtype=torch.float64, device=tokens_RN.device)
         # The last token has not been read, and after guesses that were all right neither has the one before.
         for place in range(min(self.rows.cache.length, length - 1), length + count - 1):
             self.rows.cache.length = place
             logits_RV = self.rows.next(tokens_RN[:, place])
             if (number := place + 1 - length) >= 0:
                 scores_RV = self.processors(logits_RV, tokens_RN, place + 1)
-                if self.generation.do_sample:
+                if guesses_MV is not None:
                     guesses_MV[number] = log_probabilities(scores_RV, self.generation)[0].exp()
                     tokens_RN[:, place + 1] = draw(guesses_MV[number][None], uniforms_M[number : number + 1])
                 else:
@@ -124,7 +130,7 @@ def verify(
     texts: Texts,
     length: int,
     guessed_M: torch.Tensor,
-    guesses_MV: torch.Tensor,
+    guesses_MV: torch.Tensor | None,
     uniforms: torch.Tensor,
     return_scores: bool,
 ) -> tuple[Texts, int]:
@@ -138,6 +144,7 @@ def verify(
     log_probs_TV = log_probabilities(scores_TV, generation) if return_scores or generation.do_sample else None
     if generation.do_sample:
         assert log_probs_TV is not None
+        assert guesses_MV is not None
         accepted, last = accept(guessed_M, guesses_MV, log_probs_TV.exp(), uniforms)
     else:
         accepted, last = accept_best(guessed_M, scores_TV)
