@@ -17,7 +17,7 @@ from parity.fields import changes_of, config_differences
 from parity.findings import Finding, findings, oddities
 from parity.implementation import Inputs
 from parity.inputs import example_labels
-from parity.sources import PACKAGES, Source, missing, open_source, step
+from parity.sources import PACKAGES, Source, hugging_faces_products, missing, open_source, step
 from weight_mapping.checkpoint import is_run
 from weight_mapping.hub import local_folder
 
@@ -66,6 +66,7 @@ class Report:
 def examine(options: Options) -> Report:
     """Load, ask, compare, and look for causes where something parts. Raises UserError where the checkpoints cannot be compared."""
     with ExitStack() as stack:
+        stack.enter_context(hugging_faces_products())
         names = [name for name in (options.checkpoint, options.against) if name]
         # A run has no other head, but may be held against a file that has.
         have_heads = [name for name in names if not is_run(local_folder(name))] or names

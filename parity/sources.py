@@ -87,6 +87,22 @@ def _hugging_face(source: Source, dtype: str) -> Implementation:
     return HuggingFace(model.eval(), source.config, double=dtype == "float64")
 
 
+@contextmanager
+def hugging_faces_products() -> Iterator[None]:
+    """Inside, our PyTorch model multiplies float32 as Hugging Face's does, whose rounding is what is allowed: not by
+    `transformer_torch.products`, whose sums are rounded otherwise."""
+    try:
+        import torch
+    except ModuleNotFoundError:
+        yield
+        return
+    before, *_ = torch.backends.mkldnn.set_flags(_enabled=False)
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.set_flags(_enabled=before)
+
+
 def _pytorch(source: Source, dtype: str) -> Implementation:
     import transformer_torch
     from parity.pytorch import PyTorch

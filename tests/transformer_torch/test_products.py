@@ -118,3 +118,13 @@ def test_who_turns_onednn_off_is_heard(amd: None) -> None:
 def test_an_older_pytorch_that_does_not_tell_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     assert products.is_amd.__wrapped__() is False
+
+
+def test_a_checkpoint_is_examined_with_hugging_faces_products(amd: None) -> None:
+    """So that what `python -m parity` allows, a multiple of Hugging Face's own rounding, is the rounding of the same kernels."""
+    from parity.sources import hugging_faces_products
+
+    hidden, weight = tensors((6, 5), (4, 5))
+    with hugging_faces_products():
+        assert not products.takes_onednn(hidden, weight)
+    assert products.takes_onednn(hidden, weight)
