@@ -258,3 +258,11 @@ def test_validation_happens_in_python_too() -> None:
 def test_parts_that_have_no_place_together(preset: str, overrides: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_model_config(preset, overrides)
+
+
+def test_a_key_that_is_no_word(path: Path) -> None:
+    """As a template that nobody has filled in leaves it."""
+    path.write_text(f"{RUN}{{{{ SEED }}}}: 1\n", encoding="utf-8")
+    assert mistake(path).startswith(f"{path}: not readable as YAML: ")
+    path.write_text(RUN, encoding="utf-8")
+    assert "line 1 has a mapping or a list in the place of a key" in mistake(path, "model={{ NAME }}")

@@ -277,3 +277,21 @@ def test_draws_have_the_distribution_that_is_asked_for(subject: Subject) -> None
         # Its mean is the degrees of freedom, its variance twice that: four standard deviations.
         degrees = kept.sum() - 1
         assert (statistic < degrees + 4 * np.sqrt(2 * degrees)) == is_right, (statistic, degrees)
+
+
+@pytest.mark.parametrize("subject", [Entry("marian", "MarianMTModel")], indirect=True, ids=str)
+def test_ids_may_be_of_any_integer_type(subject: Subject, framework: str) -> None:
+    """One call after the other: what was made for the first serves the next. uint16 is how token files are often stored."""
+    model = subject.fresh(framework, "float32").model
+    ids, mask = subject.inputs(2, 5)["input_ids"], np.ones((2, 5), np.int64)
+    expected = model.generate(ids.astype(np.int64), attention_mask=mask, max_new_tokens=4, eos_token_id=())
+    for dtype, mask_dtype in ((np.int32, np.int32), (np.uint16, np.uint8)):
+        found = model.generate(ids.astype(dtype), attention_mask=mask.astype(mask_dtype), max_new_tokens=4, eos_token_id=())
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("subject", [Entry("gpt2", "GPT2LMHeadModel")], indirect=True, ids=str)
+def test_n_grams_longer_than_the_text_forbid_nothing(subject: Subject, framework: str) -> None:
+    model, ids = subject.ours(framework, "float32").model, subject.inputs(1, 3)["input_ids"]
+    expected = model.generate(ids, max_new_tokens=4, eos_token_id=())
+    np.testing.assert_array_equal(model.generate(ids, max_new_tokens=4, eos_token_id=(), no_repeat_ngram_size=500), expected)
