@@ -36,13 +36,13 @@ def check_inputs(config: ModelConfig, **inputs: Any) -> None:
         raise UserError(f"{source} is missing; this {config.architecture} takes: {', '.join(known)}")
 
 
-def check_labels(logits_shape: Any, labels_shape: Any) -> None:
+def check_labels(logits: Any, labels: Any) -> None:
     """Refuse labels that do not stand one to each row of logits. A size that a graph does not know yet fits."""
-    if getattr(logits_shape, "rank", 0) is None or getattr(labels_shape, "rank", 0) is None:
+    if None in (rank_of(logits), rank_of(labels)):
         return
-    rows, labels = tuple(logits_shape)[:-1], tuple(labels_shape)
-    if len(rows) != len(labels) or any(None not in pair and pair[0] != pair[1] for pair in zip(rows, labels, strict=True)):
-        raise UserError(f"labels have shape {labels}, and the logits are for {rows}; give one label for each")
+    rows, found = tuple(logits.shape)[:-1], tuple(labels.shape)
+    if len(rows) != len(found) or any(None not in pair and pair[0] != pair[1] for pair in zip(rows, found, strict=True)):
+        raise UserError(f"labels have shape {found}, and the logits are for {rows}; give one label for each")
 
 
 def rank_of(tensor: Any) -> int | None:

@@ -166,12 +166,13 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "build_drafter": ("[-processors-] {+given+}", "the same"),
         "speculate": (
-            "[-processors ends-] {+given+} ... {+model limit ends run longest+} ... {+fits+} ... {+numbers+} ... {+new_length tensors+}",
+            "[-processors ends-] {+given+} ... {+model limit ends run longest+} ... {+fits+} ... {+new_length tensors+}",
             "the same",
         ),
-        "verify": ("{+count+} ... {+size+} ... [-count-] ... {+goes_on is_new pad log_probs_RN log_probs+}", "the same"),
-        "accept_best": ("{+count+} ... {+size+} ... {+is_kept+}", "the same"),
-        "accept": ("{+count+} ... [-count-] {+size+} ... {+is_kept+} ... {+was_guessed+} ... {+last+}", "the same"),
+        "verify": ("{+count size+} ... [-count-] ... {+goes_on is_new pad log_probs_RN log_probs+}", "the same"),
+        "accept_best": ("{+count+}", "the same"),
+        "accept": ("{+count+} ... [-count-] {+size+} ... {+was_guessed+} ... {+last+}", "the same"),
+        "kept": ("{+count+} ... {+holds_M+}", "the same"),
         "docstring of accept": ("{+count: how many were guessed.+}", "the same"),
     },
     "heads.py": {

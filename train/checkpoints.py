@@ -23,8 +23,9 @@ from torch.distributed.checkpoint.state_dict import (
 
 from configs import ModelConfig, UserError, dump
 from train.run_folder import saved
-from train.saved import DESCRIPTION, MODEL, OPTIMIZER, RANDOM, STATE, check_conditions, shared_by_others, sharers
+from train.saved import MODEL, OPTIMIZER, RANDOM, STATE, check_conditions, shared_by_others, sharers
 from weight_mapping import whole_folder, write_json
+from weight_mapping.checkpoint import MODEL as DESCRIPTION
 
 # Whole tensors under canonical names, however the model is replicated or sharded: to be written by the main process, which alone
 # gets them, and to be read by all.
@@ -71,6 +72,7 @@ def save(
             flat = {f"{name}.{key}": value.contiguous() for name, values in moments.items() for key, value in values.items()}
             save_file(flat, str(path / OPTIMIZER))
             save_file(random_states, str(path / RANDOM))
+            # With it beside the weights, a checkpoint is a folder that `load` reads.
             dump(config, path / DESCRIPTION)
             write_json(path / STATE, asdict(progress))
         for old in saved(folder)[:-keep]:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from configs import RunConfig, UserError, dump, load_run_config
+from weight_mapping.checkpoint import RUN
 
-CONFIG = "run.yaml"
+CONFIG = RUN
 SUMMARY = "summary.json"
 EVALUATION = "evaluation.json"
 CHECKPOINTS = "checkpoints"

@@ -14,8 +14,6 @@ from train.run_folder import CHECKPOINTS, saved, write_all_whole
 from weight_mapping import write_run
 from weight_mapping.checkpoint import read_json
 
-# With a model.yaml beside its weights, a checkpoint is a folder that `load` reads.
-DESCRIPTION = "model.yaml"
 MODEL, OPTIMIZER, RANDOM, STATE = "model.safetensors", "optimizer.safetensors", "random.safetensors", "state.json"
 AVERAGED = "averaged"
 

@@ -14,11 +14,12 @@ from safetensors.numpy import load_file, save_file
 
 from configs import UserError, dump
 from train.run_folder import saved
-from train.saved import DESCRIPTION, MODEL, OPTIMIZER, RANDOM, STATE, check_conditions, sharers
+from train.saved import MODEL, OPTIMIZER, RANDOM, STATE, check_conditions, sharers
 from transformer_tf import Transformer
 from transformer_tf.optimizer import AdamW
 from transformer_tf.weights import assign, from_canonical, named_weights, reader, to_canonical
 from weight_mapping import canonical_tensors, whole_folder, write_json
+from weight_mapping.checkpoint import MODEL as DESCRIPTION
 
 
 def save(folder: Path, model: Transformer, optimizer: AdamW, state: dict[str, Any], keep: int) -> None:
@@ -34,6 +35,7 @@ def save(folder: Path, model: Transformer, optimizer: AdamW, state: dict[str, An
         steps = {f"{name}.step": np.array(keras.ops.convert_to_numpy(optimizer.iterations), np.float32) for name in named_weights(model)}
         save_file(moments | steps, str(path / OPTIMIZER))
         save_file({name: keras.ops.convert_to_numpy(seed) for name, seed in _seeds(model).items()}, str(path / RANDOM))
+        # With it beside the weights, a checkpoint is a folder that `load` reads.
         dump(model.config, path / DESCRIPTION)
         write_json(path / STATE, state)
     for old in saved(folder)[:-keep]:

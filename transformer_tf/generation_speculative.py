@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 # Tokens (M), the probabilities (M, V) by which they were drawn, and how many of them were guessed.
-Guesses = tuple[tf.Tensor, tf.Tensor | None, int]
+Guesses = tuple[tf.Tensor, tf.Tensor | None, tf.Tensor]
 
 
 class Drafter(Protocol):
@@ -51,7 +51,7 @@ class PromptLookup:
         room = len(uniforms_M) if found else 0
         guessed_M = tf.constant(found + [0] * (room - len(found)), tf.int64)
         guesses_MV = tf.one_hot(guessed_M, self.vocab_size, dtype=tf.float64) if self.generation.do_sample else None
-        return guessed_M, guesses_MV, len(found)
+        return guessed_M, guesses_MV, tf.constant(len(found))
 
 
 class Assistant:
@@ -68,7 +68,7 @@ class Assistant:
         longest = longest_with_guesses(model.config)
         if count < 1 or (longest is not None and length + size > longest):
             guesses_MV = tf.zeros((0, model.config.vocab_size), tf.float64) if generation.do_sample else None
-            return tf.zeros(0, tf.int64), guesses_MV, 0
+            return tf.zeros(0, tf.int64), guesses_MV, tf.constant(0)
 
         def guess(
             given: Given, tensors: list[tf.Tensor], tokens_RN: tf.Tensor, place: tf.Tensor, length: tf.Tensor, uniforms_M: tf.Tensor
@@ -106,7 +106,7 @@ class Assistant:
         guessed_M, guesses_MV, tensors = run(self.given, self.rows.cache.tensors(), tokens_RN, *numbers)
         self.rows.cache.set_tensors(tensors)
         self.rows.cache.length = length + size - 1
-        return guessed_M, guesses_MV, count
+        return guessed_M, guesses_MV, tf.constant(count)
 
 
 def num_guesses(generation: GenerationConfig, assistant: Transformer | None) -> int:
@@ -146,18 +146,10 @@ def speculate(
     model, limit, ends = rows.model, int(given.limit), Ends(given.table_AV, given.state_R)
 
     def check(
-        given: Given,
-        tensors: list[tf.Tensor],
-        texts: Texts,
-        length: tf.Tensor,
-        count: tf.Tensor,
-        guessed_M: tf.Tensor,
-        guesses_MV: tf.Tensor | None,
-        uniforms: tf.Tensor,
+        given: Given, tensors: list[tf.Tensor], texts: Texts, length: tf.Tensor, guesses: Guesses, uniforms: tf.Tensor
     ) -> tuple[Texts, tf.Tensor, list[tf.Tensor]]:
         rows, processors, ends = parts(model, generation, given, tensors, length - 1, texts.tokens_RN.shape[1])
-        guesses = guessed_M, guesses_MV, uniforms
-        texts, length = verify(generation, rows, processors, ends, texts, length, count, *guesses, return_scores)
+        texts, length = verify(generation, rows, processors, ends, texts, length, guesses, uniforms, return_scores)
         return texts, length, rows.cache.tensors()
 
     run = compiled(model, generation, check, return_scores)
@@ -167,10 +159,8 @@ def speculate(
         # All guesses are read, those too that may not come.
         fits = longest is None or length + size <= longest
         count = min(size, limit - length - 1) if fits else 0
-        guessed_M, guesses_MV, count = drafter.propose(texts.tokens_RN, length, count, uniforms[:size])
-        numbers = tf.constant(length), tf.constant(count)
-        guesses = guessed_M, guesses_MV, uniforms[size:]
-        texts, new_length, tensors = run(given, rows.cache.tensors(), texts, *numbers, *guesses)
+        guesses = drafter.propose(texts.tokens_RN, length, count, uniforms[:size])
+        texts, new_length, tensors = run(given, rows.cache.tensors(), texts, tf.constant(length), guesses, uniforms[size:])
         rows.cache.set_tensors(tensors)
         length = int(new_length)
         yield texts, length
@@ -183,13 +173,12 @@ def verify(
     ends: Ends,
     texts: Texts,
     length: tf.Tensor,
-    count: tf.Tensor,
-    guessed_M: tf.Tensor,
-    guesses_MV: tf.Tensor | None,
+    guesses: Guesses,
     uniforms: tf.Tensor,
     return_scores: bool,
 ) -> tuple[Texts, tf.Tensor]:
     """Let the model read all guesses at once: the text with those that it accepts, and with the token that it puts behind them."""
+    guessed_M, guesses_MV, count = guesses
     size = guessed_M.shape[0]
     # A slice that begins at a number would be compiled anew for each number; gathering is not.
     tokens_RN = keras.ops.slice_update(texts.tokens_RN, (0, length), guessed_M[None])
@@ -223,10 +212,8 @@ def verify(
 
 def accept_best(guessed_M: tf.Tensor, scores_TV: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """How many guesses are the best tokens, and the best token after them: what greedy search would choose one by one."""
-    size = guessed_M.shape[0]
     best_T = tf.argmax(scores_TV, -1, guessed_M.dtype)
-    is_kept = (guessed_M == best_T[:size]) & (tf.range(size) < count)
-    accepted = tf.reduce_sum(tf.math.cumprod(tf.cast(is_kept, tf.int32)))
+    accepted = kept(guessed_M == best_T[:-1], count)
     return accepted, tf.gather(best_T, accepted)
 
 
@@ -240,10 +227,15 @@ def accept(
     """
     size = guessed_M.shape[0]
     mine_M, theirs_M = (tf.gather(values, guessed_M, batch_dims=1) for values in (chosen_TV[:size], guesses_MV))
-    is_kept = (uniforms[:size] * theirs_M < mine_M) & (tf.range(size) < count)
-    accepted = tf.reduce_sum(tf.math.cumprod(tf.cast(is_kept, tf.int32)))
+    accepted = kept(uniforms[:size] * theirs_M < mine_M, count)
     # Behind the last guess nothing was guessed.
     was_guessed = tf.cast(tf.range(size + 1) < count, tf.float64)[:, None]
     rest_TV = chosen_TV - tf.pad(guesses_MV, ((0, 1), (0, 0))) * was_guessed
     last = draw(tf.maximum(tf.gather(rest_TV, accepted)[None], 0), uniforms[-1:])[0]
     return accepted, tf.cast(last, guessed_M.dtype)
+
+
+def kept(holds_M: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """How many guesses there are before the first that does not hold."""
+    holds_M = holds_M & (tf.range(holds_M.shape[0]) < count)
+    return tf.reduce_sum(tf.math.cumprod(tf.cast(holds_M, tf.int32)))

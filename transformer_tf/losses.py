@@ -16,7 +16,7 @@ def cross_entropy(logits_BTV: tf.Tensor, labels_BT: tf.Tensor, label_smoothing: 
     5.4). A sum and not a mean: who trains on several batches or processes divides by the number of targets of them all.
     Raises UserError where the labels have another shape than the logits' first axes.
     """
-    check_labels(logits_BTV.shape, labels_BT.shape)
+    check_labels(logits_BTV, labels_BT)
     if logits_BTV.dtype in (tf.float16, tf.bfloat16):
         logits_BTV = tf.cast(logits_BTV, tf.float32)
     counted_BT = labels_BT != IGNORED

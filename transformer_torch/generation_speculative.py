@@ -116,9 +116,8 @@ def speculate(
     while length < processors.limit and not bool(ends.has_come(texts.state_R).all()):
         uniforms = torch.from_numpy(random.random(2 * size + 1)).to(texts.tokens_RN.device)
         count = min(size, processors.limit - length - 1)
-        guessed_M, guesses_MV = drafter.propose(texts.tokens_RN, length, count, uniforms[:size])
-        guesses = guessed_M, guesses_MV, uniforms[size:]
-        texts, length = verify(generation, rows, processors, ends, texts, length, *guesses, return_scores)
+        guesses = drafter.propose(texts.tokens_RN, length, count, uniforms[:size])
+        texts, length = verify(generation, rows, processors, ends, texts, length, guesses, uniforms[size:], return_scores)
         yield texts, length
 
 
@@ -129,12 +128,12 @@ def verify(
     ends: Ends,
     texts: Texts,
     length: int,
-    guessed_M: torch.Tensor,
-    guesses_MV: torch.Tensor | None,
+    guesses: Guesses,
     uniforms: torch.Tensor,
     return_scores: bool,
 ) -> tuple[Texts, int]:
     """Let the model read all guesses at once: the text with those that it accepts, and with the token that it puts behind them."""
+    guessed_M, guesses_MV = guesses
     tokens_RN, count = texts.tokens_RN, len(guessed_M)
     tokens_RN[0, length : length + count] = guessed_M
     # The cache is cut back to what was accepted; the last token is read again.
@@ -164,7 +163,7 @@ def verify(
 def accept_best(guessed_M: torch.Tensor, scores_TV: torch.Tensor) -> tuple[int, torch.Tensor]:
     """How many guesses are the best tokens, and the best token after them: what greedy search would choose one by one."""
     best_T = scores_TV.argmax(-1)
-    accepted = int((guessed_M == best_T[:-1]).long().cumprod(0).sum())
+    accepted = kept(guessed_M == best_T[:-1])
     return accepted, best_T[accepted]
 
 
@@ -176,7 +175,12 @@ def accept(guessed_M: torch.Tensor, guesses_MV: torch.Tensor, chosen_TV: torch.T
     """
     count = len(guessed_M)
     mine_M, theirs_M = (values.gather(1, guessed_M[:, None])[:, 0] for values in (chosen_TV[:count], guesses_MV))
-    accepted = int((uniforms[:count] * theirs_M < mine_M).long().cumprod(0).sum())
+    accepted = kept(uniforms[:count] * theirs_M < mine_M)
     # Behind the last guess nothing was guessed.
     rest_TV = chosen_TV - F.pad(guesses_MV, (0, 0, 0, 1))
     return accepted, draw(rest_TV[accepted, None].clamp(min=0), uniforms[-1:])[0]
+
+
+def kept(holds_M: torch.Tensor) -> int:
+    """How many guesses there are before the first that does not hold."""
+    return int(holds_M.long().cumprod(0).sum())

@@ -21,7 +21,7 @@ def cross_entropy(logits_BTV: torch.Tensor, labels_BT: torch.Tensor, label_smoot
     5.4). A sum and not a mean: who trains on several batches or processes divides by the number of targets of them all.
     Raises UserError where the labels have another shape than the logits' first axes.
     """
-    check_labels(logits_BTV.shape, labels_BT.shape)
+    check_labels(logits_BTV, labels_BT)
     return CrossEntropy.apply(logits_BTV.flatten(0, -2), labels_BT.flatten().long(), label_smoothing)
 
 

@@ -94,12 +94,11 @@ class Checkpoint:
             if architecture is not None:
                 raise UserError(f"architecture={architecture!r} is for Hugging Face's folders, and {self.folder} is a run of this project")
             return
-        if (self.folder / RUN).is_file() and not (self.folder / HUGGING_FACE).is_file():
-            raise UserError(
-                f"{self.folder}: the run is not finished; go on with it (train.existing=resume), or name one of its checkpoints/step_N"
-            )
         if not (self.folder / HUGGING_FACE).is_file():
-            raise UserError(f"{self.folder}: found neither {MODEL} (a run of this project) nor {HUGGING_FACE} (Hugging Face)")
+            wrong = f"found neither {MODEL} (a run of this project) nor {HUGGING_FACE} (Hugging Face)"
+            if (self.folder / RUN).is_file():
+                wrong = "the run is not finished; go on with it (train.existing=resume), or name one of its checkpoints/step_N"
+            raise UserError(f"{self.folder}: {wrong}")
         generation = self.generation_config or {}
         values = {**read_json(self.folder / HUGGING_FACE)}
         values |= {key: generation[key] for key in SPECIAL_TOKENS if generation.get(key) is not None}

@@ -6,7 +6,6 @@ import argparse
 import difflib
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +81,10 @@ class Session:
 
     def room(self, width: int) -> int:
         """How many tokens follow a prompt of this length where nobody says it: what there is room for, and not more than a paragraph."""
+        if self.config.longest is None:
+            return DEFAULT_NEW_TOKENS
         start = 1 if self.config.architecture == "encoder_decoder" else width
-        return max(1, min(DEFAULT_NEW_TOKENS, DEFAULT_NEW_TOKENS if self.config.longest is None else self.config.longest - start))
+        return max(1, min(DEFAULT_NEW_TOKENS, self.config.longest - start))
 
     def generated(self, model: Any, asked: dict[str, Any]) -> list[list[int]]:
         """What `generate` gives, without an encoder-decoder's decoder_start."""
@@ -222,7 +223,7 @@ def answer(session: Session, model: Any, rows: list[list[int]], batch_size: int,
     with Progress(len(rows)) as progress:
         while order:
             room = session.room(len(rows[order[0]]))
-            group = list(takewhile(lambda number: session.room(len(rows[number])) == room, order[:size]))  # noqa: B023  # used at once
+            group = [number for number in order[:size] if session.room(len(rows[number])) == room]
             order = order[len(group) :]
             asked = session.for_batch([rows[number] for number in group])
             for place, row in enumerate(session.generated(model, asked | more)):
