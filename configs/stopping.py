@@ -26,23 +26,25 @@ class Stops:
     def __init__(self, ends: Sequence[int], vocab_size: int, strings: Sequence[str] = (), pieces: Sequence[bytes] = ()) -> None:
         steps_A256, is_whole_A = automaton([string.encode() for string in strings])
         self.end = len(steps_A256)
-        # Tokens that the tokenizer does not know add nothing.
-        self.pieces = [*pieces[:vocab_size], *[b""] * (vocab_size - len(pieces))]
+        self.pieces = pieces[:vocab_size]
         self.steps_A256 = steps_A256
-        self.table_AV = self._table(np.where(is_whole_A[steps_A256], self.end, steps_A256))
+        self.table_AV = np.repeat(np.arange(self.end + 1, dtype=np.int32)[:, None], vocab_size, 1)
+        if strings:
+            # Tokens that the tokenizer does not know add nothing.
+            self.pieces = [*self.pieces, *[b""] * (vocab_size - len(pieces))]
+            self._follow(np.where(is_whole_A[steps_A256], self.end, steps_A256))
         self.table_AV[:, list(ends)] = self.end
 
-    def _table(self, steps_A256: np.ndarray) -> np.ndarray:
+    def _follow(self, steps_A256: np.ndarray) -> None:
+        """Take the steps of each token's bytes."""
         stays_1256 = np.full((1, 256), self.end)
         steps_A256 = np.concatenate([steps_A256, stays_1256])
         lengths_V = np.array([len(piece) for piece in self.pieces])
         longest = int(lengths_V.max())
         bytes_VL = np.frombuffer(b"".join(piece.ljust(longest, b"\0") for piece in self.pieces), np.uint8).reshape(len(lengths_V), longest)
-        table_AV = np.repeat(np.arange(self.end + 1, dtype=np.int32)[:, None], len(self.pieces), 1)
-        for place in range(longest if len(steps_A256) > 2 else 0):
+        for place in range(longest):
             (longer,) = np.nonzero(lengths_V > place)
-            table_AV[:, longer] = steps_A256[table_AV[:, longer], bytes_VL[longer, place]]
-        return table_AV
+            self.table_AV[:, longer] = steps_A256[self.table_AV[:, longer], bytes_VL[longer, place]]
 
     def begin(self, prompt_BT: np.ndarray) -> np.ndarray:
         """The state after each prompt: a stop string may begin there. One that is whole in the prompt stops nothing."""

@@ -20,6 +20,7 @@ ONLY = {
     "module.py": "PyTorch's nn.Module on top of a Keras layer",
     "products.py": "XLA chooses its kernels by itself",
     "inference.py": "TensorFlow's products are XLA's",
+    "cuda_graphs.py": "XLA runs the whole loop on the device",
     "generation_graph.py": "PyTorch has no such graph",
     "generation_programs.py": "XLA compiles what PyTorch runs as it is",
 }
@@ -136,9 +137,10 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "Rows.continue_with": ("only in PyTorch", "PyTorch compiles a step, where it is asked to; TensorFlow the whole loop, always"),
         "Rows.extend": (
-            "[-start logits_RTV-] {+place_T positions_RT+}",
+            "[-self.memory start logits_RTV-] {+place_T positions_RT+}",
             "PyTorch compiles a step, where it is asked to; TensorFlow the whole loop, always",
         ),
+        "Rows.__init__": ("[-self.memory-]", "the same"),
     },
     "generation_search.py": {
         "Search.advance": ("{+tokens_RN log_probs_RN+}", "PyTorch writes its tokens in place"),
@@ -214,7 +216,7 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
         "parts": ("only in PyTorch", "the same"),
         "the file": ("[-ROWS=256-]", "the same"),
         "docstring of the file": ("[-vocabulary, I axes joined into one (batch and length).-] {+vocabulary.+}", "the same"),
-        "cross_entropy": ("{+logits_BTV counted_BT losses_BT spread_BT+}", "the same"),
+        "cross_entropy": ("[-wide settings-] {+logits_BTV counted_BT losses_BT spread_BT+}", "the same"),
     },
     "model.py": {
         "Transformer.get_config": ("only in TensorFlow", "Keras saves models by their config"),
@@ -230,7 +232,10 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
             "TensorFlow has no fused kernel, and Keras wants to know the type at once",
         ),
         "Transformer.__init__": (
-            "[-attention='fused'-] {+attention='plain' dtype='float32'+} ... [-self.compiled_continue self.packed-] {+self.built+}",
+            (
+                "[-attention='fused'-] {+attention='plain' dtype='float32'+} ... "
+                "[-self.compiled_continue self.step_memories self.packed-] {+self.built+}"
+            ),
             "the same",
         ),
         "docstring of Transformer.call": (
@@ -273,6 +278,10 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
     "positions.py": {
         "Table._apply": ("only in PyTorch", "a buffer that PyTorch moves and casts with the model, a constant of the graph in TensorFlow"),
         "Table": ("[-rows-]", "the same"),
+        "WideTable": ("only in PyTorch", "the same"),
+        "RelativeBias": ("[-buckets-]", "the same"),
+        "RelativeBias.__init__": ("{+self.buckets+}", "the same"),
+        "RelativeBias.call": ("{+buckets_TS+}", "the same"),
         "Table.__init__": ("[-self.make-] {+self.rows+}", "the same"),
         "DynamicRotaryPositions": ("[-like-]", "the same"),
     },

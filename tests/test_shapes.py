@@ -22,6 +22,7 @@ import pytest
 
 from configs import ModelConfig, build
 from parity.inputs import example_inputs, padded
+from tests.transformer_torch.test_cuda_graphs import record_on_cpu
 from weight_mapping import families
 
 ROOT = Path(__file__).parent.parent
@@ -290,12 +291,14 @@ def everything(package: str) -> Iterator[tuple[tuple[str, ...], Callable[[], Any
     if package == "transformer_torch":
         import transformer_torch
 
-        packed, compiled = (transformer_torch.Transformer(gpt2) for _ in range(2))
+        packed, compiled, recording = (transformer_torch.Transformer(gpt2) for _ in range(3))
         yield (), lambda: transformer_torch.for_inference(packed)
         # Only what is around the program is seen.
         compiled.compile(backend="eager")
         ids = example_inputs(gpt2, 7, 8)["input_ids"]
         yield (*LENGTHS, *ROWS), lambda: compiled.generate(ids, max_new_tokens=3, eos_token_id=())
+        record_on_cpu(recording)
+        yield (*LENGTHS, *ROWS), lambda: recording.generate(ids, max_new_tokens=3, eos_token_id=())
     else:
         for config, settings in ((gpt2, {"do_sample": True}), (config_of("marian"), {"num_beams": 3})):
             yield (*LENGTHS, *ROWS), graph(config, settings)

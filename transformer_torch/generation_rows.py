@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from transformer_torch.cache import Cache
+from transformer_torch.cuda_graphs import StepMemory
 
 if TYPE_CHECKING:
     from transformer_torch.model import Transformer
@@ -36,6 +37,8 @@ class Rows:
         self.encoder_mask_RS = encoder_mask_RS
         # All texts of a prompt have it in common.
         self.shared = 0
+        # On a GPU, where recorded steps find these texts.
+        self.memory: StepMemory | None = None
 
     def first(self, prompt_BT: torch.Tensor, encoded_BSD: torch.Tensor | None) -> torch.Tensor:
         """Logits (B, V) of the token that follows each prompt."""
@@ -60,6 +63,9 @@ class Rows:
         """Read T more tokens of each row: logits (R, T, V) of the token after each of them."""
         if self.model.compiled_continue is None:
             return self.continue_with(tokens_RT)
+        if tokens_RT.device.type == self.model.step_memories.device:
+            self.memory = self.memory or self.model.step_memories.place(self)
+            return self.memory.run(tokens_RT)
         # A number that goes in as a tensor is no reason to compile anew.
         start, self.cache.length = self.cache.length, torch.full((), self.cache.length, device=tokens_RT.device)
         logits_RTV: torch.Tensor = self.model.compiled_continue(self, tokens_RT)

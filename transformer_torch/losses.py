@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from configs.inputs import check_labels
 
@@ -22,6 +23,11 @@ def cross_entropy(logits_BTV: torch.Tensor, labels_BT: torch.Tensor, label_smoot
     Raises UserError where the labels have another shape than the logits' first axes.
     """
     check_labels(logits_BTV, labels_BT)
+    if torch.compiler.is_compiling():
+        # The compiler keeps nothing of their size either.
+        wide = torch.promote_types(logits_BTV.dtype, torch.float32)
+        settings: dict[str, Any] = {"ignore_index": IGNORED, "reduction": "sum", "label_smoothing": label_smoothing}
+        return F.cross_entropy(logits_BTV.flatten(0, -2).to(wide), labels_BT.flatten().long(), **settings)
     return CrossEntropy.apply(logits_BTV.flatten(0, -2), labels_BT.flatten().long(), label_smoothing)
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from configs import ModelConfig, UserError, check_inputs
 from transformer_torch.attention import ATTENTIONS
 from transformer_torch.cache import Cache
+from transformer_torch.cuda_graphs import StepMemories
 from transformer_torch.generation import generate, stream
 from transformer_torch.generation_rows import Rows
 from transformer_torch.heads import build_head
@@ -40,6 +41,7 @@ class Transformer(nn.Module):
         self.pooler = Pooler(config, config.pooler) if config.pooler else None
         self.head = build_head(config)
         self.compiled_continue: Any = None
+        self.step_memories: Any = None
         # How `for_inference` has packed the weights.
         self.packed: str | None = None
         if seed is not None:
@@ -134,12 +136,14 @@ class Transformer(nn.Module):
         return stream(self, input_ids, **settings)
 
     def compile(self, *arguments: Any, **settings: Any) -> None:
-        """Compile `forward`, as every module's `compile` does, and how `generate` continues texts: one program for all lengths.
+        """Compile `forward`, as every module's `compile` does, and how `generate` continues texts: one program for all lengths, on a GPU
+        recorded as a CUDA graph.
 
         Arguments are those of `torch.compile`.
         """
         super().compile(*arguments, **settings)
         self.compiled_continue = torch.compile(Rows.continue_with, *arguments, **settings)
+        self.step_memories = StepMemories(self.compiled_continue)
 
     def set_gradient_checkpointing(self, enabled: bool = True) -> None:
         """Keep only the layers' inputs for the backward pass and compute the rest again (Chen et al. 2016)."""

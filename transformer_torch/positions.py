@@ -38,6 +38,19 @@ class Table(nn.Module):
         return self.rows[position_ids_BT]
 
 
+class WideTable(Table):
+    """A table that stays in float64, whatever the model's type."""
+
+    def __init__(self, make: Callable[[], np.ndarray]) -> None:
+        super().__init__(make)
+        self.rows = torch.tensor(make(), dtype=torch.float64)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> WideTable:
+        super()._apply(fn, recurse)
+        self.rows = torch.from_numpy(self.make()).to(self.rows.device)
+        return self
+
+
 class SinusoidalPositions(Table):
     """Sines and cosines of the position ("Attention Is All You Need", 3.5), to be added to the embeddings."""
 
@@ -66,13 +79,13 @@ class DynamicRotaryPositions(nn.Module):
 
     def __init__(self, config: ModelConfig, windowed: bool) -> None:
         super().__init__()
-        self.frequencies = dynamic_frequencies(config)
+        self.frequencies = WideTable(lambda: dynamic_frequencies(config))
         # Only to know the model's type and device.
         self.register_buffer("like", torch.empty(0), persistent=False)
 
     def forward(self, position_ids_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        # In float64, whatever the model's type: an angle of thousands has no digits to lose.
-        frequencies_1J = torch.from_numpy(self.frequencies).to(position_ids_BT.device)[position_ids_BT.max()[None]]
+        # In float64: an angle of thousands has no digits to lose.
+        frequencies_1J = self.frequencies.rows[position_ids_BT.max()[None]]
         angles_B1TJ = (position_ids_BT[..., None] * frequencies_1J).unsqueeze(1)
         return angles_B1TJ.cos().to(self.like.dtype), angles_B1TJ.sin().to(self.like.dtype)
 
@@ -101,17 +114,18 @@ def build_rotary(config: ModelConfig, windowed: bool) -> nn.Module | None:
 class RelativeBias(nn.Module):
     """A trained number for each head and each bucket of distances, added to the scores (T5, Raffel et al. 2020, 2.1)."""
 
+    buckets: torch.Tensor
+
     def __init__(self, config: ModelConfig, bidirectional: bool) -> None:
         assert isinstance(config.positions, RelativePositions)
         super().__init__()
         self.weight = nn.Parameter(torch.empty(config.positions.num_buckets, config.attention.num_heads))
         self.max_distance = config.positions.max_distance
-        self.buckets = relative_buckets(config, bidirectional)
+        self.register_buffer("buckets", torch.tensor(relative_buckets(config, bidirectional)), persistent=False)
 
     def forward(self, query_T: torch.Tensor, key_S: torch.Tensor) -> torch.Tensor:
         """The bias (1, H, T, S) of queries and keys at these positions."""
         distances_TS = key_S[None, :] - query_T[:, None]
         places_TS = distances_TS.clamp(-self.max_distance, self.max_distance) + self.max_distance
-        buckets_TS = torch.from_numpy(self.buckets).to(self.weight.device)[places_TS]
-        bias_TSH = F.embedding(buckets_TS, self.weight)
+        bias_TSH = F.embedding(self.buckets[places_TS], self.weight)
         return bias_TSH.permute(2, 0, 1).unsqueeze(0)

@@ -1,0 +1,157 @@
+"""Decoding on a GPU: a step is a CUDA graph, so that its hundreds of small kernels start with one call, and the next one begins before the
+host knows whether the last one was the end. TensorFlow has no such file: XLA runs the whole loop.
+
+R rows, T query length, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from transformer_torch.generation_search import Search, Texts
+
+if TYPE_CHECKING:
+    from transformer_torch.generation_rows import Rows
+
+# Shapes of texts whose memory is kept for the next ones.
+KEPT = 8
+# Reads T tokens more of some texts, and gives logits (R, T, V).
+Program = Callable[["Rows", torch.Tensor], torch.Tensor]
+# Runs a step, and gives what runs it again in the same memory, and its logits.
+Record = Callable[[Callable[[], torch.Tensor]], tuple[Callable[[], Any], torch.Tensor]]
+
+
+def record(step: Callable[[], torch.Tensor]) -> tuple[Callable[[], Any], torch.Tensor]:
+    """Record the kernels of a step. It is run before, because what is compiled or chosen on a first run cannot be recorded."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        logits_RTV = step()
+    return graph.replay, logits_RTV
+
+
+class StepMemory:
+    """Memory for texts of one shape, and the steps that are recorded in it, one for each number of tokens.
+
+    rows: texts whose tensors are that memory.
+    """
+
+    def __init__(self, rows: Rows, program: Program, record: Record) -> None:
+        self.rows = copy.copy(rows)
+        self.program = program
+        self.record = record
+        self.kind = kind(rows)
+        self.length = torch.zeros((), dtype=torch.long, device=rows.cache.layers[0].key_BGNK.device)
+        self.steps: dict[int, tuple[Callable[[], Any], torch.Tensor, torch.Tensor]] = {}
+        self.user: Callable[[], Any] = weakref.ref(rows)
+
+    def take(self, rows: Rows) -> None:
+        """Move other texts of this shape in here, to stay until nobody needs them any more."""
+        held, length = self.rows, rows.cache.length
+        for place, tensor in zip(tensors(held), tensors(rows), strict=True):
+            place.copy_(tensor)
+        rows.cache, rows.mask_RN, rows.pads_R1, rows.encoder_mask_RS = held.cache, held.mask_RN, held.pads_R1, held.encoder_mask_RS
+        rows.cache.length = length
+        self.user = weakref.ref(rows)
+
+    def run(self, tokens_RT: torch.Tensor) -> torch.Tensor:
+        """Logits (R, T, V) of the token after each of these; the next run writes over them."""
+        count, start = tokens_RT.shape[1], self.rows.cache.length
+        self.length.fill_(start)
+        if count not in self.steps:
+            held_RT = tokens_RT.clone()
+            self.steps[count] = (*self.record(lambda: self.step(held_RT)), held_RT)
+        again, logits_RTV, held_RT = self.steps[count]
+        held_RT.copy_(tokens_RT)
+        again()
+        self.rows.cache.length = start + count
+        return logits_RTV
+
+    def step(self, tokens_RT: torch.Tensor) -> torch.Tensor:
+        self.rows.cache.length = self.length
+        return self.program(self.rows, tokens_RT)
+
+
+class StepMemories:
+    """The memories of a model: each serves one set of texts at a time. device: where steps can be recorded."""
+
+    def __init__(self, program: Program, record: Record = record, device: str = "cuda") -> None:
+        self.program = program
+        self.record = record
+        self.device = device
+        self.memories: list[StepMemory] = []
+
+    def __deepcopy__(self, memo: Any) -> StepMemories:
+        return StepMemories(self.program, self.record, self.device)
+
+    def place(self, rows: Rows) -> StepMemory:
+        """Where these texts are from now on: in a memory of their shape that nobody uses, or in one of their own."""
+        for place, memory in enumerate(self.memories):
+            if memory.user() is None and memory.kind == kind(rows):
+                memory.take(rows)
+                self.memories.append(self.memories.pop(place))
+                return memory
+        self.memories.append(StepMemory(rows, self.program, self.record))
+        del self.memories[:-KEPT]
+        return self.memories[-1]
+
+
+def tensors(rows: Rows) -> list[torch.Tensor]:
+    """All that is kept of some texts."""
+    kept = [tensor for layer in rows.cache.layers for tensor in (layer.key_BGNK, layer.value_BGNK)]
+    kept += [tensor for key_value in rows.cache.cross for tensor in key_value]
+    return kept + [tensor for tensor in (rows.mask_RN, rows.pads_R1, rows.encoder_mask_RS) if tensor is not None]
+
+
+def kind(rows: Rows) -> tuple[Any, ...]:
+    """All that is fixed in a recorded step: shapes, how layers keep their keys, which masks there are, and where the weights are."""
+    shapes = [(tensor.shape, tensor.dtype, tensor.device) for tensor in tensors(rows)]
+    layers = [(type(layer), getattr(layer, "ahead", 0)) for layer in rows.cache.layers]
+    masks = rows.mask_RN is None, rows.encoder_mask_RS is None
+    weights = [tensor.data_ptr() for tensor in (*rows.model.parameters(), *rows.model.buffers())]
+    return shapes, layers, masks, weights
+
+
+def decode_ahead(strategy: Search, rows: Rows, logits_RV: torch.Tensor) -> Iterator[tuple[Texts, int]]:
+    """As `generation_rows.decode`, but a GPU has its next step to do while the host asks whether the last one was the end: one step may
+    come to nothing, and writes behind what counts."""
+    texts, chosen = strategy.advance(strategy.begin(), logits_RV, rows.cache.length)
+    yield texts, rows.cache.length + 1
+    while rows.cache.length + 1 < strategy.processors.limit:
+        is_over = Answer(strategy.ends.has_come(texts.state_R).all())
+        logits_RV = rows.next(*chosen)
+        texts, chosen = strategy.advance(texts, logits_RV, rows.cache.length)
+        if is_over:
+            return
+        yield texts, rows.cache.length + 1
+
+
+class Answer:
+    """A truth on its way from a device to the host, which waits for it when it is asked, and for nothing that was begun later."""
+
+    def __init__(self, value: torch.Tensor) -> None:
+        self.value, self.event = value, None
+        if value.device.type == "cuda":
+            self.value = torch.empty_like(value, device="cpu", pin_memory=True).copy_(value, non_blocking=True)
+            self.event = torch.cuda.Event()
+            self.event.record()
+
+    def __bool__(self) -> bool:
+        if self.event is not None:
+            self.event.synchronize()
+        return bool(self.value)
+
+
+def looks_ahead(rows: Rows) -> bool:
+    """Whether steps are recorded, so that the host is soon done with one."""
+    device = rows.cache.layers[0].key_BGNK.device.type
+    return rows.model.step_memories is not None and rows.model.step_memories.device == device
