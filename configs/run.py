@@ -144,13 +144,15 @@ class Train(Config):
 class Figures(Config):
     """Figures of a run, by their names in its summary.json.
 
-    validation_loss: in nats per target.
+    validation_loss: in nats per target, at the end.
+    best_validation_loss: the lowest of all passes over the validation data.
     validation_accuracy: share of targets that are predicted, from 0 to 1.
     exact_match: share of answers that are right as a whole, from 0 to 1.
     bleu: in points, from 0 to 100.
     """
 
     validation_loss: PositiveFloat | None = None
+    best_validation_loss: PositiveFloat | None = None
     validation_accuracy: PositiveFloat | None = None
     exact_match: PositiveFloat | None = None
     bleu: PositiveFloat | None = None

@@ -15,13 +15,16 @@ from weight_mapping import canonical_tensors
 def figures(config: RunConfig, folder: Path, seconds: float) -> dict[str, Any]:
     """What the run's metrics and config say at its end; times are in seconds, losses in nats per token."""
     rows = read_metrics(folder)
-    last = next(row for row in reversed(rows) if "validation_loss" in row)
+    passes = [row for row in rows if "validation_loss" in row]
+    last, best = passes[-1], min(passes, key=lambda row: row["validation_loss"])
     loss = last["validation_loss"]
     speeds = sorted(row["tokens_per_second"] for row in rows if "tokens_per_second" in row)
     found: dict[str, Any] = {
         "name": config.name,
         "validation_loss": loss,
         "validation_accuracy": last["validation_accuracy"],
+        "best_validation_loss": best["validation_loss"],
+        "best_step": best["step"],
         "objective": config.objective.kind,
         "perplexity": math.exp(min(loss, 700.0)),
         "seed": config.seed,

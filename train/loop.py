@@ -51,8 +51,11 @@ class Trainer:
         assign(self.plain, starting_tensors(config, bool(saved(run.checkpoints))))
         self.plain.to(accelerator.device)
         self.plain.set_gradient_checkpointing(config.train.gradient_checkpointing)
+        self.loss: Any = loss
         if config.train.compile:
             self.plain.compile()
+            # Replicas and shards exchange what they have layer by layer, and are compiled without the loss.
+            self.loss = torch.compile(loss) if accelerator.num_processes == 1 else loss
         sum_gradients_in_float32(accelerator)
         self.model, wrapped = accelerator.prepare(self.plain, build_optimizer(self.plain, config.optimizer))
         check_wrapped(accelerator, self.model)
@@ -148,8 +151,7 @@ class Trainer:
             # A sharded model sums the gradients of every part: to wait, each process would have to hold them whole.
             waits = part + 1 < parts and not accelerator.is_fsdp2
             with accelerator.no_sync(self.model) if waits else nullcontext():
-                logits_RTV, labels_RT = self.ask(self.model, share)
-                part_loss = cross_entropy(logits_RTV, labels_RT, smoothing) / targets
+                part_loss = self.loss(self.model, *self.on_device(share), smoothing) / targets
                 # Replication averages the gradients of the processes; they are to be summed.
                 accelerator.backward(part_loss * accelerator.num_processes)
             loss += part_loss.detach()
@@ -173,16 +175,17 @@ class Trainer:
         # In float64, which not every accelerator has.
         total, right = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
         for share in self.corpus.validation.batches(self.accelerator.process_index, self.accelerator.num_processes):
-            logits_RTV, labels_RT = self.ask(model, share)
+            inputs, labels_RT = self.on_device(share)
+            logits_RTV = model(**inputs)
             total += cross_entropy(logits_RTV, labels_RT).cpu()
             right += (logits_RTV.argmax(-1) == labels_RT).sum().cpu()
         model.train()
         targets = self.corpus.validation.targets
         return {"validation_loss": self.sum(total) / targets, "validation_accuracy": self.sum(right) / targets}
 
-    def ask(self, model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """The model's logits (R, T, V) or (R, V), and the labels (R, T) or (R,) that they should lead to."""
-        return model(**{name: self.to_device(values) for name, values in batch.inputs.items()}), self.to_device(batch.labels)
+    def on_device(self, batch: Batch) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """What the model is called with, and the labels (R, T) or (R,)."""
+        return {name: self.to_device(values) for name, values in batch.inputs.items()}, self.to_device(batch.labels)
 
     def read(self, steps: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> list[tuple[float, float]]:
         """Loss and gradient norm of each of some steps, whose losses are this process's shares: in one exchange."""
@@ -202,3 +205,8 @@ class Trainer:
         if self.accelerator.device.type == "cuda":
             tensor = tensor.pin_memory()
         return tensor.to(self.accelerator.device, non_blocking=True)
+
+
+def loss(model: nn.Module, inputs: dict[str, torch.Tensor], labels_RT: torch.Tensor, label_smoothing: float) -> torch.Tensor:
+    """The model's loss, a sum over targets: one function, so that it can be compiled whole."""
+    return cross_entropy(model(**inputs), labels_RT, label_smoothing)

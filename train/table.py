@@ -37,7 +37,7 @@ def row(run: Path, goal: dict[str, float] | None = None) -> dict[str, str]:
         "objective": found["objective"],
         "parameters": f"{found['parameters']:,}",
         "steps": f"{found['steps']:,}",
-        "loss": f"{found['validation_loss']:.4f}",
+        "loss": f"{found['validation_loss']:.4f}" + best_in_words(found),
         "accuracy": f"{found['validation_accuracy']:.2%}",
         "test": test,
         "goal": "; ".join(goals_in_words(found if goal is None else {**found, "goal": goal})),
@@ -46,6 +46,12 @@ def row(run: Path, goal: dict[str, float] | None = None) -> dict[str, str]:
         "time": f"{minutes} min {seconds:02} s",
         "on": found.get("hardware") or f"TensorFlow, {', '.join(found['devices'])}",
     }
+
+
+def best_in_words(found: dict[str, Any]) -> str:
+    """Where the loss was lower before, so that the last weights are not the best."""
+    best = found.get("best_validation_loss", found["validation_loss"])
+    return f" ({best:.4f} after {found['best_step']:,})" if best < found["validation_loss"] else ""
 
 
 def table(runs: list[Path], goals: dict[str, dict[str, float]] | None = None) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from accelerate import Accelerator
-from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from tests.train.runs import metrics, run_config, write_text
@@ -17,8 +17,8 @@ from train.stop import Stop
 def test_a_compiled_model_is_traced_whole_and_gives_the_same_curve(tmp_path, monkeypatch):
     """By the compiler's front, forward and backward; its kernels take a minute to build, and `benchmarks/training.py` checks them."""
     write_text(tmp_path)
-    compiler, compile_ = CompileCounterWithBackend("aot_eager"), nn.Module.compile
-    monkeypatch.setattr(nn.Module, "compile", lambda model: compile_(model, backend=compiler, fullgraph=True))
+    compiler, compile_ = CompileCounterWithBackend("aot_eager"), torch.compile
+    monkeypatch.setattr(torch, "compile", lambda function: compile_(function, backend=compiler, fullgraph=True))
     for name, compiled in (("plain", "false"), ("compiled", "true")):
         config = run_config(tmp_path, name=name, train__compile=compiled)
         trainer = Trainer(config, Accelerator(cpu=True), prepare(config), open_run(config))
