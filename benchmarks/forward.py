@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Builder, main
+from benchmarks.harness import Builder, Built, main
 from configs import load_model_config
 from weight_mapping import get_family, initial_tensors
 from weight_mapping.mapping import from_canonical
 
 BATCH, LENGTH = 4, 256
-Built = tuple[Callable[[], Any], Callable[[], list[float]]]
 
 
 def ids() -> np.ndarray:

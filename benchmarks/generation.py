@@ -2,6 +2,7 @@
 
 In float32 all must give the same tokens. First token: the same with one new token. With `--run RUN`, a trained run of this project on a
 text: prompts are looked up in what it says, and what fewer bits cost is measured, in nats and perplexity on its validation data.
+On a GPU the least time of a token is that of reading all weights once, at the speed that its vendor names.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.generation_cases import CASES, IMPLEMENTATIONS, PROMPTS, ROUNDED, WEIGHTS, Case, corpus_of, prepare, prepare_run
-from benchmarks.harness import RESULTS, Worker, peak_megabytes, processor, start, versions
+from benchmarks.generation_cases import CASES, IMPLEMENTATIONS, ON_GPU, PROMPTS, ROUNDED, WEIGHTS, Case, corpus_of, prepare, prepare_run
+from benchmarks.harness import RESULTS, Worker, gpu, peak_megabytes, processor, start, versions
 from configs import run_command
 
 MODULE = "benchmarks.generation"
 COLUMNS = ("implementation", "batch", "all", "first token", "each after it", "times as fast", "same tokens", "peak memory")
 LOOKED_UP = ("against without", "tokens a reading")
+SHARE = ("share of the memory's speed",)
+# Bytes a second, from NVIDIA's data sheets. The first whose words are all in a device's name.
+SPEEDS = {"H200": 4.8e12, "H100 PCIe": 2.0e12, "H100": 3.35e12, "A100": 2.0e12}
 
 
 def serve(row: str, case: str, folder: Path) -> None:
@@ -47,14 +51,17 @@ def serve(row: str, case: str, folder: Path) -> None:
         print("RESULT " + json.dumps(answer), flush=True)
 
 
-def measure(case: Case, workers: Sequence[Worker], new: int, rounds: int) -> list[dict[str, Any]]:
-    """For each batch and row: the same tokens first, which compiles too, then turns."""
+def measure(case: Case, workers: Sequence[Worker], new: int, rounds: int, weights: int) -> list[dict[str, Any]]:
+    """For each batch and row: the same tokens first, which compiles too, then turns. weights: their bytes."""
+    speed = next((speed for name, speed in SPEEDS.items() if set(name.split()) <= set((gpu() or "").split())), None)
     rows: list[dict[str, Any]] = []
     for batch in case.batches:
         expected = np.array(workers[0].ask(f"tokens {batch} {new}"))
         alike: dict[str, float] = {}
         for worker in workers:
-            alike[worker.name] = same = float((np.array(worker.ask(f"tokens {batch} {new}")) == expected).mean())
+            worker.tell(f"tokens {batch} {new}")
+        for worker in workers:
+            alike[worker.name] = same = float((np.array(worker.answer()) == expected).mean())
             worker.ask(f"tokens {batch} 1")
             if same < 1.0 and not any(word in worker.name for word in ROUNDED):
                 raise SystemExit(f"{worker.name}: {same:.1%} of the tokens are those of {workers[0].name}; nothing was measured")
@@ -70,6 +77,8 @@ def measure(case: Case, workers: Sequence[Worker], new: int, rounds: int) -> lis
             row = {"implementation": worker.name, "batch": batch, "seconds": whole, "times_as_fast": medians[workers[0].name, new] / whole}
             row |= {"first_token_seconds": first, "step_milliseconds": (whole - first) / max(new - 1, 1) * 1e3}
             row |= {"same_tokens": alike[worker.name], "peak_megabytes": worker.ask("peak")}
+            if worker.name in ON_GPU and speed is not None:
+                row["share_of_bandwidth"] = weights / (row["step_milliseconds"] / 1e3) / speed
             name, _ = case.asked(worker.name)
             if name != worker.name:
                 row["times_as_fast_as_without"] = medians[name, new] / whole
@@ -79,7 +88,8 @@ def measure(case: Case, workers: Sequence[Worker], new: int, rounds: int) -> lis
 
 
 def table(rows: Sequence[dict[str, Any]], has_variants: bool) -> str:
-    columns = COLUMNS + (LOOKED_UP if has_variants else ())
+    has_shares = any("share_of_bandwidth" in row for row in rows)
+    columns = COLUMNS + (LOOKED_UP if has_variants else ()) + (SHARE if has_shares else ())
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for row in rows:
         cells = [row["implementation"], f"{row['batch']}", f"{row['seconds']:.2f} s", f"{row['first_token_seconds'] * 1e3:.0f} ms"]
@@ -88,6 +98,8 @@ def table(rows: Sequence[dict[str, Any]], has_variants: bool) -> str:
         if has_variants:
             is_one = "tokens_a_reading" in row
             cells += [f"{row['times_as_fast_as_without']:.2f}", f"{row['tokens_a_reading']:.1f}"] if is_one else ["", ""]
+        if has_shares:
+            cells.append(f"{row['share_of_bandwidth']:.0%}")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -113,7 +125,8 @@ def keep(path: Path | None, name: str, entry: dict[str, Any]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog=f"python -m {MODULE}", description="Generation against Hugging Face's, case by case.")
-    parser.add_argument("--case", nargs="+", choices=list(CASES), default=list(CASES), help="default: all")
+    default = [name for name, case in CASES.items() if (case.implementations == ON_GPU) == (gpu() is not None)]
+    parser.add_argument("--case", nargs="+", choices=list(CASES), default=default, help="default: all, on a GPU those for it")
     parser.add_argument("--only", nargs="+", choices=list(IMPLEMENTATIONS), default=[], help="the first one is always measured")
     parser.add_argument("--new", type=int, help="new tokens, in place of a case's own number")
     parser.add_argument("--rounds", type=int, default=5, help="turns that each implementation takes")
@@ -125,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         row, case, folder = options.serve
         return serve(row, case, Path(folder))
     path = None if options.only or options.new or options.layers else RESULTS / "generation.json"
-    where = {"hardware": f"{processor()}, {os.cpu_count()} cores", "versions": versions()}
+    cpu, found = f"{processor()}, {os.cpu_count()} cores", versions()
     for name in options.case:
         case = CASES[name]
         with tempfile.TemporaryDirectory() as folder:
@@ -135,10 +148,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 prepare(case, Path(folder), [f"num_layers={options.layers}"] if options.layers else [])
             new = options.new or case.new
             workers = [start(MODULE, row, name, folder) for row in case.rows(options.only)]
-            rows = measure(case, workers, new, options.rounds)
+            weights = sum(path.stat().st_size for path in (Path(folder) / WEIGHTS).glob("*.safetensors"))
+            rows = measure(case, workers, new, options.rounds, weights)
             for worker in workers:
                 worker.process.terminate()
                 worker.process.wait()
+        where: dict[str, Any] = {"hardware": gpu() if case.implementations == ON_GPU else cpu, "versions": found}
         title = f"{case.title}, {case.prompt} + {new} tokens"
         print(f"\n{title}\n{where['hardware']}\n\n{table(rows, bool(case.variants))}", flush=True)
         command = f"python -m {MODULE} --case {name}"
@@ -146,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             name, command = f"{name} {options.run.name}", f"{command} --run {options.run}"
         keep(path, name, {"title": title, "command": command, **where, "rows": rows})
     if options.run:
-        costs = perplexities(options.run)
+        costs, where = perplexities(options.run), {"hardware": cpu, "versions": found}
         print(f"\n{options.run}, validation data\n\n| weights | loss | perplexity |\n|---|---|---|")
         print("\n".join(f"| {cost['weights']} | {cost['loss']:.4f} | {cost['perplexity']:.2f} |" for cost in costs))
         keep(path, f"bits {options.run.name}", {"title": f"What fewer bits cost {options.run.name}", **where, "rows": costs})

@@ -27,23 +27,24 @@ class Model(NamedTuple):
 Builder = Callable[[Path], Model]
 
 
-def hugging_face(dtype: str = "float32") -> Builder:
+def hugging_face(dtype: str = "float32", device: str = "cpu") -> Builder:
     def build(folder: Path) -> Model:
         import torch
         import transformers
 
         transformers.utils.logging.disable_progress_bar()
         name = json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"][0]
-        model = getattr(transformers, name).from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
+        model = getattr(transformers, name).from_pretrained(folder, dtype=getattr(torch, dtype)).to(device).eval()
         start = getattr(model.config, "decoder_start_token_id", None)
         # No end: every text has all its tokens.
         model.generation_config = transformers.GenerationConfig(eos_token_id=None, pad_token_id=0, decoder_start_token_id=start)
 
         @torch.inference_mode()
         def generate(ids: np.ndarray, **settings: Any) -> np.ndarray:
-            tensor = torch.from_numpy(ids)
-            tokens: np.ndarray = model.generate(tensor, attention_mask=torch.ones_like(tensor), do_sample=False, **settings).numpy()
-            return tokens
+            tensor = torch.from_numpy(ids).to(device)
+            tokens = model.generate(tensor, attention_mask=torch.ones_like(tensor), do_sample=False, **settings)
+            found: np.ndarray = tokens.cpu().numpy()
+            return found
 
         def readings(ids: np.ndarray, **settings: Any) -> int:
             calls: list[None] = []
@@ -71,6 +72,23 @@ def pytorch(weights: str | None = None, compiled: bool = False) -> Builder:
     return build
 
 
+# Products with one row become kernels of the compiler's own, which fit what is around them; sums in one kernel; and what does not depend on
+# each other in one kernel too.
+OPTIONS = {"coordinate_descent_tuning": True, "split_reductions": False, "combo_kernels": True}
+
+
+def on_gpu(compiled: bool = False) -> Builder:
+    def build(folder: Path) -> Model:
+        from transformer_torch import load
+
+        model = load(folder, dtype="bfloat16").to("cuda")
+        if compiled:
+            model.compile(dynamic=False, options=OPTIONS)
+        return ours(model)
+
+    return build
+
+
 def tensorflow(dtype: str = "float32") -> Builder:
     def build(folder: Path) -> Model:
         with quiet():
@@ -83,8 +101,9 @@ def tensorflow(dtype: str = "float32") -> Builder:
 
 def ours(model: Any) -> Model:
     def generate(ids: np.ndarray, **settings: Any) -> np.ndarray:
-        tokens: np.ndarray = model.generate(ids, eos_token_id=(), **settings).numpy()
-        return tokens
+        tokens = model.generate(ids, eos_token_id=(), **settings)
+        found: np.ndarray = tokens.cpu().numpy()
+        return found
 
     return Model(generate, lambda ids, **settings: len(list(model.stream(ids, eos_token_id=(), **settings))))
 
@@ -99,10 +118,15 @@ IMPLEMENTATIONS: dict[str, Builder] = {
     "PyTorch, int8": pytorch("int8"),
     "TensorFlow XLA": tensorflow(),
     "TensorFlow XLA, bf16": tensorflow("bfloat16"),
+    "Hugging Face, bf16 on a GPU": hugging_face("bfloat16", "cuda"),
+    "PyTorch, bf16 on a GPU": on_gpu(),
+    "PyTorch compiled, bf16 on a GPU": on_gpu(compiled=True),
 }
+ON_GPU = tuple(name for name in IMPLEMENTATIONS if name.endswith("on a GPU"))
+ON_CPU = tuple(name for name in IMPLEMENTATIONS if name not in ON_GPU)
 # The tokens of these may differ: their arithmetic has 8 bits.
 ROUNDED = ("bf16", "int8")
-FLOAT32 = tuple(name for name in IMPLEMENTATIONS if not any(word in name for word in ROUNDED))
+FLOAT32 = tuple(name for name in ON_CPU if not any(word in name for word in ROUNDED))
 
 
 @dataclass(frozen=True)
@@ -110,7 +134,7 @@ class Case:
     """A model with random weights, prompts of random tokens, and what is asked for.
 
     model, changes: a preset and what is other than there. settings: those of `generate`, ours and Hugging Face's. variants: more of them,
-    by the names of rows of their own, below the row without.
+    by the names of rows of their own, below the row without. dtype: of the weights in the file.
     """
 
     title: str
@@ -121,7 +145,8 @@ class Case:
     new: int = 128
     settings: Mapping[str, Any] = field(default_factory=dict)
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    implementations: Sequence[str] = tuple(IMPLEMENTATIONS)
+    implementations: Sequence[str] = ON_CPU
+    dtype: str = "float32"
 
     def rows(self, only: Sequence[str]) -> list[str]:
         """The implementations to be measured, as "NAME" or "NAME, VARIANT". The first one always is."""
@@ -158,14 +183,16 @@ CASES = {
         variants={"lookup": {"prompt_lookup_num_tokens": GUESSES}},
         implementations=FLOAT32,
     ),
+    "gpt2_gpu": Case("Greedy, GPT-2 124M in bfloat16 on a GPU", "gpt2", batches=(1,), implementations=ON_GPU, dtype="bfloat16"),
+    "llama_gpu": Case("Greedy, Llama 3.2 1B in bfloat16 on a GPU", "llama-3.2-1b", batches=(1,), implementations=ON_GPU, dtype="bfloat16"),
 }
 
 
 def prepare(case: Case, folder: Path, changes: Sequence[str] = ()) -> None:
     """Weights and prompts of a case, for all its implementations. changes: of the model, such as fewer layers."""
     config = load_model_config(case.model, [*case.changes, *changes])
-    arrays = dict(initial_tensors(config, 0))
-    save(folder / WEIGHTS, config, arrays.__getitem__, "hf")
+    arrays = {name: array.astype(case.dtype) for name, array in initial_tensors(config, 0)}
+    save(folder / WEIGHTS, config, arrays.__getitem__, "hf", dtype=case.dtype)
     np.save(folder / PROMPTS, np.random.default_rng(0).integers(0, config.vocab_size, (max(case.batches), case.prompt)))
 
 

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-Builder = Callable[[], tuple[Callable[[], Any], Callable[[], list[float]]]]
+Built = tuple[Callable[[], Any], Callable[[], list[float]]]
+Builder = Callable[[], Built]
 
 
 @dataclass
@@ -35,10 +36,17 @@ class Worker:
     peak: float = 0.0
 
     def ask(self, command: str) -> Any:
+        self.tell(command)
+        return self.answer()
+
+    def tell(self, command: str) -> None:
+        """Ask without waiting."""
         assert self.process.stdin
-        assert self.process.stdout
         self.process.stdin.write(command + "\n")
         self.process.stdin.flush()
+
+    def answer(self) -> Any:
+        assert self.process.stdout
         for line in self.process.stdout:
             if line.startswith("RESULT "):
                 return json.loads(line.removeprefix("RESULT "))
@@ -77,8 +85,12 @@ def main(module: str, title: str, unit_per_step: float, unit: str, tolerance: fl
     names = [name for index, name in enumerate(builders) if index == 0 or not options.only or name in options.only]
     workers = [start(module, name) for name in names]
     reference: list[float] | None = None
+    # Compiling takes the longest, and a GPU waits for it.
+    together = gpu() is not None
+    for worker in workers if together else ():
+        worker.tell("check")
     for worker in workers:
-        checked = worker.ask("check")
+        checked = worker.answer() if together else worker.ask("check")
         reference = checked if reference is None else reference
         # bf16 has 8 bits: it is checked to be the same computation, not the same digits.
         allowed = 0.05 if "bf16" in worker.name else tolerance
@@ -125,15 +137,24 @@ def report(module: str, title: str, unit_per_step: float, unit: str, workers: li
             f"| {worker.name} | {median * 1000:.1f} ms | {unit_per_step / median:,.0f} | {first / median:.2f} | "
             f"{worker.peak:,.0f} MB | {worker.peak / workers[0].peak:.2f} |"
         )
-    where = f"{processor()}, {os.cpu_count()} cores"
+    where = gpu() if title.endswith("on a GPU") else f"{processor()}, {os.cpu_count()} cores"
     print(f"{title}\n{where}\n\n" + "\n".join(lines))
     RESULTS.mkdir(exist_ok=True)
     content = {"title": title, "hardware": where, "command": f"python -m {module}", "versions": versions(), "rows": rows}
     (RESULTS / f"{module.rpartition('.')[2]}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
+def gpu() -> str | None:
+    """The name of this machine's GPU."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
 def peak_megabytes() -> float:
-    """The most memory that this process has held."""
+    """The most memory that this process has held: of a GPU if it has used one."""
+    if "torch" in sys.modules and sys.modules["torch"].cuda.is_initialized():
+        return float(sys.modules["torch"].cuda.max_memory_allocated() / 1e6)
     status = Path("/proc/self/status")
     if not status.is_file():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Builder, main
+from benchmarks.harness import Builder, Built, main
 from configs import ModelConfig, load_model_config
 from configs.run import Optimizer
 from weight_mapping import initial_tensors
@@ -18,7 +18,6 @@ from weight_mapping.mapping import from_canonical
 
 BATCH, LENGTH, STEPS = 12, 256, 5
 OPTIMIZER = Optimizer(learning_rate=1e-3, beta2=0.99, weight_decay=0.1)
-Built = tuple[Callable[[], Any], Callable[[], list[float]]]
 
 
 def model_config() -> ModelConfig:

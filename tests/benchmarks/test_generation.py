@@ -9,15 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.generation import keep
-from benchmarks.generation_cases import CASES, IMPLEMENTATIONS, PROMPTS, ROUNDED, WEIGHTS, prepare
+from benchmarks.generation_cases import CASES, IMPLEMENTATIONS, ON_GPU, PROMPTS, ROUNDED, WEIGHTS, prepare
 
 NEW = 3
 SMALL = ("num_layers=1", "vocab_size=300", "special_tokens={eos: [0], pad: 1, decoder_start: 1}")
 
 
-@pytest.mark.parametrize("name", CASES)
+NEEDS_GPU = (pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=NEEDS_GPU if CASES[name].implementations == ON_GPU else ()) for name in CASES])
 def test_every_implementation_of_a_case_says_the_same(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     prepare(case, tmp_path, SMALL)
