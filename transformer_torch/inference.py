@@ -6,14 +6,16 @@ V vocabulary, E embedding width. TensorFlow has no such file: its products are X
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from configs import UserError
+from transformer_torch.feed_forward import FeedForward
 from transformer_torch.heads import LanguageModelHead
+from transformer_torch.layers import Layer
 from transformer_torch.linear import Linear
 from transformer_torch.products import by_onednn
 
@@ -45,6 +47,10 @@ def for_inference(model: Transformer, weights: str = "float32") -> Transformer:
     model.eval().requires_grad_(False)
     if weights == "bf16":
         model.to(torch.bfloat16)
+    for parent, names in layers_of_one_input(model):
+        joined = Joined([getattr(parent, name) for name in names], product)
+        for place, name in enumerate(names):
+            setattr(parent, name, Part(joined, place))
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if type(child) is Linear:
@@ -58,6 +64,44 @@ def for_inference(model: Transformer, weights: str = "float32") -> Transformer:
             model.head.weight = nn.Parameter(model.head.weight[:0], requires_grad=False)
     model.packed = weights
     return model
+
+
+def layers_of_one_input(model: Transformer) -> list[tuple[nn.Module, Sequence[str]]]:
+    """The linear layers that one product can take the place of: in self-attention, and at the beginning of gated networks."""
+    attentions: list[Any] = [module.self_attention for module in model.modules() if isinstance(module, Layer)]
+    networks = [module for module in model.modules() if isinstance(module, FeedForward) and module.gate is not None]
+    return [(module, ("query", "key", "value")) for module in attentions] + [(module, ("gate", "up")) for module in networks]
+
+
+class Joined(nn.Module):
+    """Several linear layers of the same input as one: with a single token what a call costs by itself is a good part of it."""
+
+    def __init__(self, layers: Sequence[Linear], product: Callable[..., nn.Module]) -> None:
+        super().__init__()
+        self.sizes = [len(layer.weight) for layer in layers]
+        biases = [torch.zeros_like(layer.weight[:, 0]) if layer.bias is None else layer.bias for layer in layers]
+        has_bias = any(layer.bias is not None for layer in layers)
+        self.product = product(torch.cat([layer.weight for layer in layers]), torch.cat(biases) if has_bias else None)
+        self.kept: tuple[torch.Tensor, Sequence[torch.Tensor]] | None = None
+
+    def part(self, hidden: torch.Tensor, place: int) -> torch.Tensor:
+        """What layer number `place` gives; the first that is asked computes them all, and the last lets go of them."""
+        kept = self.kept
+        if kept is None or kept[0] is not hidden:
+            kept = hidden, self.product(hidden).split(self.sizes, -1)
+        self.kept = kept if place + 1 < len(self.sizes) else None
+        return kept[1][place]
+
+
+class Part(nn.Module):
+    """One of the layers of `Joined`, in the place of the layer that it was."""
+
+    def __init__(self, joined: Joined, place: int) -> None:
+        super().__init__()
+        self.joined, self.place = joined, place
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return self.joined.part(hidden, self.place)
 
 
 class Packed(nn.Module):

@@ -12,7 +12,7 @@ from configs import ModelConfig, UserError, load_model_config
 from tests.parity.rungs import Entry
 from tests.revealing import hugging_face_model, save_hugging_face
 from transformer_torch import Transformer, for_inference, load, save
-from transformer_torch.inference import Packed, Quantized
+from transformer_torch.inference import Joined, Packed, Part, Quantized
 from transformer_torch.linear import Linear
 
 ENTRIES = [
@@ -53,6 +53,25 @@ def test_fewer_bits_give_near_logits(entry: Entry, weights: str) -> None:
     expected, found = plain(**inputs), fast(**inputs).float()
     assert 0 < (found - expected).norm() / expected.norm() < NEAR[weights]
     assert fast.generate(inputs["input_ids"], max_new_tokens=3, eos_token_id=()).shape[1] > 3
+
+
+def test_layers_of_one_input_are_one_product_and_give_what_they_gave() -> None:
+    """Also where another input comes before all are asked, and where one of them has no bias."""
+    layers = [Linear(3, 4, True), Linear(3, 2, False)]
+    for weight in (weight for layer in layers for weight in layer.parameters()):
+        torch.nn.init.normal_(weight)
+    joined = Joined(layers, Packed)
+    first, second = (Part(joined, place) for place in range(2))
+    one, other = torch.randn(2, 5, 3), torch.randn(1, 1, 3)
+    with torch.no_grad():
+        for hidden in (one, other):
+            torch.testing.assert_close(first(hidden), layers[0](hidden))
+        torch.testing.assert_close(second(one), layers[1](one))
+        torch.testing.assert_close(second(other), layers[1](other))
+    assert joined.kept is None
+    model = for_inference(Transformer(load_model_config("llama-character", ["vocab_size=64", "num_layers=1"])))
+    assert sum(isinstance(module, Joined) for module in model.modules()) == 2
+    assert sum(isinstance(module, Packed) for module in model.modules()) == 2 + 2 + 1
 
 
 def test_eight_bits_are_what_they_are_said_to_be() -> None:
