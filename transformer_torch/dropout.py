@@ -19,9 +19,11 @@ class Dropout(nn.Dropout):
     """
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        if hidden.device.type != "cpu" or not self.training or torch.compiler.is_compiling():
+        if not self.training or not self.p:
+            return hidden
+        if hidden.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(hidden)
-        return DropByBits.apply(hidden, min(round(self.p * LEVELS), LEVELS - 1)) if self.p else hidden
+        return DropByBits.apply(hidden, min(round(self.p * LEVELS), LEVELS - 1))
 
 
 class DropByBits(torch.autograd.Function):
