@@ -22,14 +22,14 @@ import numpy as np
 
 from benchmarks.generation_cases import CASES, IMPLEMENTATIONS, ON_GPU, PROMPTS, ROUNDED, WEIGHTS, Case, corpus_of, prepare, prepare_run
 from benchmarks.harness import RESULTS, Worker, gpu, peak_megabytes, processor, start, versions
-from configs import run_command
+from configs import UserError, run_command
 
 MODULE = "benchmarks.generation"
 COLUMNS = ("implementation", "batch", "all", "first token", "each after it", "times as fast", "same tokens", "peak memory")
 LOOKED_UP = ("against without", "tokens a reading")
 SHARE = ("share of the memory's speed",)
 # Bytes a second, from NVIDIA's data sheets. The first whose words are all in a device's name.
-SPEEDS = {"H200": 4.8e12, "H100 PCIe": 2.0e12, "H100": 3.35e12, "A100": 2.0e12}
+SPEEDS = {"H200": 4.8e12, "H100 NVL": 3.9e12, "H100 PCIe": 2.0e12, "H100": 3.35e12}
 
 
 def serve(row: str, case: str, folder: Path) -> None:
@@ -53,7 +53,9 @@ def serve(row: str, case: str, folder: Path) -> None:
 
 def measure(case: Case, workers: Sequence[Worker], new: int, rounds: int, weights: int) -> list[dict[str, Any]]:
     """For each batch and row: the same tokens first, which compiles too, then turns. weights: their bytes."""
-    speed = next((speed for name, speed in SPEEDS.items() if set(name.split()) <= set((gpu() or "").split())), None)
+    from train.utilization import of_device
+
+    speed = of_device(SPEEDS, gpu() or "")
     rows: list[dict[str, Any]] = []
     for batch in case.batches:
         expected = np.array(workers[0].ask(f"tokens {batch} {new}"))
@@ -125,8 +127,7 @@ def keep(path: Path | None, name: str, entry: dict[str, Any]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog=f"python -m {MODULE}", description="Generation against Hugging Face's, case by case.")
-    default = [name for name, case in CASES.items() if (case.implementations == ON_GPU) == (gpu() is not None)]
-    parser.add_argument("--case", nargs="+", choices=list(CASES), default=default, help="default: all, on a GPU those for it")
+    parser.add_argument("--case", nargs="+", choices=list(CASES), help="default: all, on a GPU those for it")
     parser.add_argument("--only", nargs="+", choices=list(IMPLEMENTATIONS), default=[], help="the first one is always measured")
     parser.add_argument("--new", type=int, help="new tokens, in place of a case's own number")
     parser.add_argument("--rounds", type=int, default=5, help="turns that each implementation takes")
@@ -137,9 +138,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.serve:
         row, case, folder = options.serve
         return serve(row, case, Path(folder))
+    for_gpu = [name for name, case in CASES.items() if case.implementations == ON_GPU]
+    cases = options.case or [name for name in CASES if (name in for_gpu) == (gpu() is not None)]
+    if gpu() is None and (wrong := [name for name in cases if name in for_gpu]):
+        raise UserError(f"--case {wrong[0]} is for a GPU, and there is none here; choose from {', '.join(set(CASES) - set(for_gpu))}")
     path = None if options.only or options.new or options.layers else RESULTS / "generation.json"
     cpu, found = f"{processor()}, {os.cpu_count()} cores", versions()
-    for name in options.case:
+    for name in cases:
         case = CASES[name]
         with tempfile.TemporaryDirectory() as folder:
             if options.run and case.variants:
@@ -153,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for worker in workers:
                 worker.process.terminate()
                 worker.process.wait()
-        where: dict[str, Any] = {"hardware": gpu() if case.implementations == ON_GPU else cpu, "versions": found}
+        where: dict[str, Any] = {"hardware": gpu() if name in for_gpu else cpu, "versions": found}
         title = f"{case.title}, {case.prompt} + {new} tokens"
         print(f"\n{title}\n{where['hardware']}\n\n{table(rows, bool(case.variants))}", flush=True)
         command = f"python -m {MODULE} --case {name}"

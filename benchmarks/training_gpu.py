@@ -8,6 +8,7 @@ matrix products, attention counted whole, by what the vendor promises in bfloat1
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.harness import RESULTS, Builder, Built, gpu, main
-from configs import ModelConfig, load_model_config
+from configs import ModelConfig, UserError, load_model_config, run_command
 from configs.run import Optimizer
 from train.loop import loss
 from train.utilization import peak
@@ -144,12 +145,13 @@ BUILDERS: dict[str, Builder] = {"plain code compiled, bf16": plain, "PyTorch com
 
 
 def utilizations(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and add to each row what share of the GPU's arithmetic it used."""
+    """Measure, and add to each row what share of the GPU's arithmetic it used. Raises UserError without a GPU."""
+    if gpu() is None:
+        raise UserError("this benchmark wants a GPU, and there is none here; python -m benchmarks.training measures on a CPU")
     title = f"Training step, GPT-2 124M, {BATCH} x {LENGTH:,} tokens on a GPU"
     main("benchmarks.training_gpu", title, BATCH * LENGTH, "tokens/s", 1e-4, arguments)
-    limit = peak(gpu() or "", "bf16")
-    path = RESULTS / "training_gpu.json"
-    if limit is None or not path.is_file():
+    limit, path = peak(gpu() or "", "bf16"), RESULTS / "training_gpu.json"
+    if limit is None or "--serve" in (arguments or sys.argv):
         return
     content = json.loads(path.read_text(encoding="utf-8"))
     for row in content["rows"]:
@@ -159,4 +161,4 @@ def utilizations(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    utilizations()
+    run_command(utilizations)

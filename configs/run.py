@@ -93,7 +93,7 @@ class Train(Config):
     precision: of the arithmetic in matrix products; ``auto`` takes what `accelerate launch` says.
     num_processes: how many are expected; default any number.
     cpu_threads: threads of each process on a CPU; default the cores divided by the processes.
-    compile: compile the model by `torch.compile`.
+    compile: compile the model by `torch.compile`, with one process the loss too.
     gradient_checkpointing: keep only the layers' inputs for the backward pass and compute the rest again (Chen et al. 2016).
     evaluate_every: steps between two full passes over the validation data.
     evaluation_batch_size: sequences read at once in such a pass.

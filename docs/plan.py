@@ -68,8 +68,8 @@ backward pass and the logits need while they are computed. So bold, which does n
 
 The FLOPs of a token as above, at an **assumed utilisation of 40%** of the 989.5 TFLOP/s that the vendor promises for dense bf16. The run
 prints what it reaches (`train/utilization.py`): 46.3% for 124M on one H200, compiled, 64 sequences at a time (`benchmarks/README.md`).
-Its peak of memory was 30.6 GB where `--dry-run` says 34.6 without the compiler; time goes with its inverse. 20 tokens a parameter are
-Hoffmann et al. 2022's.
+The peak of memory was 30.6 GB there, where `--dry-run` says 34.6 without the compiler; time goes with its inverse. 20 tokens a parameter
+are Hoffmann et al. 2022's.
 
 <TIME>
 Each GPU takes at least one sequence: 1,024 GPUs with 4,096 tokens each are 4.2 million tokens a step. For the smaller sizes so large a

@@ -55,7 +55,7 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
         "docstring of LayerCache.reorder": ("[-r, from token `shared` on, where `length` tokens are in it.-] {+r.+}", "the same"),
         "RollingCache.update": ("[-is_beside held-] ... {+self.key_BGNK self.value_BGNK+}", "the same"),
         "RollingCache.write": ("[-place_T-] {+number_N written_BGNK+}", "the same"),
-        "docstring of Cache.reorder": ("[-neither is-] {+the latter are not+}", "the same"),
+        "docstring of Cache.reorder": ("[-neither is moved.-] {+the latter are not moved, all tokens are.+}", "the same"),
         "LayerCache.positions": ("[-count-]", "in a compiled program the cache is read whole"),
         "RollingCache.held": ("[-count-]", "in a compiled program the cache is read whole"),
         "docstring of Cache": ("[-In a compiled program `length` is a tensor.-]", "in a compiled program the cache is read whole"),
@@ -218,7 +218,12 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
         "docstring of the file": ("[-vocabulary, I axes joined into one (batch and length).-] {+vocabulary.+}", "the same"),
         "cross_entropy": ("[-wide settings-] {+logits_BTV counted_BT losses_BT spread_BT+}", "the same"),
     },
+    "generate.py": {
+        "load_on_device": ("only in PyTorch", "TensorFlow takes a GPU by itself"),
+        "pack": ("only in PyTorch", "TensorFlow packs nothing"),
+    },
     "model.py": {
+        "Transformer._apply": ("only in PyTorch", "TensorFlow's weights stay where they are"),
         "Transformer.get_config": ("only in TensorFlow", "Keras saves models by their config"),
         "Transformer.from_config": ("only in TensorFlow", "the same"),
         "_dtype_policy": ("only in TensorFlow", "PyTorch casts a finished model"),
@@ -278,9 +283,7 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
     "positions.py": {
         "Table._apply": ("only in PyTorch", "a buffer that PyTorch moves and casts with the model, a constant of the graph in TensorFlow"),
         "Table": ("[-rows-]", "the same"),
-        "WideTable": ("only in PyTorch", "the same"),
-        "RelativeBias": ("[-buckets-]", "the same"),
-        "RelativeBias.__init__": ("{+self.buckets+}", "the same"),
+        "ExactTable": ("only in PyTorch", "the same"),
         "RelativeBias.call": ("{+buckets_TS+}", "the same"),
         "Table.__init__": ("[-self.make-] {+self.rows+}", "the same"),
         "DynamicRotaryPositions": ("[-like-]", "the same"),

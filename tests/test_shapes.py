@@ -372,7 +372,7 @@ def test_a_wrong_suffix_is_seen(wrong: str, tmp_path: Path) -> None:
 
 def test_letters_are_read_from_the_legend() -> None:
     found = legend(ROOT / "transformer_torch" / "linear.py")
-    assert found["Y"] == found["X"] == "image height and width"
+    assert (found["Y"], found["X"]) == ("image height", "image width")
     assert found["P"] == "patches"
     ends = legend(ROOT / "transformer_torch" / "generation_ends.py")
     assert ends == {"A": "states of the automaton", "V": "vocabulary", "R": "rows"}

@@ -25,7 +25,8 @@ Train a model as a run's YAML says. Any of its values can be changed by key=valu
   ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2 -m train configs/runs/gpt2_stdlib.yaml
 
 Objectives: causal_lm, masked_lm, span_corruption, seq2seq, sequence_classification, image_classification; docs/training.md has them,
-their data, and what a run promises. configs/runs/ has a run of each that needs no download, configs/runs/hub/ one for a dataset of the hub.
+their data, and what a run promises. configs/runs/ has a run of each that needs no download, configs/runs/hub/ one for a dataset of the
+hub, and configs/runs/gpu/ two that want a GPU.
 
 Without a launcher, `python -m train ...` runs one process. The run's folder is train.output/name (runs/gpt2_stdlib):
 config, tokenizer, weights, metrics, curves and summary. It loads with transformer_torch.load and transformer_tf.load.
@@ -115,7 +116,8 @@ def run(config: RunConfig) -> int:
     folder = folder or RunFolder(Path(str(decision[0])), bool(decision[1]))
 
     if accelerator.is_main_process:
-        print("".join(f"{note}\n" for note in (*corpus.notes, *beginning, *folder.notes)), end="")
+        where = f"on {summary.hardware(accelerator)}; {accelerator.num_processes} process(es), {summary.precision(accelerator)}"
+        print("".join(f"{note}\n" for note in (*corpus.notes, *beginning, *folder.notes, where)), end="")
     trainer = Trainer(config, accelerator, corpus, folder)
     stop = Stop(launcher.pid)
     code = trainer.train(stop)

@@ -24,7 +24,8 @@ def dry_run(config: RunConfig, corpus: Corpus, processes: int, precision: str = 
     counted = config.model_copy(update={"train": config.train.model_copy(update={"precision": of_products})})
     parts = config.train.accumulation_steps
     _, flops, activations = count_step(counted, corpus.train.batch(0).share(processes=processes, parts=parts))
-    runs_as = f"{processes} process{'es' * (processes > 1)}, {of_products}"
+    device = torch.cuda.get_device_name() if runs_on_gpu() else "a CPU"
+    runs_as = f"{processes} process{'es' * (processes > 1)}, {of_products}, on {device}"
     preview(config, corpus, runs_as, flops * parts * processes, activations, "process")
 
 
@@ -63,5 +64,9 @@ def dtype_of(values: np.ndarray) -> torch.dtype:
 
 def folder_in_words(config: RunConfig, corpus: Corpus, precision: str) -> str:
     """Where the run would work, by `train.preview`."""
-    on_gpu = torch.cuda.is_available() and not uses_cpu(os.environ)
-    return preview_folder(config, conditions(precision, "cuda" if on_gpu else "cpu", corpus.fingerprint))
+    return preview_folder(config, conditions(precision, "cuda" if runs_on_gpu() else "cpu", corpus.fingerprint))
+
+
+def runs_on_gpu() -> bool:
+    """Whether there is a GPU, and the launcher was not told to leave it alone."""
+    return torch.cuda.is_available() and not uses_cpu(os.environ)

@@ -51,14 +51,13 @@ class Trainer:
         assign(self.plain, starting_tensors(config, bool(saved(run.checkpoints))))
         self.plain.to(accelerator.device)
         self.plain.set_gradient_checkpointing(config.train.gradient_checkpointing)
-        self.loss: Any = loss
         if config.train.compile:
             self.plain.compile()
-            # Replicas and shards exchange what they have layer by layer, and are compiled without the loss.
-            self.loss = torch.compile(loss) if accelerator.num_processes == 1 else loss
         sum_gradients_in_float32(accelerator)
         self.model, wrapped = accelerator.prepare(self.plain, build_optimizer(self.plain, config.optimizer))
         check_wrapped(accelerator, self.model)
+        # Replicas and shards exchange what they have layer by layer, and are compiled without the loss.
+        self.loss: Any = torch.compile(loss) if config.train.compile and self.model is self.plain else loss
         gather_for_cross_attention(self.model)
         self.model.train()
         self.optimizer: torch.optim.Optimizer = wrapped.optimizer

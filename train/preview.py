@@ -40,8 +40,10 @@ def preview(config: RunConfig, corpus: Corpus, runs_as: str, flops: int, activat
     print(f"parameters       {parameters:,}")
     print(f"a step           {size}; {flops / 1e9:,.1f} GFLOP in matrix products")
     print(f"an epoch         {steps:,.1f} steps; the run is {epochs:.2f} epochs")
+    # A compiler keeps less for the backward pass.
+    least = "without the compiler" if config.train.compile else "at least"
     print(
-        f"memory           {mebibytes(fixed + (activations or 0))} MiB a {sharer} at least: {mebibytes(fixed)} of weights, gradients and "
+        f"memory           {mebibytes(fixed + (activations or 0))} MiB a {sharer} {least}: {mebibytes(fixed)} of weights, gradients and "
         f"AdamW's moments in float32, {needed}"
     )
     print("".join(f"data             {note}\n" for note in corpus.notes), end="")

@@ -37,13 +37,18 @@ def finish(config: RunConfig, accelerator: Accelerator, corpus: Corpus, run: Run
 
 def summarize(config: RunConfig, accelerator: Accelerator, folder: Path, seconds: float) -> dict[str, Any]:
     """The figures of the run, for people and for programs."""
-    precision = str(accelerator.mixed_precision)
     return figures(config, folder, seconds) | {
         "processes": accelerator.num_processes,
-        "precision": {"no": "float32"}.get(precision, precision),
+        "precision": precision(accelerator),
         "hardware": hardware(accelerator),
         "torch": torch.__version__,
     }
+
+
+def precision(accelerator: Accelerator) -> str:
+    """That of matrix products."""
+    found = str(accelerator.mixed_precision)
+    return {"no": "float32"}.get(found, found)
 
 
 def hardware(accelerator: Accelerator) -> str:

@@ -50,8 +50,9 @@ def row(run: Path, goal: dict[str, float] | None = None) -> dict[str, str]:
 
 def best_in_words(found: dict[str, Any]) -> str:
     """Where the loss was lower before, so that the last weights are not the best."""
-    best = found.get("best_validation_loss", found["validation_loss"])
-    return f" ({best:.4f} after {found['best_step']:,})" if best < found["validation_loss"] else ""
+    if found.get("best_step", found["steps"]) == found["steps"]:
+        return ""
+    return f" ({found['best_validation_loss']:.4f} after {found['best_step']:,})"
 
 
 def table(runs: list[Path], goals: dict[str, dict[str, float]] | None = None) -> str:

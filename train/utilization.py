@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import TypeVar
 
 import torch
 
@@ -10,6 +12,7 @@ from configs import RunConfig
 from train.dry_run import count_step
 from train.objectives.corpus import Corpus
 
+Value = TypeVar("Value")
 # FLOP/s in bf16 (dense) and float32 (PyTorch leaves TF32 off), from NVIDIA's data sheets. A name has all words of its row.
 PEAKS: dict[str, dict[str, float]] = {
     "H200 NVL": {"bf16": 835.5e12, "no": 60e12},
@@ -34,10 +37,16 @@ def device_name(device: torch.device) -> str:
 
 def peak(name: str, precision: str) -> float | None:
     """FLOP/s that the vendor promises for matrix products, by accelerate's `mixed_precision`; None where the table has no such device."""
+    found = of_device(PEAKS, name)
+    return None if found is None else found[precision]
+
+
+def of_device(table: Mapping[str, Value], name: str) -> Value | None:
+    """The row of a table whose words are all in a device's name, the first of several; None for a part of a device."""
     words = set(re.split(r"[\s-]+", name))
     if words & OTHERS:
         return None
-    return next((values[precision] for device, values in PEAKS.items() if set(device.split()) <= words), None)
+    return next((value for device, value in table.items() if set(device.split()) <= words), None)
 
 
 def utilization_per_token(config: RunConfig, corpus: Corpus, device: torch.device, precision: str, processes: int) -> float | None:

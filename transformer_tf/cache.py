@@ -91,7 +91,8 @@ def is_zero(start: int | tf.Tensor) -> bool:
 
 
 class Cache:
-    """The caches of all layers of a decoder. It holds `length` tokens and has room for `max_length`; a smaller `length` forgets the last.
+    """The caches of all layers of a decoder. It holds `length` tokens, has room for `max_length`, and forgets the last where `length` is
+    lowered.
 
     ahead: in layers with a window, how many tokens it may forget, and how many it reads at once without a copy.
     cross: the encoder's keys and values (B, G, S, K), layer by layer, once the decoder's first call has computed them.
@@ -119,7 +120,7 @@ class Cache:
 
     def reorder(self, order_R: tf.Tensor, shared: int | tf.Tensor) -> None:
         """Put row `order_R[r]` in the place of row r. Rows change places only with those that have the same first `shared` tokens and the
-        same encoder's keys and values: the latter are not moved."""
+        same encoder's keys and values: the latter are not moved, all tokens are."""
         for layer in self.layers:
             layer.reorder(order_R)
 

@@ -1,6 +1,6 @@
 """The parts with large weights: linear layers, tables of vectors, and the projection of patches.
 
-B batch, T query length, D model width, C channels, Y and X image height and width, P patches.
+B batch, T query length, D model width, C channels, Y image height, X image width, P patches.
 """
 
 from __future__ import annotations

@@ -70,13 +70,13 @@ def fused_attention(
 ) -> torch.Tensor:
     """`plain_attention` in one kernel that never holds all scores (FlashAttention, Dao et al. 2022).
 
-    The kernel has no soft cap, and the plain formula is faster on a CPU for short sequences and in bfloat16, and in a compiled program for
-    one token of grouped queries, where kernels with a mask would repeat the keys: there it takes over.
+    `plain_attention` runs instead with a soft cap, which the kernel lacks; on a CPU for short sequences and in bfloat16, where it is
+    faster; and in a program compiled for a GPU with one token of grouped queries, where a kernel with a mask would repeat the keys.
     """
     query_length, key_length = query_BHTK.shape[2], key_BGSK.shape[2]
     slower = query_BHTK.device.type == "cpu" and query_length > 1 and (key_length <= SHORT or query_BHTK.dtype == torch.bfloat16)
     grouped = query_BHTK.shape[1] != key_BGSK.shape[1]
-    slower = slower or (grouped and query_length == 1 and torch.compiler.is_compiling())
+    slower = slower or (grouped and query_length == 1 and query_BHTK.device.type == "cuda" and torch.compiler.is_compiling())
     if soft_cap is not None or slower:
         return plain_attention(query_BHTK, key_BGSK, value_BGSK, mask_BHTS, is_causal, scale, soft_cap, dropout)
     rate = dropout.p if dropout.training else 0.0

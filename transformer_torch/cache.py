@@ -99,8 +99,8 @@ def is_zero(start: int | torch.Tensor) -> bool:
 
 
 class Cache:
-    """The caches of all layers of a decoder. It holds `length` tokens and has room for `max_length`; a smaller `length` forgets the last.
-    In a compiled program `length` is a tensor.
+    """The caches of all layers of a decoder. It holds `length` tokens, has room for `max_length`, and forgets the last where `length` is
+    lowered. In a compiled program `length` is a tensor.
 
     ahead: in layers with a window, how many tokens it may forget, and how many it reads at once without a copy.
     cross: the encoder's keys and values (B, G, S, K), layer by layer, once the decoder's first call has computed them.

@@ -7,6 +7,7 @@ R rows, T query length, V vocabulary.
 from __future__ import annotations
 
 import copy
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -19,28 +20,31 @@ if TYPE_CHECKING:
     from transformer_torch.generation_rows import Rows
 
 # Shapes of texts whose memory is kept for the next ones.
-KEPT = 8
+KEPT = 4
 # Reads T tokens more of some texts, and gives logits (R, T, V).
 Program = Callable[["Rows", torch.Tensor], torch.Tensor]
-# Runs a step, and gives what runs it again in the same memory, and its logits.
-Record = Callable[[Callable[[], torch.Tensor]], tuple[Callable[[], Any], torch.Tensor]]
+# Runs a step on a device, and gives what runs it again in the same memory, and its logits.
+Record = Callable[[Callable[[], torch.Tensor], torch.device], tuple[Callable[[], Any], torch.Tensor]]
 
 
-def record(step: Callable[[], torch.Tensor]) -> tuple[Callable[[], Any], torch.Tensor]:
+def record(step: Callable[[], torch.Tensor], device: torch.device) -> tuple[Callable[[], Any], torch.Tensor]:
     """Record the kernels of a step. It is run before, because what is compiled or chosen on a first run cannot be recorded."""
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        step()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        logits_RTV = step()
+    with torch.cuda.device(device):
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            step()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        # Other threads may go on with their own work.
+        with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
+            logits_RTV = step()
     return graph.replay, logits_RTV
 
 
 class StepMemory:
-    """Memory for texts of one shape, and the steps that are recorded in it, one for each number of tokens.
+    """Memory for texts of one shape, and the steps that are recorded in it, one for each number of tokens, in training and not, with
+    autocast and without.
 
     rows: texts whose tensors are that memory.
     """
@@ -50,27 +54,29 @@ class StepMemory:
         self.program = program
         self.record = record
         self.kind = kind(rows)
-        self.length = torch.zeros((), dtype=torch.long, device=rows.cache.layers[0].key_BGNK.device)
-        self.steps: dict[int, tuple[Callable[[], Any], torch.Tensor, torch.Tensor]] = {}
+        self.device = rows.cache.layers[0].key_BGNK.device
+        self.length = torch.zeros((), dtype=torch.long, device=self.device)
+        self.steps: dict[tuple[Any, ...], tuple[Callable[[], Any], torch.Tensor, torch.Tensor]] = {}
         self.user: Callable[[], Any] = weakref.ref(rows)
 
     def take(self, rows: Rows) -> None:
         """Move other texts of this shape in here, to stay until nobody needs them any more."""
+        self.user = weakref.ref(rows)
         held, length = self.rows, rows.cache.length
         for place, tensor in zip(tensors(held), tensors(rows), strict=True):
             place.copy_(tensor)
         rows.cache, rows.mask_RN, rows.pads_R1, rows.encoder_mask_RS = held.cache, held.mask_RN, held.pads_R1, held.encoder_mask_RS
         rows.cache.length = length
-        self.user = weakref.ref(rows)
 
     def run(self, tokens_RT: torch.Tensor) -> torch.Tensor:
         """Logits (R, T, V) of the token after each of these; the next run writes over them."""
         count, start = tokens_RT.shape[1], self.rows.cache.length
+        key = count, self.rows.model.training, torch.is_autocast_enabled(self.device.type)
         self.length.fill_(start)
-        if count not in self.steps:
+        if key not in self.steps:
             held_RT = tokens_RT.clone()
-            self.steps[count] = (*self.record(lambda: self.step(held_RT)), held_RT)
-        again, logits_RTV, held_RT = self.steps[count]
+            self.steps[key] = (*self.record(lambda: self.step(held_RT), self.device), held_RT)
+        again, logits_RTV, held_RT = self.steps[key]
         held_RT.copy_(tokens_RT)
         again()
         self.rows.cache.length = start + count
@@ -82,27 +88,30 @@ class StepMemory:
 
 
 class StepMemories:
-    """The memories of a model: each serves one set of texts at a time. device: where steps can be recorded."""
+    """The memories of a model: each serves one set of texts at a time, and threads may ask for one at once. device: where steps can be
+    recorded."""
 
     def __init__(self, program: Program, record: Record = record, device: str = "cuda") -> None:
         self.program = program
         self.record = record
         self.device = device
         self.memories: list[StepMemory] = []
+        self.lock = threading.Lock()
 
     def __deepcopy__(self, memo: Any) -> StepMemories:
         return StepMemories(self.program, self.record, self.device)
 
     def place(self, rows: Rows) -> StepMemory:
         """Where these texts are from now on: in a memory of their shape that nobody uses, or in one of their own."""
-        for place, memory in enumerate(self.memories):
-            if memory.user() is None and memory.kind == kind(rows):
-                memory.take(rows)
-                self.memories.append(self.memories.pop(place))
-                return memory
-        self.memories.append(StepMemory(rows, self.program, self.record))
-        del self.memories[:-KEPT]
-        return self.memories[-1]
+        with self.lock:
+            for place, memory in enumerate(self.memories):
+                if memory.user() is None and memory.kind == kind(rows):
+                    memory.take(rows)
+                    self.memories.append(self.memories.pop(place))
+                    return memory
+            self.memories.append(StepMemory(rows, self.program, self.record))
+            del self.memories[:-KEPT]
+            return self.memories[-1]
 
 
 def tensors(rows: Rows) -> list[torch.Tensor]:
@@ -118,7 +127,7 @@ def kind(rows: Rows) -> tuple[Any, ...]:
     layers = [(type(layer), getattr(layer, "ahead", 0)) for layer in rows.cache.layers]
     masks = rows.mask_RN is None, rows.encoder_mask_RS is None
     weights = [tensor.data_ptr() for tensor in (*rows.model.parameters(), *rows.model.buffers())]
-    return shapes, layers, masks, weights
+    return shapes, layers, masks, weights, torch.is_inference_mode_enabled()
 
 
 def decode_ahead(strategy: Search, rows: Rows, logits_RV: torch.Tensor) -> Iterator[tuple[Texts, int]]:
@@ -143,7 +152,7 @@ class Answer:
         if value.device.type == "cuda":
             self.value = torch.empty_like(value, device="cpu", pin_memory=True).copy_(value, non_blocking=True)
             self.event = torch.cuda.Event()
-            self.event.record()
+            self.event.record(torch.cuda.current_stream(value.device))
 
     def __bool__(self) -> bool:
         if self.event is not None:

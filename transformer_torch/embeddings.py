@@ -1,6 +1,6 @@
 """From ids and images to vectors ("Attention Is All You Need", 3.4 and 3.5; ViT, Dosovitskiy et al. 2021, 3.1).
 
-B batch, T query length, S key length, D model width, E embedding width, P patches, C channels, Y and X image height and width.
+B batch, T query length, S key length, D model width, E embedding width, P patches, C channels, Y image height, X image width.
 """
 
 from __future__ import annotations

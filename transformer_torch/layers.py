@@ -25,7 +25,10 @@ from transformer_torch.positions import RelativeBias, build_rotary
 
 
 class Layer(nn.Module):
-    """Self-attention, in a decoder with an encoder cross-attention, and feed-forward, each inside a residual connection."""
+    """Self-attention, in a decoder with an encoder cross-attention, and feed-forward, each inside a residual connection.
+
+    has_first_norm: whether a norm stands before self-attention, which the first layer of ModernBERT has not.
+    """
 
     def __init__(self, config: ModelConfig, attention: str, has_cross_attention: bool, has_first_norm: bool) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """The parts with large weights: linear layers, tables of vectors, and the projection of patches.
 
-B batch, T query length, D model width, C channels, Y and X image height and width, P patches.
+B batch, T query length, D model width, C channels, Y image height, X image width, P patches.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ class Linear(nn.Module):
         self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        # F.linear, but for AMD's CPUs: `products.py` is about speed alone.
         return product(hidden, self.weight, self.bias)
 
 

@@ -145,6 +145,13 @@ class Transformer(nn.Module):
         self.compiled_continue = torch.compile(Rows.continue_with, *arguments, **settings)
         self.step_memories = StepMemories(self.compiled_continue)
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Transformer:
+        # What was recorded reads the weights where they were.
+        if self.step_memories is not None:
+            self.step_memories.memories.clear()
+        super()._apply(fn, recurse)
+        return self
+
     def set_gradient_checkpointing(self, enabled: bool = True) -> None:
         """Keep only the layers' inputs for the backward pass and compute the rest again (Chen et al. 2016)."""
         for stack in (self.encoder, self.decoder):

@@ -6,6 +6,7 @@ B batch, T query length, S key length, H heads, K head size, J rotary pairs.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,14 +39,14 @@ class Table(nn.Module):
         return self.rows[position_ids_BT]
 
 
-class WideTable(Table):
-    """A table that stays in float64, whatever the model's type."""
+class ExactTable(Table):
+    """A table whose numbers keep their own type, whatever the model's."""
 
     def __init__(self, make: Callable[[], np.ndarray]) -> None:
         super().__init__(make)
-        self.rows = torch.tensor(make(), dtype=torch.float64)
+        self.rows = torch.tensor(make())
 
-    def _apply(self, fn: Any, recurse: bool = True) -> WideTable:
+    def _apply(self, fn: Any, recurse: bool = True) -> ExactTable:
         super()._apply(fn, recurse)
         self.rows = torch.from_numpy(self.make()).to(self.rows.device)
         return self
@@ -55,7 +56,7 @@ class SinusoidalPositions(Table):
     """Sines and cosines of the position ("Attention Is All You Need", 3.5), to be added to the embeddings."""
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__(lambda: sinusoidal_table(config))
+        super().__init__(partial(sinusoidal_table, config))
 
 
 class RotaryPositions(nn.Module):
@@ -79,7 +80,7 @@ class DynamicRotaryPositions(nn.Module):
 
     def __init__(self, config: ModelConfig, windowed: bool) -> None:
         super().__init__()
-        self.frequencies = WideTable(lambda: dynamic_frequencies(config))
+        self.frequencies = ExactTable(partial(dynamic_frequencies, config))
         # Only to know the model's type and device.
         self.register_buffer("like", torch.empty(0), persistent=False)
 
@@ -114,18 +115,16 @@ def build_rotary(config: ModelConfig, windowed: bool) -> nn.Module | None:
 class RelativeBias(nn.Module):
     """A trained number for each head and each bucket of distances, added to the scores (T5, Raffel et al. 2020, 2.1)."""
 
-    buckets: torch.Tensor
-
     def __init__(self, config: ModelConfig, bidirectional: bool) -> None:
         assert isinstance(config.positions, RelativePositions)
         super().__init__()
         self.weight = nn.Parameter(torch.empty(config.positions.num_buckets, config.attention.num_heads))
         self.max_distance = config.positions.max_distance
-        self.register_buffer("buckets", torch.tensor(relative_buckets(config, bidirectional)), persistent=False)
+        self.buckets = ExactTable(partial(relative_buckets, config, bidirectional))
 
     def forward(self, query_T: torch.Tensor, key_S: torch.Tensor) -> torch.Tensor:
         """The bias (1, H, T, S) of queries and keys at these positions."""
         distances_TS = key_S[None, :] - query_T[:, None]
         places_TS = distances_TS.clamp(-self.max_distance, self.max_distance) + self.max_distance
-        bias_TSH = F.embedding(self.buckets[places_TS], self.weight)
+        bias_TSH = F.embedding(self.buckets.rows[places_TS], self.weight)
         return bias_TSH.permute(2, 0, 1).unsqueeze(0)

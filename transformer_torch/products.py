@@ -1,4 +1,5 @@
-"""The matrix product of linear layers on a CPU, forward and backward. TensorFlow has no such file: its products are XLA's.
+"""The matrix product of linear layers, forward and backward: PyTorch's, but for AMD's CPUs and compiled steps on a GPU. TensorFlow has no
+such file: its products are XLA's.
 
 PyTorch leaves float32 products to Intel's MKL, whose kernels reach half of what oneDNN's do on AMD's processors (benchmarks/README.md).
 oneDNN adds long sums up in another order, and was 2.7 times as far from float64 as MKL in a layer of width 256.
@@ -15,9 +16,10 @@ from torch.nn import functional as F
 
 def product(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """y = x W^T + b: `hidden` of shape (..., inputs) and `weight` of shape (outputs, inputs) give (..., outputs)."""
-    if torch.compiler.is_compiling() and bias is not None and hidden.numel() == hidden.shape[-1]:
-        # A compiler writes the product with one row itself, and joins to it what comes before and after.
-        return F.linear(hidden, weight) + bias
+    if torch.compiler.is_compiling() and hidden.device.type == "cuda" and bias is not None and hidden.numel() == hidden.shape[-1]:
+        # A compiler can write the product with one row itself, and join to it what comes before and after.
+        product = F.linear(hidden, weight)
+        return product + bias.to(product.dtype)
     if not takes_onednn(hidden, weight):
         return F.linear(hidden, weight, bias)
     return Product.apply(hidden, weight, bias) if torch.is_grad_enabled() else by_onednn(hidden, weight, bias)

@@ -15,7 +15,7 @@ from train.stop import Stop
 
 
 def test_a_compiled_model_is_traced_whole_and_gives_the_same_curve(tmp_path, monkeypatch):
-    """By the compiler's front, forward and backward; its kernels take a minute to build, and `benchmarks/training.py` checks them."""
+    """By the compiler's front, forward and backward; its kernels take a minute to build, and `tests/gpu` runs them."""
     write_text(tmp_path)
     compiler, compile_ = CompileCounterWithBackend("aot_eager"), torch.compile
     monkeypatch.setattr(torch, "compile", lambda function: compile_(function, backend=compiler, fullgraph=True))

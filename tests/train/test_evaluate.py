@@ -80,6 +80,17 @@ def test_what_is_no_finished_run_is_refused(tmp_path):
         evaluate(tmp_path)
 
 
+def test_the_table_says_where_the_loss_was_lower(run, tmp_path):
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    steps = summary["steps"]
+    for best, told in (({"best_validation_loss": 0.25, "best_step": 1}, " (0.2500 after 1)"), ({"best_step": steps}, "")):
+        (tmp_path / "summary.json").write_text(json.dumps(summary | best), encoding="utf-8")
+        assert f"| {summary['validation_loss']:.4f}{told} |" in table([tmp_path])
+    older = {key: value for key, value in summary.items() if not key.startswith("best")}
+    (tmp_path / "summary.json").write_text(json.dumps(older), encoding="utf-8")
+    assert f"| {summary['validation_loss']:.4f} |" in table([tmp_path])
+
+
 def test_the_table_is_made_from_the_runs_own_files(run, tmp_path):
     summary = json.loads((run / "summary.json").read_text())
     head, _, line = table([run]).splitlines()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from transformer_torch.generation_rows import Rows
 SETTINGS = {"eos_token_id": (), "pad_token_id": 0}
 
 
-def run_again(step: Callable[[], torch.Tensor]) -> tuple[Callable[[], Any], torch.Tensor]:
+def run_again(step: Callable[[], torch.Tensor], device: torch.device) -> tuple[Callable[[], Any], torch.Tensor]:
     logits_RTV = step().clone()
     return lambda: logits_RTV.copy_(step()), logits_RTV
 
@@ -93,8 +95,38 @@ def test_weights_elsewhere_make_a_new_memory() -> None:
     recording.generate(ids, max_new_tokens=3, **SETTINGS)
     for model in (plain, recording):
         model.double().float()
+    assert not recording.step_memories.memories
     np.testing.assert_array_equal(*(model.generate(ids, max_new_tokens=3, **SETTINGS) for model in (plain, recording)))
-    assert len(recording.step_memories.memories) == 2
+    assert len(recording.step_memories.memories) == 1
+
+
+def test_what_was_recorded_in_training_is_not_run_elsewhere() -> None:
+    """Nor inside of inference mode what was recorded outside."""
+    plain, recording = models("gpt2-mini", "dropout=0.5")
+    ids = np.array([[5, 6, 7, 8]])
+    stream = recording.stream(ids, max_new_tokens=4, **SETTINGS)
+    next(stream)
+    recording.train()
+    list(stream)
+    recording.eval()
+    expected = plain.generate(ids, max_new_tokens=4, **SETTINGS)
+    with torch.inference_mode():
+        np.testing.assert_array_equal(recording.generate(ids, max_new_tokens=4, **SETTINGS), expected)
+    np.testing.assert_array_equal(recording.generate(ids, max_new_tokens=4, **SETTINGS), expected)
+
+
+def test_threads_have_memories_of_their_own() -> None:
+    plain, recording = models("gpt2-mini")
+    prompts = [np.array([[5, 6, 7, number]]) for number in range(12)]
+    expected = [plain.generate(prompt, max_new_tokens=6, **SETTINGS) for prompt in prompts]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            found = list(threads.map(lambda prompt: recording.generate(prompt, max_new_tokens=6, **SETTINGS), prompts))
+    finally:
+        sys.setswitchinterval(interval)
+    np.testing.assert_array_equal(np.stack(found), np.stack(expected))
 
 
 @pytest.mark.parametrize("more", [{}, {"do_sample": True}, {"return_scores": True}])
