@@ -100,6 +100,8 @@ class Train(Config):
     log_every: steps between two rows of metrics.
     save_every: steps between two checkpoints.
     keep_checkpoints: how many of the last checkpoints are kept.
+    final_weights: those that the finished run has: of its ``last`` step, or of the ``best``, at which the validation loss was lowest; its
+        checkpoint is kept too, so save_every must divide evaluate_every.
     trackers: where the metrics go besides the run's folder.
     existing: what to do where the run's folder exists: ``refuse``, ``resume`` an unfinished run, take a ``new`` numbered folder, or
         ``auto`` (resume what is unfinished, else new).
@@ -123,6 +125,7 @@ class Train(Config):
     log_every: PositiveInt = 10
     save_every: PositiveInt = 250
     keep_checkpoints: PositiveInt = 2
+    final_weights: Literal["last", "best"] = "last"
     trackers: Annotated[tuple[Literal["tensorboard", "wandb"], ...], Field(strict=False)] = ()
     existing: Literal["refuse", "resume", "new", "auto"] = "refuse"
     output: str = "runs"
@@ -137,6 +140,11 @@ class Train(Config):
             raise ValueError(
                 f"accumulation_steps={self.accumulation_steps} does not divide batch_size={self.batch_size}; "
                 f"batch_size counts all sequences of one optimizer step"
+            )
+        if self.final_weights == "best" and self.evaluate_every % self.save_every:
+            raise ValueError(
+                f"final_weights='best' needs a checkpoint at every pass over the validation data; save_every={self.save_every} must divide "
+                f"evaluate_every={self.evaluate_every}"
             )
         return self
 
@@ -253,6 +261,11 @@ class RunConfig(Config):
             raise ValueError(
                 f"evaluation.average_checkpoints={self.evaluation.average_checkpoints} is more than "
                 f"train.keep_checkpoints={self.train.keep_checkpoints}; keep as many as are averaged"
+            )
+        if self.evaluation.average_checkpoints > 1 and self.train.final_weights == "best":
+            raise ValueError(
+                f"evaluation.average_checkpoints={self.evaluation.average_checkpoints} is of the last checkpoints, and "
+                f"train.final_weights='best' of one; choose"
             )
         if self.evaluation.average_checkpoints > (written := -(-self.train.max_steps // self.train.save_every)):
             raise ValueError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -56,9 +55,8 @@ def save(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     progress: Progress,
-    keep: int,
 ) -> None:
-    """Write step_N as a whole folder, and remove all but the last `keep`. Every process calls this."""
+    """Write step_N as a whole folder. Every process calls this."""
     weights, state = get_state_dict(model, optimizer, options=WHOLE)
     random_states: dict[str, torch.Tensor] = {}
     for states in gather_object([_random_states(accelerator)]):
@@ -75,8 +73,6 @@ def save(
             # With it beside the weights, a checkpoint is a folder that `load` reads.
             dump(config, path / DESCRIPTION)
             write_json(path / STATE, asdict(progress))
-        for old in saved(folder)[:-keep]:
-            shutil.rmtree(old)
     accelerator.wait_for_everyone()
 
 

@@ -16,13 +16,14 @@ def figures(config: RunConfig, folder: Path, seconds: float) -> dict[str, Any]:
     """What the run's metrics and config say at its end; times are in seconds, losses in nats per token."""
     rows = read_metrics(folder)
     passes = [row for row in rows if "validation_loss" in row]
-    last, best = passes[-1], min(passes, key=lambda row: row["validation_loss"])
-    loss = last["validation_loss"]
+    best = min(passes, key=lambda row: row["validation_loss"])
+    final = best if config.train.final_weights == "best" else passes[-1]
+    loss = final["validation_loss"]
     speeds = sorted(row["tokens_per_second"] for row in rows if "tokens_per_second" in row)
     found: dict[str, Any] = {
         "name": config.name,
         "validation_loss": loss,
-        "validation_accuracy": last["validation_accuracy"],
+        "validation_accuracy": final["validation_accuracy"],
         "best_validation_loss": best["validation_loss"],
         "best_step": best["step"],
         "objective": config.objective.kind,

@@ -26,6 +26,7 @@ from train.metrics import MetricsLog
 from train.objectives.corpus import Corpus
 from train.progress import ProgressDisplay
 from train.run_folder import RunFolder, saved
+from train.saved import drop_old
 from train.schedule import learning_rate
 from train.sharding import gather_for_cross_attention, sum_gradients_in_float32
 from train.stop import Stop
@@ -124,8 +125,9 @@ class Trainer:
                 if progress.step % settings.save_every == 0 or is_last or signalled:
                     watch.look()
                     progress.seconds, progress.first_loss = before + time.monotonic() - began, watch.first_loss
-                    keep = settings.keep_checkpoints
-                    checkpoints.save(self.run.checkpoints, self.accelerator, self.plain.config, self.model, self.optimizer, progress, keep)
+                    checkpoints.save(self.run.checkpoints, self.accelerator, self.plain.config, self.model, self.optimizer, progress)
+                    if is_main:
+                        drop_old(self.config, self.run.path)
                 paused += time.monotonic() - pause
                 if signalled and not is_last:
                     display.say(f"stopped by a signal after step {progress.step}; it is saved: go on with train.existing=resume")

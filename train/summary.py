@@ -18,6 +18,7 @@ from train.hardware import processor
 from train.objectives.corpus import Corpus
 from train.plot import plot
 from train.run_folder import SUMMARY, RunFolder, write_all_whole, write_whole
+from train.saved import final_weights
 from weight_mapping import write_json, write_run
 
 
@@ -26,7 +27,8 @@ def finish(config: RunConfig, accelerator: Accelerator, corpus: Corpus, run: Run
     others than the first are done when the weights are gathered."""
     weights = whole_weights(model)
     if accelerator.is_main_process:
-        write_all_whole(run.path, lambda folder: write_run(folder, config.model, lambda name: weights[name].numpy()))
+        read = final_weights(config, run.path, lambda name: weights[name].numpy())
+        write_all_whole(run.path, lambda folder: write_run(folder, config.model, read))
         if corpus.tokenizer is not None:
             write_all_whole(run.path, corpus.tokenizer.save)
         tested = test(config, run.path, corpus, generate_of) if corpus.test else {}

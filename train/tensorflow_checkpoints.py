@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,8 @@ from weight_mapping import canonical_tensors, whole_folder, write_json
 from weight_mapping.checkpoint import MODEL as DESCRIPTION
 
 
-def save(folder: Path, model: Transformer, optimizer: AdamW, state: dict[str, Any], keep: int) -> None:
-    """Write step_N as a whole folder, and remove all but the last `keep`. state: the fields of `train.checkpoints.Progress`, where
-    processes are devices."""
+def save(folder: Path, model: Transformer, optimizer: AdamW, state: dict[str, Any]) -> None:
+    """Write step_N as a whole folder. state: the fields of `train.checkpoints.Progress`, where processes are devices."""
     weight, kinds = reader(model), _kinds(model)
     with whole_folder(folder / f"step_{state['step']}", overwrite=True) as path:
         save_file({name: np.ascontiguousarray(weight(name)) for name in named_weights(model)}, str(path / MODEL))
@@ -38,8 +36,6 @@ def save(folder: Path, model: Transformer, optimizer: AdamW, state: dict[str, An
         # With it beside the weights, a checkpoint is a folder that `load` reads.
         dump(model.config, path / DESCRIPTION)
         write_json(path / STATE, state)
-    for old in saved(folder)[:-keep]:
-        shutil.rmtree(old)
 
 
 def load(folder: Path, model: Transformer, optimizer: AdamW, conditions: dict[str, Any]) -> tuple[dict[str, Any], int]:

@@ -25,7 +25,7 @@ from train.metrics import MetricsLog
 from train.objectives.corpus import Corpus
 from train.progress import ProgressDisplay
 from train.run_folder import RunFolder, saved
-from train.saved import shared_by_others
+from train.saved import drop_old, shared_by_others
 from train.schedule import learning_rate
 from train.tensorflow_devices import strategy
 from train.tensorflow_trackers import Trackers
@@ -174,7 +174,8 @@ class Trainer:
                 if step % settings.save_every == 0 or is_last or stop.code:
                     watch.look()
                     state["seconds"], state["first_loss"] = before + time.monotonic() - began, watch.first_loss
-                    checkpoints.save(self.run.checkpoints, self.model, self.optimizer, state, settings.keep_checkpoints)
+                    checkpoints.save(self.run.checkpoints, self.model, self.optimizer, state)
+                    drop_old(self.config, self.run.path)
                 paused += time.monotonic() - pause
                 if stop.code and not is_last:
                     display.say(f"stopped by a signal after step {step}; it is saved: go on with train.existing=resume")

@@ -16,6 +16,7 @@ from train.hardware import processor
 from train.objectives.corpus import Corpus
 from train.plot import plot
 from train.run_folder import SUMMARY, write_all_whole, write_whole
+from train.saved import final_weights
 from transformer_tf import Transformer, load
 from transformer_tf.weights import reader
 from weight_mapping import write_json, write_run
@@ -26,7 +27,7 @@ def finish(config: RunConfig, corpus: Corpus, folder: Path, model: Transformer, 
 
     state: as `train.tensorflow_checkpoints` saves it.
     """
-    write_all_whole(folder, lambda path: write_run(path, config.model, reader(model)))
+    write_all_whole(folder, lambda path: write_run(path, config.model, final_weights(config, folder, reader(model))))
     if corpus.tokenizer is not None:
         write_all_whole(folder, corpus.tokenizer.save)
     tested = test(config, folder, corpus, generate_of) if corpus.test else {}

@@ -1,0 +1,76 @@
+"""`train.final_weights=best`: a run that gets worse again ends with the weights of its best pass, in both frameworks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from accelerate import Accelerator
+from safetensors.numpy import load_file
+
+from configs import RunConfig, UserError
+from tests.train.runs import run_config, write_text
+from train.metrics import read_metrics
+from train.objectives import prepare
+from train.run_folder import CHECKPOINTS, SUMMARY, open_run, saved
+
+LOSSES = [3.0, 1.0, 2.0, 1.5]
+
+
+def train_in_pytorch(config: RunConfig, losses: list[float]) -> Path:
+    from train.loop import Trainer
+    from train.stop import Stop
+    from train.summary import finish
+
+    corpus, accelerator, run = prepare(config), Accelerator(cpu=True), open_run(config)
+    trainer, stop = Trainer(config, accelerator, corpus, run), Stop(None)
+    trainer.evaluate = lambda: {"validation_loss": losses.pop(0), "validation_accuracy": 0.5}  # type: ignore[method-assign]
+    assert trainer.train(stop) == 0
+    stop.end()
+    finish(config, accelerator, corpus, run, trainer.model, 1.0)
+    return run.path
+
+
+def train_in_tensorflow(config: RunConfig, losses: list[float]) -> Path:
+    from train.tensorflow_loop import Stop, Trainer
+    from train.tensorflow_summary import finish
+
+    corpus, run, stop = prepare(config), open_run(config), Stop()
+    trainer = Trainer(config, corpus, run)
+    trainer.evaluate = lambda: {"validation_loss": losses.pop(0), "validation_accuracy": 0.5}  # type: ignore[method-assign]
+    assert trainer.train(stop) == 0
+    finish(config, corpus, run.path, trainer.model, trainer.state)
+    return run.path
+
+
+@pytest.mark.parametrize("train", [train_in_pytorch, train_in_tensorflow])
+@pytest.mark.parametrize("final", ["best", "last"])
+def test_the_folder_has_the_weights_of_the_step_that_was_asked_for(train: Any, final: str, tmp_path: Path) -> None:
+    write_text(tmp_path)
+    sizes = {"train__max_steps": 4, "train__evaluate_every": 1, "train__save_every": 1, "train__keep_checkpoints": 1}
+    run = train(run_config(tmp_path, train__final_weights=final, **sizes), list(LOSSES))
+    assert [row["validation_loss"] for row in read_metrics(run) if "validation_loss" in row] == LOSSES
+    kept = [path.name for path in saved(run / CHECKPOINTS)]
+    assert kept == (["step_2", "step_4"] if final == "best" else ["step_4"])
+    expected, found = load_file(run / CHECKPOINTS / kept[0] / "model.safetensors"), load_file(run / "model.safetensors")
+    for name, weight in expected.items():
+        np.testing.assert_array_equal(found[name], weight)
+    summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
+    assert (summary["best_validation_loss"], summary["best_step"]) == (1.0, 2)
+    assert summary["validation_loss"] == (1.0 if final == "best" else 1.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"train__save_every": 2}, "save_every=2 must divide evaluate_every=3"),
+        ({"train__save_every": 3, "evaluation__average_checkpoints": 2}, "average_checkpoints=2 is of the last checkpoints"),
+    ],
+)
+def test_what_cannot_be_is_refused(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
+    write_text(tmp_path)
+    with pytest.raises(UserError, match=said):
+        run_config(tmp_path, train__final_weights="best", **changes)
