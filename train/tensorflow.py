@@ -79,13 +79,14 @@ def run(config: RunConfig) -> int:
     with quiet():
         from train.tensorflow_devices import strategy, use_threads
         from train.tensorflow_loop import Stop, Trainer
-        from train.tensorflow_summary import finish, generate_of
+        from train.tensorflow_summary import finish, generate_of, hardware
     use_threads(config)
     strategy(config)
     folder = open_run(config)
     print("".join(f"{note}\n" for note in (*corpus.notes, *beginning, *folder.notes)), end="")
     trainer = Trainer(config, corpus, folder)
-    print("".join(f"{note}\n" for note in trainer.notes), end="")
+    where = f"on {hardware()}; {trainer.devices} device(s), {trainer.state['conditions']['precision']}"
+    print("".join(f"{note}\n" for note in (*trainer.notes, where)), end="")
     stop = Stop()
     code = trainer.train(stop)
     stop.end()
