@@ -102,7 +102,8 @@ def tensorflow(dtype: str = "float32") -> Builder:
 def ours(model: Any) -> Model:
     def generate(ids: np.ndarray, **settings: Any) -> np.ndarray:
         tokens = model.generate(ids, eos_token_id=(), **settings)
-        found: np.ndarray = tokens.cpu().numpy()
+        # TensorFlow's may be read from any device.
+        found: np.ndarray = tokens.numpy() if not hasattr(tokens, "is_cuda") else tokens.cpu().numpy()
         return found
 
     return Model(generate, lambda ids, **settings: len(list(model.stream(ids, eos_token_id=(), **settings))))
