@@ -58,12 +58,13 @@ def measure(case: Case, workers: Sequence[Worker], new: int, rounds: int, weight
     speed = of_device(SPEEDS, gpu() or "")
     rows: list[dict[str, Any]] = []
     for batch in case.batches:
-        expected = np.array(workers[0].ask(f"tokens {batch} {new}"))
-        alike: dict[str, float] = {}
+        # All at once: to compile takes the longest.
         for worker in workers:
             worker.tell(f"tokens {batch} {new}")
-        for worker in workers:
-            alike[worker.name] = same = float((np.array(worker.answer()) == expected).mean())
+        answers = [np.array(worker.answer()) for worker in workers]
+        alike: dict[str, float] = {}
+        for worker, answer in zip(workers, answers, strict=True):
+            alike[worker.name] = same = float((answer == answers[0]).mean())
             worker.ask(f"tokens {batch} 1")
             if same < 1.0 and not any(word in worker.name for word in ROUNDED):
                 raise SystemExit(f"{worker.name}: {same:.1%} of the tokens are those of {workers[0].name}; nothing was measured")

@@ -84,7 +84,7 @@ def on_gpu(compiled: bool = False) -> Builder:
         model = load(folder, dtype="bfloat16").to("cuda")
         if compiled:
             model.compile(dynamic=False, options=OPTIONS)
-        return ours(model)
+        return ours(model, lambda tokens: tokens.cpu().numpy())
 
     return build
 
@@ -99,12 +99,9 @@ def tensorflow(dtype: str = "float32") -> Builder:
     return build
 
 
-def ours(model: Any) -> Model:
+def ours(model: Any, read: Callable[[Any], np.ndarray] = lambda tokens: tokens.numpy()) -> Model:
     def generate(ids: np.ndarray, **settings: Any) -> np.ndarray:
-        tokens = model.generate(ids, eos_token_id=(), **settings)
-        # TensorFlow's may be read from any device.
-        found: np.ndarray = tokens.numpy() if not hasattr(tokens, "is_cuda") else tokens.cpu().numpy()
-        return found
+        return read(model.generate(ids, eos_token_id=(), **settings))
 
     return Model(generate, lambda ids, **settings: len(list(model.stream(ids, eos_token_id=(), **settings))))
 

@@ -71,8 +71,16 @@ def serve(module: str, name: str) -> None:
         print("RESULT " + json.dumps(answer), flush=True)
 
 
-def main(module: str, title: str, unit_per_step: float, unit: str, tolerance: float, arguments: Sequence[str] | None = None) -> None:
-    """Measure all implementations of a module, print the table, and write it to benchmarks/results."""
+def main(
+    module: str,
+    title: str,
+    unit_per_step: float,
+    unit: str,
+    tolerance: float,
+    arguments: Sequence[str] | None = None,
+    hardware: str | None = None,
+) -> None:
+    """Measure all implementations of a module, print the table, and write it to benchmarks/results. hardware: default the processor."""
     builders = importlib.import_module(module).BUILDERS
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=title)
     parser.add_argument("--only", nargs="*", choices=list(builders), help="implementations; the first one is always measured")
@@ -85,12 +93,11 @@ def main(module: str, title: str, unit_per_step: float, unit: str, tolerance: fl
     names = [name for index, name in enumerate(builders) if index == 0 or not options.only or name in options.only]
     workers = [start(module, name) for name in names]
     reference: list[float] | None = None
-    # Compiling takes the longest, and a GPU waits for it.
-    together = gpu() is not None
-    for worker in workers if together else ():
+    # All at once: to compile takes the longest.
+    for worker in workers:
         worker.tell("check")
     for worker in workers:
-        checked = worker.answer() if together else worker.ask("check")
+        checked = worker.answer()
         reference = checked if reference is None else reference
         # bf16 has 8 bits: it is checked to be the same computation, not the same digits.
         allowed = 0.05 if "bf16" in worker.name else tolerance
@@ -106,7 +113,7 @@ def main(module: str, title: str, unit_per_step: float, unit: str, tolerance: fl
     for worker in workers:
         worker.peak = worker.ask("peak")
         worker.process.terminate()
-    report(module, title, unit_per_step, unit, workers)
+    report(module, title, unit_per_step, unit, workers, hardware or f"{processor()}, {os.cpu_count()} cores")
 
 
 def start(module: str, name: str, *more: str) -> Worker:
@@ -116,7 +123,7 @@ def start(module: str, name: str, *more: str) -> Worker:
     return Worker(name, process, [])
 
 
-def report(module: str, title: str, unit_per_step: float, unit: str, workers: list[Worker]) -> None:
+def report(module: str, title: str, unit_per_step: float, unit: str, workers: list[Worker], where: str) -> None:
     first = statistics.median(workers[0].seconds)
     header = f"| implementation | median step | {unit} | times as fast | peak memory | share |"
     lines = [header, "|---|---|---|---|---|---|"]
@@ -137,7 +144,6 @@ def report(module: str, title: str, unit_per_step: float, unit: str, workers: li
             f"| {worker.name} | {median * 1000:.1f} ms | {unit_per_step / median:,.0f} | {first / median:.2f} | "
             f"{worker.peak:,.0f} MB | {worker.peak / workers[0].peak:.2f} |"
         )
-    where = gpu() if title.endswith("on a GPU") else f"{processor()}, {os.cpu_count()} cores"
     print(f"{title}\n{where}\n\n" + "\n".join(lines))
     RESULTS.mkdir(exist_ok=True)
     content = {"title": title, "hardware": where, "command": f"python -m {module}", "versions": versions(), "rows": rows}

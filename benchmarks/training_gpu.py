@@ -149,7 +149,7 @@ def utilizations(arguments: Sequence[str] | None = None) -> None:
     if gpu() is None:
         raise UserError("this benchmark wants a GPU, and there is none here; python -m benchmarks.training measures on a CPU")
     title = f"Training step, GPT-2 124M, {BATCH} x {LENGTH:,} tokens on a GPU"
-    main("benchmarks.training_gpu", title, BATCH * LENGTH, "tokens/s", 1e-4, arguments)
+    main("benchmarks.training_gpu", title, BATCH * LENGTH, "tokens/s", 1e-4, arguments, gpu())
     limit, path = peak(gpu() or "", "bf16"), RESULTS / "training_gpu.json"
     if limit is None or "--serve" in (arguments or sys.argv):
         return

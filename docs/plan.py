@@ -31,7 +31,7 @@ What a run would need on 1 to 1,024 GPUs with 80 GB each, an H100's. All of it i
 124M was measured on a GPU**: a plan says what to try, and the first hundred steps say what is so. What can be checked without one is
 checked (`tests/docs/test_plan.py`): parameters against the presets, exactly; FLOPs and kept bytes against `--dry-run`, exactly, which
 counts the very step that would run; and the sum against the memory of a process that trains on a CPU, which was 1.1 to
-1.3 times as much.
+1.35 times as much.
 
 P parameters, L layers, D width, F feed-forward width, H heads, G key/value heads of size K, V vocabulary, T tokens of a sequence, N GPUs.
 

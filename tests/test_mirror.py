@@ -204,6 +204,7 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
         "PatchProjection.call": ("[-patches_BDP-] {+grid patches_BPD+}", "the same"),
     },
     "loading.py": {
+        "load_on_device": ("only in PyTorch", "TensorFlow takes a GPU by itself"),
         "the file": (
             "[-DTYPES-] {+DTYPES=('float64', 'float32', 'bfloat16', 'float16')+}",
             "types are PyTorch's objects and Keras's names",
@@ -219,7 +220,6 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
         "cross_entropy": ("[-wide settings-] {+logits_BTV counted_BT losses_BT spread_BT+}", "the same"),
     },
     "generate.py": {
-        "load_on_device": ("only in PyTorch", "TensorFlow takes a GPU by itself"),
         "pack": ("only in PyTorch", "TensorFlow packs nothing"),
     },
     "model.py": {

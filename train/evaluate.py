@@ -21,7 +21,8 @@ from train.objectives import prepare
 from train.objectives.corpus import Corpus
 from train.run_folder import CONFIG, EVALUATION, SUMMARY, is_finished, write_whole
 from train.tokenization import FILE as TOKENIZER
-from transformer_torch import Transformer, cross_entropy, load
+from transformer_torch import Transformer, cross_entropy
+from transformer_torch.loading import load_on_device
 from weight_mapping import write_json
 from weight_mapping.checkpoint import read_json
 
@@ -36,11 +37,6 @@ def validate(model: Transformer, corpus: Corpus) -> dict[str, float]:
             total += float(cross_entropy(logits_BTV, labels_BT))
             right += int((logits_BTV.argmax(-1) == labels_BT).sum())
     return {"validation_loss": total / corpus.validation.targets, "validation_accuracy": right / corpus.validation.targets}
-
-
-def load_on_device(folder: Path) -> Transformer:
-    """A folder's model, on a GPU if there is one."""
-    return load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def generate_of(folder: Path) -> Generate:

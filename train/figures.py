@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from configs import RunConfig
-from train.metrics import read_metrics
+from train.metrics import best_pass, read_metrics
 from weight_mapping import canonical_tensors
 
 
 def figures(config: RunConfig, folder: Path, seconds: float) -> dict[str, Any]:
     """What the run's metrics and config say at its end; times are in seconds, losses in nats per token."""
     rows = read_metrics(folder)
-    passes = [row for row in rows if "validation_loss" in row]
-    best = min(passes, key=lambda row: row["validation_loss"])
-    final = best if config.train.final_weights == "best" else passes[-1]
+    best, last = best_pass(rows), next(row for row in reversed(rows) if "validation_loss" in row)
+    assert best is not None
+    final = best if config.train.final_weights == "best" else last
     loss = final["validation_loss"]
     speeds = sorted(row["tokens_per_second"] for row in rows if "tokens_per_second" in row)
     found: dict[str, Any] = {

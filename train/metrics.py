@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,11 @@ class MetricsLog:
 def _line(row: dict[str, Any]) -> str:
     rounded = {key: float(f"{value:.6g}") if key in ROUNDED else value for key, value in row.items()}
     return json.dumps(rounded) + "\n"
+
+
+def best_pass(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The row of the pass over the validation data whose loss was lowest, the first of several; None before the first pass."""
+    return min((row for row in rows if "validation_loss" in row), key=lambda row: float(row["validation_loss"]), default=None)
 
 
 ROUNDED = {"tokens_per_second", "elapsed_seconds", "learning_rate", "mfu"}

@@ -11,7 +11,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from configs import RunConfig, UserError
-from train.metrics import read_metrics
+from train.metrics import best_pass, read_metrics
 from train.run_folder import CHECKPOINTS, saved, write_all_whole
 from weight_mapping import write_run
 from weight_mapping.checkpoint import read_json
@@ -20,26 +20,28 @@ MODEL, OPTIMIZER, RANDOM, STATE = "model.safetensors", "optimizer.safetensors", 
 AVERAGED = "averaged"
 
 
-def best_step(run: Path) -> int:
-    """The step at which the validation loss was lowest so far."""
-    passes = [row for row in read_metrics(run) if "validation_loss" in row]
-    return int(min(passes, key=lambda row: row["validation_loss"])["step"]) if passes else 0
+def best_checkpoint(run: Path) -> Path | None:
+    """That of the step at which the validation loss was lowest so far; None before the first pass."""
+    best = best_pass(read_metrics(run))
+    return None if best is None else run / CHECKPOINTS / f"step_{best['step']}"
 
 
 def drop_old(config: RunConfig, run: Path) -> None:
     """Remove all checkpoints but the last train.keep_checkpoints, and the best where the run is to end with it."""
-    best = best_step(run) if config.train.final_weights == "best" else None
-    for old in saved(run / CHECKPOINTS)[: -config.train.keep_checkpoints]:
-        if old.name != f"step_{best}":
-            shutil.rmtree(old)
+    old = saved(run / CHECKPOINTS)[: -config.train.keep_checkpoints]
+    kept = best_checkpoint(run) if old and config.train.final_weights == "best" else None
+    for path in old:
+        if path != kept:
+            shutil.rmtree(path)
 
 
 def final_weights(config: RunConfig, run: Path, last: Callable[[str], np.ndarray]) -> Callable[[str], np.ndarray]:
     """What reads the weights that a finished run is to have. last: reads those of its last step."""
-    if config.train.final_weights == "last":
+    best = best_checkpoint(run)
+    if config.train.final_weights == "last" or best is None:
         return last
-    best: dict[str, np.ndarray] = load_file(run / CHECKPOINTS / f"step_{best_step(run)}" / MODEL)
-    return best.__getitem__
+    weights: dict[str, np.ndarray] = load_file(best / MODEL)
+    return weights.__getitem__
 
 
 def check_conditions(path: Path, conditions: Mapping[str, Any]) -> dict[str, Any]:

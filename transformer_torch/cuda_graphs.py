@@ -103,9 +103,10 @@ class StepMemories:
 
     def place(self, rows: Rows) -> StepMemory:
         """Where these texts are from now on: in a memory of their shape that nobody uses, or in one of their own."""
+        asked = kind(rows)
         with self.lock:
             for place, memory in enumerate(self.memories):
-                if memory.user() is None and memory.kind == kind(rows):
+                if memory.user() is None and memory.kind == asked:
                     memory.take(rows)
                     self.memories.append(self.memories.pop(place))
                     return memory
@@ -160,7 +161,7 @@ class Answer:
         return bool(self.value)
 
 
-def looks_ahead(rows: Rows) -> bool:
-    """Whether steps are recorded, so that the host is soon done with one."""
-    device = rows.cache.layers[0].key_BGNK.device.type
-    return rows.model.step_memories is not None and rows.model.step_memories.device == device
+def are_recorded(rows: Rows) -> bool:
+    """Whether the steps of these texts are, so that the host is soon done with one."""
+    memories: StepMemories | None = rows.model.step_memories
+    return memories is not None and memories.device == rows.cache.layers[0].key_BGNK.device.type

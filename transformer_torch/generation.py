@@ -14,7 +14,7 @@ import torch
 from configs import GenerationConfig, UserError, as_ids, build
 from configs.speculation import check_speculation
 from configs.stopping import Stops, build_stops
-from transformer_torch.cuda_graphs import decode_ahead, looks_ahead
+from transformer_torch.cuda_graphs import are_recorded, decode_ahead
 from transformer_torch.generation_beams import BeamSearch, best
 from transformer_torch.generation_ends import Ends
 from transformer_torch.generation_processors import Processors
@@ -177,11 +177,11 @@ def search(request: Request) -> Iterator[tuple[Any, int]]:
             tokens_RN = tokens_BN.repeat_interleave(times, 0)
             strategy = Search(generation, processors, ends, tokens_RN, request.start, uniforms_MR, request.return_scores)
         logits_RV = logits_BV.repeat_interleave(times, 0)
-        if not size and isinstance(strategy, Search) and looks_ahead(rows):
-            yield from decode_ahead(strategy, rows, logits_RV)
-            return
         if not size:
-            yield from decode(strategy, rows, logits_RV)
+            if isinstance(strategy, Search) and are_recorded(rows):
+                yield from decode_ahead(strategy, rows, logits_RV)
+            else:
+                yield from decode(strategy, rows, logits_RV)
             return
         texts, _ = strategy.advance(strategy.begin(), logits_RV, request.start)
         yield texts, request.start + 1

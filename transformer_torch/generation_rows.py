@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from transformer_torch.cache import Cache
-from transformer_torch.cuda_graphs import StepMemory
+from transformer_torch.cuda_graphs import StepMemory, are_recorded
 
 if TYPE_CHECKING:
     from transformer_torch.model import Transformer
@@ -63,7 +63,7 @@ class Rows:
         """Read T more tokens of each row: logits (R, T, V) of the token after each of them."""
         if self.model.compiled_continue is None:
             return self.continue_with(tokens_RT)
-        if tokens_RT.device.type == self.model.step_memories.device:
+        if are_recorded(self):
             self.memory = self.memory or self.model.step_memories.place(self)
             return self.memory.run(tokens_RT)
         # A number that goes in as a tensor is no reason to compile anew.

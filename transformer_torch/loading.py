@@ -32,6 +32,11 @@ def load(source: str | os.PathLike[str], dtype: str = "float32", attention: str 
     return model.eval()
 
 
+def load_on_device(source: str | os.PathLike[str], dtype: str = "float32") -> Transformer:
+    """`load`, and onto a GPU if there is one."""
+    return load(source, dtype).to("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def save(model: Transformer, destination: str | os.PathLike[str], to: Literal["run", "hf"] = "run") -> None:
     """Write a model into a new folder, in this project's form or Hugging Face's. The folder appears whole or not at all."""
     if model.packed is not None:

@@ -85,7 +85,7 @@ class DynamicRotaryPositions(nn.Module):
         self.register_buffer("like", torch.empty(0), persistent=False)
 
     def forward(self, position_ids_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        # In float64: an angle of thousands has no digits to lose.
+        # In float64, whatever the model's type: an angle of thousands has no digits to lose.
         frequencies_1J = self.frequencies.rows[position_ids_BT.max()[None]]
         angles_B1TJ = (position_ids_BT[..., None] * frequencies_1J).unsqueeze(1)
         return angles_B1TJ.cos().to(self.like.dtype), angles_B1TJ.sin().to(self.like.dtype)

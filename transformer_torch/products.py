@@ -18,8 +18,8 @@ def product(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | Non
     """y = x W^T + b: `hidden` of shape (..., inputs) and `weight` of shape (outputs, inputs) give (..., outputs)."""
     if torch.compiler.is_compiling() and hidden.device.type == "cuda" and bias is not None and hidden.numel() == hidden.shape[-1]:
         # A compiler can write the product with one row itself, and join to it what comes before and after.
-        product = F.linear(hidden, weight)
-        return product + bias.to(product.dtype)
+        multiplied = F.linear(hidden, weight)
+        return multiplied + bias.to(multiplied.dtype)
     if not takes_onednn(hidden, weight):
         return F.linear(hidden, weight, bias)
     return Product.apply(hidden, weight, bias) if torch.is_grad_enabled() else by_onednn(hidden, weight, bias)

@@ -63,6 +63,13 @@ def test_the_folder_has_the_weights_of_the_step_that_was_asked_for(train: Any, f
     assert summary["validation_loss"] == (1.0 if final == "best" else 1.5)
 
 
+def test_checkpoints_before_the_first_pass_are_dropped_as_ever(tmp_path: Path) -> None:
+    write_text(tmp_path)
+    sizes = {"train__max_steps": 4, "train__evaluate_every": 4, "train__save_every": 1, "train__keep_checkpoints": 1}
+    run = train_in_pytorch(run_config(tmp_path, train__final_weights="best", **sizes), [2.0])
+    assert [path.name for path in saved(run / CHECKPOINTS)] == ["step_4"]
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
