@@ -64,7 +64,8 @@ def automaton(strings: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
     steps_A256 = np.zeros((len(beginnings), 256), np.int32)
     is_whole_A = np.array([any(beginning.endswith(string) for string in strings) for beginning in beginnings])
     for place, beginning in enumerate(beginnings):
-        for byte in range(256):
+        # Any other byte leads to the start.
+        for byte in set(b"".join(strings)):
             seen = beginning + bytes([byte])
             steps_A256[place, byte] = next(number[seen[cut:]] for cut in range(len(seen) + 1) if seen[cut:] in number)
     return steps_A256, is_whole_A

@@ -88,8 +88,8 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
         "programs": ("only in TensorFlow", "XLA compiles the loop, PyTorch runs it as it is"),
         "search": (
             (
-                "{+at_once+} ... [-models were_training one-] {+room+} ... [-min_length processors ends strategy-] {+numbers number tables "
-                "given+} ... [-tokens_RN logits_RV texts _-] {+first go_on program state chosen goes_on+} ... [-was_training-] {+length "
+                "{+at_once+} ... [-models were_training one module-] {+room+} ... [-min_length processors ends strategy-] {+numbers "
+                "number tables given+} ... [-tokens_RN logits_RV texts _-] {+first go_on program state chosen goes_on+} ... {+length "
                 "tensors until now+}"
             ),
             "a graph may take all steps at once, PyTorch takes one at a time; Keras has no training mode to set back",
@@ -214,6 +214,9 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
     },
     "losses.py": {
         "CrossEntropy": ("only in PyTorch", "PyTorch computes loss and gradient in one; XLA makes one pass of the formula by itself"),
+        "Disagreement": ("only in PyTorch", "the same"),
+        "disagreement": ("{+both_BT+}", "the same"),
+        "scaled": ("only in PyTorch", "the same"),
         "parts": ("only in PyTorch", "the same"),
         "the file": ("[-ROWS=256-]", "the same"),
         "docstring of the file": ("[-vocabulary, I axes joined into one (batch and length).-] {+vocabulary.+}", "the same"),

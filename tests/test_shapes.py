@@ -188,6 +188,7 @@ def torch_steps(config: ModelConfig, attention: str, ahead: int = LONG) -> list[
 
     from transformer_torch import Transformer, cross_entropy
     from transformer_torch.cache import Cache
+    from transformer_torch.losses import disagreement
 
     model, (first, *others) = Transformer(config, attention=attention), questions(config)
     cache = Cache(config, 7, config.max_length, torch.float32, torch.device("cpu"), ahead) if has_cache(config) else None
@@ -199,7 +200,8 @@ def torch_steps(config: ModelConfig, attention: str, ahead: int = LONG) -> list[
         scores = ask(first)
         if scores.ndim != 3:
             return scores
-        loss = cross_entropy(scores, torch.zeros(scores.shape[:-1], dtype=torch.long), label_smoothing=0.1)
+        labels = torch.zeros(scores.shape[:-1], dtype=torch.long)
+        loss = cross_entropy(scores, labels, label_smoothing=0.1) + disagreement(scores, scores + 1.0, labels)
         loss.backward()
         return loss
 
@@ -212,6 +214,7 @@ def tensorflow_steps(config: ModelConfig, attention: str, ahead: int = LONG) -> 
 
     from transformer_tf import Transformer, cross_entropy
     from transformer_tf.cache import Cache
+    from transformer_tf.losses import disagreement
 
     model, (first, *others) = Transformer(config, attention=attention), questions(config)
     cache = Cache(config, 7, config.max_length, tf.float32, ahead) if has_cache(config) else None
@@ -224,7 +227,10 @@ def tensorflow_steps(config: ModelConfig, attention: str, ahead: int = LONG) -> 
 
     def lose() -> tf.Tensor:
         scores = ask(first)
-        return cross_entropy(scores, tf.zeros(scores.shape[:-1], tf.int64), 0.1) if len(scores.shape) == 3 else scores
+        if len(scores.shape) != 3:
+            return scores
+        labels = tf.zeros(scores.shape[:-1], tf.int64)
+        return cross_entropy(scores, labels, 0.1) + disagreement(scores, scores + 1.0, labels)
 
     return [lose, *(partial(ask, inputs, cache) for inputs in others)]
 

@@ -44,6 +44,8 @@ class Rows:
 
     def repeat(self, times: int) -> None:
         """Make `times` rows of each, so that a prompt of several texts is read once."""
+        if times == 1:
+            return
         self.cache.repeat(times)
         self.mask_RN, self.pads_R1, self.encoder_mask_RS = (
             None if tensor is None else tf.repeat(tensor, times, 0) for tensor in (self.mask_RN, self.pads_R1, self.encoder_mask_RS)

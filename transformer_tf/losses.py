@@ -1,4 +1,7 @@
-"""The loss of training: cross-entropy. B batch, T query length, V vocabulary."""
+"""The losses of training: cross-entropy, and how much two readings disagree.
+
+B batch, T query length, V vocabulary.
+"""
 
 from __future__ import annotations
 
@@ -25,3 +28,12 @@ def cross_entropy(logits_BTV: tf.Tensor, labels_BT: tf.Tensor, label_smoothing: 
         spread_BT = -tf.reduce_mean(tf.nn.log_softmax(logits_BTV), -1)
         losses_BT = (1.0 - label_smoothing) * losses_BT + label_smoothing * spread_BT
     return tf.reduce_sum(tf.where(counted_BT, losses_BT, 0.0))
+
+
+def disagreement(first_BTV: tf.Tensor, second_BTV: tf.Tensor, labels_BT: tf.Tensor) -> tf.Tensor:
+    """Sum over all targets of the mean of KL(p || q) and KL(q || p), p and q being the softmax of two readings' logits (R-Drop, Liang et
+    al. 2021, equation 2), in float32 or better; labels of -100 count for nothing. In nats."""
+    wide = tf.float64 if first_BTV.dtype == tf.float64 else tf.float32
+    first_BTV, second_BTV = (tf.nn.log_softmax(tf.cast(logits_BTV, wide)) for logits_BTV in (first_BTV, second_BTV))
+    both_BT = tf.reduce_sum((tf.exp(first_BTV) - tf.exp(second_BTV)) * (first_BTV - second_BTV), -1)
+    return tf.reduce_sum(tf.where(labels_BT != IGNORED, both_BT, 0.0)) / 2.0

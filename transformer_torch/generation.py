@@ -160,9 +160,9 @@ def search(request: Request) -> Iterator[tuple[Any, int]]:
     model, generation, times = request.model, request.generation, request.generation.rows_of_a_prompt
     size = num_guesses(generation, request.assistant)
     models = [model] if request.assistant is None else [model, request.assistant]
-    were_training = [one.training for one in models]
-    for one in models:
-        one.eval()
+    were_training = [module for one in models for module in one.modules() if module.training]
+    for module in were_training:
+        module.training = False
     try:
         rows, tokens_BN, logits_BV = begin(
             model, request.prompt_BT, request.attended_BT, request.limit, pad_id(generation), generation.ahead
@@ -188,8 +188,8 @@ def search(request: Request) -> Iterator[tuple[Any, int]]:
         drafter = build_drafter(generation, model, request.assistant, request.prompt_BT, request.attended_BT, request.limit, processors)
         yield from speculate(generation, rows, drafter, processors, ends, texts, request.start + 1, size, request.return_scores)
     finally:
-        for one, was_training in zip(models, were_training, strict=True):
-            one.train(was_training)
+        for module in were_training:
+            module.training = True
 
 
 def finish(request: Request, state: Any, end: int) -> Generated:

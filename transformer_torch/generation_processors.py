@@ -55,7 +55,8 @@ class Processors:
 def marked(tokens: tuple[int, ...], vocab_size: int, device: torch.device) -> torch.Tensor:
     """True for these tokens (V)."""
     marked_V = torch.zeros(vocab_size, dtype=torch.bool, device=device)
-    marked_V[list(tokens)] = True
+    if tokens:
+        marked_V[list(tokens)] = True
     return marked_V
 
 

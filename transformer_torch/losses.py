@@ -1,4 +1,7 @@
-"""The loss of training: cross-entropy. B batch, T query length, V vocabulary, I axes joined into one (batch and length)."""
+"""The losses of training: cross-entropy, and how much two readings disagree.
+
+B batch, T query length, V vocabulary, I axes joined into one (batch and length).
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,16 @@ def cross_entropy(logits_BTV: torch.Tensor, labels_BT: torch.Tensor, label_smoot
     return CrossEntropy.apply(logits_BTV.flatten(0, -2), labels_BT.flatten().long(), label_smoothing)
 
 
+def disagreement(first_BTV: torch.Tensor, second_BTV: torch.Tensor, labels_BT: torch.Tensor) -> torch.Tensor:
+    """Sum over all targets of the mean of KL(p || q) and KL(q || p), p and q being the softmax of two readings' logits (R-Drop, Liang et
+    al. 2021, equation 2), in float32 or better; labels of -100 count for nothing. In nats."""
+    if torch.compiler.is_compiling():
+        wide = torch.promote_types(first_BTV.dtype, torch.float32)
+        first_BTV, second_BTV = (logits_BTV.log_softmax(-1, dtype=wide) for logits_BTV in (first_BTV, second_BTV))
+        return ((first_BTV.exp() - second_BTV.exp()) * (first_BTV - second_BTV)).sum(-1).where(labels_BT != IGNORED, 0.0).sum() / 2
+    return Disagreement.apply(first_BTV.flatten(0, -2), second_BTV.flatten(0, -2), labels_BT.flatten())
+
+
 class CrossEntropy(torch.autograd.Function):
     """The loss, and with it its gradient, softmax(logits) - target, in the logits' type: nothing else of their size is kept."""
 
@@ -61,12 +74,44 @@ class CrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        (gradient_IV,) = ctx.saved_tensors
-        scaled_IV = torch.empty_like(gradient_IV)
-        for part in parts(gradient_IV):
-            # A factor without axes would be rounded to bfloat16 first.
-            scaled_IV[part] = gradient_IV[part] * gradients[0].view(1, 1)
-        return scaled_IV, None, None
+        return scaled(ctx.saved_tensors[0], gradients[0]), None, None
+
+
+class Disagreement(torch.autograd.Function):
+    """Half of sum (p - q) (log p - log q), and with it its gradient, half of p (log p - log q - KL(p || q)) + p - q in the first logits."""
+
+    @staticmethod
+    def forward(ctx: Any, first_IV: torch.Tensor, second_IV: torch.Tensor, labels_I: torch.Tensor) -> torch.Tensor:
+        gradients = [torch.empty_like(logits_IV) for logits_IV in (first_IV, second_IV)]
+        dtype = torch.promote_types(first_IV.dtype, torch.float32)
+        total = torch.zeros((), dtype=dtype, device=first_IV.device)
+        for part in parts(first_IV):
+            counted_I1 = labels_I[part, None] != IGNORED
+            log_p_IV, log_q_IV = first_IV[part].log_softmax(-1, dtype=dtype), second_IV[part].log_softmax(-1, dtype=dtype)
+            p_IV, q_IV = log_p_IV.exp(), log_q_IV.exp()
+            ratio_IV, excess_IV = log_p_IV - log_q_IV, p_IV - q_IV
+            for gradient_IV, probs_IV, sign in zip(gradients, (p_IV, q_IV), (1, -1), strict=True):
+                weighted_IV = probs_IV * ratio_IV
+                divergence_I1 = weighted_IV.sum(-1, keepdim=True)
+                total += sign / 2 * divergence_I1.where(counted_I1, 0.0).sum()
+                gradient_IV[part] = sign / 2 * counted_I1 * (weighted_IV - probs_IV * divergence_I1 + excess_IV)
+        ctx.save_for_backward(*gradients)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+        first_IV, second_IV = (scaled(gradient_IV, gradients[0]) for gradient_IV in ctx.saved_tensors)
+        return first_IV, second_IV, None
+
+
+def scaled(gradient_IV: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    """A gradient times a number."""
+    scaled_IV = torch.empty_like(gradient_IV)
+    for part in parts(gradient_IV):
+        # A factor without axes would be rounded to bfloat16 first.
+        scaled_IV[part] = gradient_IV[part] * factor.view(1, 1)
+    return scaled_IV
 
 
 def parts(rows_IV: torch.Tensor) -> list[slice]:

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from configs import UserError
 from transformer_torch import cross_entropy
+from transformer_torch.losses import disagreement
 
 
 def logits_and_labels(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
@@ -60,3 +61,23 @@ def test_labels_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
         cross_entropy(torch.zeros(2, 5, 7), torch.zeros(shape, dtype=torch.long))
     with pytest.raises(UserError, match="give one label for each"):
         transformer_tf.cross_entropy(tf.zeros((2, 5, 7)), tf.zeros(shape, tf.int64))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-13), (torch.float32, 2e-5), (torch.bfloat16, 2 * 2**-8)])
+def test_readings_disagree_by_the_mean_of_both_divergences(dtype: torch.dtype, tolerance: float) -> None:
+    """PyTorch's kl_div takes the reference second."""
+    first_BTV, labels_BT = logits_and_labels(dtype)
+    second_BTV = (first_BTV.detach() + torch.randn(first_BTV.shape, generator=torch.Generator().manual_seed(1)).to(dtype)).requires_grad_()
+    wide = torch.promote_types(dtype, torch.float32)
+    exact = [logits_BTV.detach().to(wide).requires_grad_() for logits_BTV in (first_BTV, second_BTV)]
+    log_p, log_q = (logits_BTV.log_softmax(-1)[labels_BT != -100] for logits_BTV in exact)
+    there, back = (F.kl_div(*pair, log_target=True, reduction="sum") for pair in ((log_q, log_p), (log_p, log_q)))
+    expected, found = (there + back) / 2, disagreement(first_BTV, second_BTV, labels_BT)
+    torch.testing.assert_close(found, expected, rtol=max(tolerance / 10, 1e-6), atol=0.0)
+    compiled = torch.compile(disagreement, backend="eager")(first_BTV, second_BTV, labels_BT)
+    torch.testing.assert_close(compiled, expected, rtol=max(tolerance / 10, 1e-6), atol=0.0)
+    for computed in (expected, found):
+        (computed / 7).backward()
+    for logits_BTV, exact_BTV in zip((first_BTV, second_BTV), exact, strict=True):
+        assert logits_BTV.grad is not None
+        torch.testing.assert_close(logits_BTV.grad.to(wide), exact_BTV.grad, rtol=tolerance, atol=tolerance / 100)

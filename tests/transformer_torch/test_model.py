@@ -61,6 +61,16 @@ def test_dropout_acts_in_training_alone() -> None:
     assert torch.equal(model(ids_BT), model(ids_BT))
 
 
+def test_generation_drops_nothing_and_leaves_every_part_in_its_mode() -> None:
+    """A part that somebody holds in another mode than the rest stays there."""
+    model = Transformer(LLAMA.model_copy(update={"dropout": LLAMA.dropout.model_copy(update={"residual": 0.5})}), seed=1).train()
+    model.decoder.layers[0].eval()
+    modes = [module.training for module in model.modules()]
+    found = model.generate([[3, 1, 4]], max_new_tokens=20, eos_token_id=())
+    assert [module.training for module in model.modules()] == modes
+    assert torch.equal(found, model.eval().generate([[3, 1, 4]], max_new_tokens=20, eos_token_id=()))
+
+
 def test_ignored_labels_count_for_nothing() -> None:
     logits_BTV, labels_BT = torch.randn(2, 3, 7), torch.tensor([[1, -100, 2], [-100, -100, 6]])
     by_hand = -sum(logits_BTV[row, column].log_softmax(-1)[labels_BT[row, column]] for row, column in ((0, 0), (0, 2), (1, 2)))
