@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from benchmarks.harness import RESULTS, Builder, Built, gpu, main
 from configs import ModelConfig, UserError, load_model_config, run_command
 from configs.run import Optimizer
-from train.loop import loss
+from train.loss import training_loss
 from train.utilization import peak
 from weight_mapping import initial_tensors
 
@@ -136,7 +136,7 @@ def ours() -> Built:
     from transformer_torch.optimizer import build_optimizer
 
     model = Transformer(model_config()).cuda()
-    compiled: Any = torch.compile(loss)
+    compiled: Any = torch.compile(training_loss)
     ids, labels = batch()
     return stepping(model, build_optimizer(model, OPTIMIZER), lambda: compiled(model, {"input_ids": ids}, labels, 0.0) / labels.numel())
 

@@ -24,6 +24,7 @@ class Objective(Config):
     sources: ClassVar[tuple[str, ...]]
     inputs: ClassVar[str] = "tokens"
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    r_drop: NonNegativeFloat = 0.0
 
     def check(self, model: ModelConfig, source: str) -> None:
         """Raises ValueError where the model or the data is not what this objective trains, or trains on."""
@@ -38,6 +39,8 @@ class Objective(Config):
             raise ValueError(
                 f"objective '{self.kind}' does not learn from data.source='{source}'; use one of: {', '.join(self.sources)}"  # type: ignore[attr-defined]
             )
+        if self.r_drop and not any(model.dropout.model_dump().values()):
+            raise ValueError(f"r_drop={self.r_drop} compares two readings with other dropout, and model.dropout is 0; set it, or r_drop=0")
 
 
 class CausalLM(Objective):

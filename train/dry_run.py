@@ -12,10 +12,11 @@ from configs import RunConfig
 from train.batches import Batch
 from train.checkpoints import conditions
 from train.launch import uses_cpu
+from train.loss import training_loss
 from train.objectives.corpus import Corpus
 from train.preview import preview, preview_folder
 from train.without_storage import AsOnDevice
-from transformer_torch import Transformer, cross_entropy
+from transformer_torch import Transformer
 
 
 def dry_run(config: RunConfig, corpus: Corpus, processes: int, precision: str = "no") -> None:
@@ -51,8 +52,8 @@ def count_step(config: RunConfig, batch: Batch) -> tuple[int, int, int]:
     inputs = {name: torch.empty(values.shape, dtype=dtype_of(values), device="meta") for name, values in batch.inputs.items()}
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
     with FlopCounterMode(display=False) as counter, hooks:
-        logits = model(**inputs)
-        loss = cross_entropy(logits, torch.empty(batch.labels.shape, dtype=torch.long, device="meta"), config.objective.label_smoothing)
+        labels = torch.empty(batch.labels.shape, dtype=torch.long, device="meta")
+        loss = training_loss(model, inputs, labels, config.objective.label_smoothing, config.objective.r_drop)
         activations = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
         loss.backward()
     return sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops(), activations

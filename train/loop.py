@@ -21,6 +21,7 @@ from train.batches import Batch
 from train.diverged import Watch
 from train.initial import starting_tensors
 from train.launch import check_wrapped, told_if_left_alone
+from train.loss import training_loss
 from train.memory import keep_freed_memory
 from train.metrics import MetricsLog
 from train.objectives.corpus import Corpus
@@ -58,7 +59,7 @@ class Trainer:
         self.model, wrapped = accelerator.prepare(self.plain, build_optimizer(self.plain, config.optimizer))
         check_wrapped(accelerator, self.model)
         # Replicas and shards exchange what they have layer by layer, and are compiled without the loss.
-        self.loss: Any = torch.compile(loss) if config.train.compile and self.model is self.plain else loss
+        self.loss: Any = torch.compile(training_loss) if config.train.compile and self.model is self.plain else training_loss
         gather_for_cross_attention(self.model)
         self.model.train()
         self.optimizer: torch.optim.Optimizer = wrapped.optimizer
@@ -144,7 +145,7 @@ class Trainer:
         the batch is dealt out to.
         """
         accelerator, parts = self.accelerator, self.config.train.accumulation_steps
-        batch, smoothing = self.batches.batch(step), self.config.objective.label_smoothing
+        batch, objective = self.batches.batch(step), self.config.objective
         targets = batch.targets
         loss = torch.zeros((), device=accelerator.device)
         for part in range(parts):
@@ -152,7 +153,7 @@ class Trainer:
             # A sharded model sums the gradients of every part: to wait, each process would have to hold them whole.
             waits = part + 1 < parts and not accelerator.is_fsdp2
             with accelerator.no_sync(self.model) if waits else nullcontext():
-                part_loss = self.loss(self.model, *self.on_device(share), smoothing) / targets
+                part_loss = self.loss(self.model, *self.on_device(share), objective.label_smoothing, objective.r_drop) / targets
                 # Replication averages the gradients of the processes; they are to be summed.
                 accelerator.backward(part_loss * accelerator.num_processes)
             loss += part_loss.detach()
@@ -206,8 +207,3 @@ class Trainer:
         if self.accelerator.device.type == "cuda":
             tensor = tensor.pin_memory()
         return tensor.to(self.accelerator.device, non_blocking=True)
-
-
-def loss(model: nn.Module, inputs: dict[str, torch.Tensor], labels_RT: torch.Tensor, label_smoothing: float) -> torch.Tensor:
-    """The model's loss, a sum over targets: one function, so that it can be compiled whole."""
-    return cross_entropy(model(**inputs), labels_RT, label_smoothing)

@@ -13,7 +13,8 @@ from train.objectives.corpus import Corpus
 from train.preview import preview, preview_folder
 from train.tensorflow_devices import strategy
 from train.tensorflow_loop import conditions, tensors
-from transformer_tf import Transformer, cross_entropy
+from train.tensorflow_loss import training_loss
+from transformer_tf import Transformer
 
 
 def dry_run(config: RunConfig, corpus: Corpus) -> None:
@@ -32,7 +33,7 @@ def count_step(config: RunConfig, batch: Batch) -> int:
 
     def step(share: dict[str, Any]) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
-            loss = cross_entropy(model(share["inputs"], training=True), share["labels"], config.objective.label_smoothing)
+            loss = training_loss(model, share["inputs"], share["labels"], config.objective.label_smoothing, config.objective.r_drop)
         return tape.gradient(loss, model.trainable_variables)
 
     shapes = tf.nest.map_structure(tf.TensorSpec.from_tensor, tensors(batch))

@@ -28,6 +28,7 @@ from train.run_folder import RunFolder, saved
 from train.saved import drop_old, shared_by_others
 from train.schedule import learning_rate
 from train.tensorflow_devices import strategy
+from train.tensorflow_loss import training_loss
 from train.tensorflow_trackers import Trackers
 from transformer_tf import Transformer, cross_entropy
 from transformer_tf.optimizer import build_optimizer
@@ -55,14 +56,13 @@ class Trainer:
             self.rate = tf.Variable(0.0, dtype=tf.float64, trainable=False)
             self.optimizer = build_optimizer(config.optimizer, lambda: self.rate)
             self.optimizer.build(model.trainable_variables)
-        clip, smoothing = config.optimizer.clip or math.inf, config.objective.label_smoothing
+        clip, smoothing, r_drop = config.optimizer.clip or math.inf, config.objective.label_smoothing, config.objective.r_drop
 
         def replica_step(shares: list[dict[str, Any]], targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             loss, gradients = tf.zeros((), dtype), [tf.zeros(variable.shape, dtype) for variable in model.trainable_variables]
             for share in shares:
                 with tf.GradientTape() as tape:
-                    logits_RTV = model(share["inputs"], training=True)
-                    part_loss = cross_entropy(logits_RTV, share["labels"], smoothing) / tf.cast(targets, dtype)
+                    part_loss = training_loss(model, share["inputs"], share["labels"], smoothing, r_drop) / tf.cast(targets, dtype)
                 found = tape.gradient(part_loss, model.trainable_variables)
                 gradients = [total + gradient for total, gradient in zip(gradients, found, strict=True)]
                 loss += part_loss

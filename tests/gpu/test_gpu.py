@@ -87,13 +87,13 @@ def test_weights_that_have_moved_are_read_where_they_are() -> None:
 
 
 def test_a_compiled_step_of_training_has_the_loss_and_gradients_of_the_cpu() -> None:
-    from train.loop import loss
+    from train.loss import training_loss
 
     on_cpu, on_gpu = (Transformer(load_model_config("gpt2-mini", ["dropout=0"])) for _ in range(2))
     on_gpu.cuda()
     ids = torch.from_numpy(np.random.default_rng(0).integers(0, 400, (4, 33)))
-    expected = loss(on_cpu, {"input_ids": ids[:, :-1]}, ids[:, 1:], 0.1)
-    found = torch.compile(loss)(on_gpu, {"input_ids": ids[:, :-1].cuda()}, ids[:, 1:].cuda(), 0.1)
+    expected = training_loss(on_cpu, {"input_ids": ids[:, :-1]}, ids[:, 1:], 0.1)
+    found = torch.compile(training_loss)(on_gpu, {"input_ids": ids[:, :-1].cuda()}, ids[:, 1:].cuda(), 0.1)
     expected.backward()
     found.backward()
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
