@@ -55,7 +55,7 @@ class GenerationConfig(Config):
         (Meister et al. 2023, 4.1). Where several of these four are set, they act in this order.
     seed: of the random numbers; the same seed draws the same tokens in PyTorch and TensorFlow.
     repetition_penalty: divides positive logits of tokens that are in the text already, and multiplies negative ones; 1 changes nothing
-        (CTRL, Keskar et al. 2019, 4.1).
+        (CTRL, Keskar et al. 2019, 4.1). Padding on the left does not count, which to Hugging Face it does.
     no_repeat_ngram_size: no so many tokens in a row come twice; 0 allows it (Paulus et al. 2018, 2.5).
     bad_words_ids: sequences of tokens that are never generated.
     forced_bos_token_id: the token that follows a prompt of one token, such as decoder_start: a language, for multilingual translators.
@@ -190,7 +190,7 @@ class GenerationConfig(Config):
             raise UserError(f"this model has head.kind={model.head.kind!r}; only a language-model head generates")
         self._check_prompts(model, input_ids)
         self._check_lengths(model, input_ids.shape[1])
-        self._check_ids(model)
+        self.check_ids(model)
         if attention_mask is not None:
             self._check_mask(model, input_ids, attention_mask)
 
@@ -242,7 +242,7 @@ class GenerationConfig(Config):
         if model.architecture == "decoder" and not attention_mask[:, -1].all():
             raise UserError("attention_mask ends in 0; pad prompts on the left, so that what is generated follows the prompt")
 
-    def _check_ids(self, model: ModelConfig) -> None:
+    def check_ids(self, model: ModelConfig) -> None:
         """Every id of a setting is one of the vocabulary."""
         ends, pads = self.eos_token_id or (), (self.pad_token_id,) if self.pad_token_id >= 0 else ()
         first = () if self.forced_bos_token_id is None else (self.forced_bos_token_id,)

@@ -17,6 +17,8 @@ class Objective(Config):
 
     label_smoothing: share of each target that is spread evenly over all classes, in training (Szegedy et al. 2016, 7; "Attention Is
         All You Need", 5.4).
+    r_drop: how much it counts, in training, that two readings of an example, whose dropout differs, disagree: alpha of R-Drop (Liang et
+        al. 2021, 2.1), whose loss is halved here, because it adds up both readings' cross-entropies. 0: each is read once.
     """
 
     architecture: ClassVar[str]

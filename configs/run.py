@@ -11,6 +11,8 @@ from configs.data import Data, Fraction
 from configs.model import ModelConfig
 from configs.objectives import AnyObjective, CausalLM
 
+# Objectives that read running text, cut into blocks.
+IN_BLOCKS = ("causal_lm", "masked_lm", "span_corruption")
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "mask_token", "cls_token", "sep_token")
 
 
@@ -243,8 +245,21 @@ class RunConfig(Config):
             raise ValueError(f"objective '{self.objective.kind}' {what}")
         if self.tokenizer and self.tokenizer.kind == "character" and getattr(self.data, "streaming", False):
             raise ValueError("tokenizer.kind 'character' needs all of the text, and data.streaming reads it piece by piece; choose one")
-        if self.train.cross_check and self.objective.kind != "causal_lm":
-            raise ValueError(f"train.cross_check continues a prompt, which objective '{self.objective.kind}' does not learn; leave it out")
+        for name in ("cross_check", "sample_prompt"):
+            if getattr(self.train, name) and self.objective.kind != "causal_lm":
+                raise ValueError(f"train.{name} continues a prompt, which objective '{self.objective.kind}' does not learn; leave it out")
+        if self.train.block_size and self.objective.kind not in IN_BLOCKS:
+            raise ValueError(f"train.block_size cuts running text, which objective '{self.objective.kind}' does not read; leave it out")
+        asked = {name: value for name, value in self.evaluation if value != Evaluation.model_fields[name].default}
+        if asked and self.objective.kind != "seq2seq":
+            name, value = next(iter(asked.items()))
+            raise ValueError(f"evaluation.{name}={value} is for answers; objective '{self.objective.kind}' gives none, so leave it out")
+        if self.evaluation.length_penalty != 1.0 and self.evaluation.num_beams == 1:
+            raise ValueError("evaluation.length_penalty acts in beam search alone, and evaluation.num_beams is 1; set that or leave it out")
+        if 1 < self.evaluation.num_beams > self.model.vocab_size // (1 + max(1, len(self.model.special_tokens.eos))):
+            raise ValueError(
+                f"evaluation.num_beams={self.evaluation.num_beams} is too much for model.vocab_size={self.model.vocab_size}; lower it"
+            )
         if self.tokenizer and self.tokenizer.kind == "initial" and self.initial is None:
             raise ValueError("tokenizer.kind 'initial' is that of a checkpoint; set initial, or another kind")
         if self.tokenizer and self.tokenizer.vocab_size and self.tokenizer.vocab_size > self.model.vocab_size:

@@ -102,7 +102,7 @@ class BlockBatches:
         if self.blocks < batch_size:
             raise UserError(
                 f"the training text has {len(tokens_N):,} tokens, and one batch needs {(batch_size + 1) * block_size + 1:,} "
-                f"(train.batch_size={batch_size}, block size {block_size}); use more text, or make one of them smaller"
+                f"({batch_size} blocks of {block_size} tokens); use more text, or make the batch or train.block_size smaller"
             )
         slack = len(tokens_N) - 1 - self.blocks * block_size
 

@@ -20,6 +20,8 @@ EXPORT = "huggingface"
 # Of the largest logit, in float32 whatever the run was trained in: the same formula gives about 1e-6, the two forms of gelu 1e-4.
 TOLERANCE = 1e-5
 NEW_TOKENS = 40
+# Tokens of a row: logits of a long one by a large vocabulary would fill the memory.
+LONGEST = 1024
 ROWS = 2
 
 
@@ -49,7 +51,7 @@ def cross_check(run: Path, prompt: str | None = None) -> int:
         convert(run, export, "hf")
     prompt_ids = tokenizer.encode_prompt(prompt or "")[: max(1, config.max_length // 2)]
     new = min(NEW_TOKENS, config.max_length - len(prompt_ids))
-    ids_BT = np.random.default_rng(0).integers(0, config.vocab_size, (ROWS, config.max_length))
+    ids_BT = np.random.default_rng(0).integers(0, config.vocab_size, (ROWS, min(config.max_length, LONGEST)))
 
     implementations: dict[str, tuple[str, Callable[..., Answer], Path]] = {
         "PyTorch": ("torch", ask_pytorch, run),

@@ -31,6 +31,7 @@ def figures(config: RunConfig, folder: Path, seconds: float) -> dict[str, Any]:
         "seed": config.seed,
         "parameters": sum(math.prod(tensor.shape) for tensor in canonical_tensors(config.model)),
         "steps": config.train.max_steps,
+        "final_weights": config.train.final_weights,
         "tokens": next(row["tokens"] for row in reversed(rows) if "tokens" in row),
         "tokens_per_second": speeds[len(speeds) // 2],
         "seconds": round(seconds, 1),

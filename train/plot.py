@@ -58,6 +58,8 @@ def main(words: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(words)
     folder = arguments.runs[0] if len(arguments.runs) == 1 else Path.cwd()
     output = arguments.output or folder / "loss.png"
+    if missing := [run for run in arguments.runs if not run.is_dir()]:
+        raise UserError(f"{missing[0]}: no such folder; name that of a run, such as runs/gpt2_stdlib")
     if output.suffix != ".png" or not output.parent.is_dir():
         raise UserError(f"{output}: the picture is a PNG in a folder that exists; name a .png there")
     plot(arguments.runs, output)

@@ -6,6 +6,7 @@ from configs import RunConfig
 from train.initial import told
 from train.objectives import prepare
 from train.objectives.corpus import Corpus, with_labels
+from train.run_folder import goes_on
 
 
 def ready(config: RunConfig) -> tuple[RunConfig, Corpus, tuple[str, ...]]:
@@ -15,4 +16,7 @@ def ready(config: RunConfig) -> tuple[RunConfig, Corpus, tuple[str, ...]]:
     """
     corpus = prepare(config)
     config = with_labels(config, corpus)
-    return config, corpus, told(config)
+    if corpus.tokenizer is not None and config.train.sample_prompt:
+        corpus.tokenizer.encode_prompt(config.train.sample_prompt)
+    # A run that goes on starts from nothing but its own checkpoints.
+    return config, corpus, () if goes_on(config) else told(config)

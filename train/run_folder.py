@@ -72,9 +72,9 @@ def plan_run(config: RunConfig) -> Plan:
         numbered.append(first.with_name(f"{first.name}_{len(numbered) + 1}"))
     latest = numbered[-2] if len(numbered) > 1 else None
     if policy == "refuse" and latest:
-        state = "a finished run" if is_finished(first) else "an unfinished run"
-        advice = "train.existing=new" if is_finished(first) else "train.existing=resume to go on with it, train.existing=new"
-        raise UserError(f"{first} exists and holds {state}; use {advice} for a folder of its own, or another name=")
+        state = "a finished run" if is_finished(latest) else "an unfinished run"
+        advice = "train.existing=new" if is_finished(latest) else "train.existing=resume to go on with it, train.existing=new"
+        raise UserError(f"{latest} exists and holds {state}; use {advice} for a folder of its own, or another name=")
     if policy == "resume":
         if not latest:
             raise UserError(f"{first} is not there, so nothing can be resumed; leave train.existing out to start")
@@ -86,12 +86,25 @@ def plan_run(config: RunConfig) -> Plan:
     return Plan(numbered[-1], beside=latest)
 
 
+def goes_on(config: RunConfig) -> bool:
+    """Whether there is a checkpoint to go on from, as far as this machine can see."""
+    try:
+        plan = plan_run(config)
+    except UserError:
+        return False
+    return plan.resumed and bool(saved(plan.path / CHECKPOINTS))
+
+
 def open_run(config: RunConfig) -> RunFolder:
     """Make the folder that `plan_run` names, or go on in it; only the main process calls this."""
     plan = plan_run(config)
     if plan.resumed:
         return resume(plan.path, config)
-    make_folder(plan.path)
+    try:
+        make_folder(plan.path)
+    except FileExistsError:
+        # Another run of this name was quicker.
+        return open_run(config)
     notes = (f"{plan.beside} stays as it is; this run is {plan.path}",) if plan.beside else ()
     run = RunFolder(plan.path, False, take_lock(plan.path), notes)
     write_whole(plan.path, CONFIG, lambda path: dump(config, path))
@@ -102,6 +115,8 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True)
     except OSError as error:
+        if path.is_dir():
+            raise
         raise UserError(f"{path} cannot be made: {error}; set train.output to a folder where you may write") from None
 
 
@@ -159,7 +174,10 @@ def saved(folder: Path) -> list[Path]:
 
 def take_lock(folder: Path) -> IO[str] | None:
     """Refuse a second process in the same folder. The lock vanishes with the process, however it ends."""
-    file = (folder / ".lock").open("w")
+    try:
+        file = (folder / ".lock").open("w")
+    except OSError as error:
+        raise UserError(f"{folder} is no folder to write in: {error}; set train.output to one, or use another name=") from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -27,11 +27,14 @@ def best_checkpoint(run: Path) -> Path | None:
 
 
 def drop_old(config: RunConfig, run: Path) -> None:
-    """Remove all checkpoints but the last train.keep_checkpoints, and the best where the run is to end with it."""
-    old = saved(run / CHECKPOINTS)[: -config.train.keep_checkpoints]
-    kept = best_checkpoint(run) if old and config.train.final_weights == "best" else None
-    for path in old:
-        if path != kept:
+    """Remove all checkpoints but the last train.keep_checkpoints, and the best where the run is to end with it. One that a signal left
+    between two others goes too, so that an interrupted run averages what it would have averaged."""
+    *others, newest = saved(run / CHECKPOINTS)
+    regular = [path for path in others if int(path.name.removeprefix("step_")) % config.train.save_every == 0]
+    kept = [*regular, newest][-config.train.keep_checkpoints :]
+    best = best_checkpoint(run) if config.train.final_weights == "best" else None
+    for path in others:
+        if path not in (*kept, best):
             shutil.rmtree(path)
 
 

@@ -52,7 +52,7 @@ def best_in_words(found: dict[str, Any]) -> str:
     """Where the loss was lower before, so that the last weights are not the best."""
     if found.get("best_step", found["steps"]) == found["steps"]:
         return ""
-    if found["validation_loss"] == found["best_validation_loss"]:
+    if found.get("final_weights") == "best" or found["validation_loss"] == found["best_validation_loss"]:
         return f" (after {found['best_step']:,})"
     return f" ({found['best_validation_loss']:.4f} after {found['best_step']:,})"
 

@@ -137,7 +137,7 @@ class Trainer:
         watch = Watch(self.run, self.batches, read, state.get("first_loss"))
         trackers = Trackers(self.config, self.run, state["step"])
         log, before, began = MetricsLog(self.run.path, state["step"]), state["seconds"], time.monotonic()
-        interval, paused, logged = began, 0.0, state["tokens"]
+        interval, paused, logged, signalled = began, 0.0, state["tokens"], 0
 
         def record(row: dict[str, Any]) -> None:
             log.write(row)
@@ -171,17 +171,18 @@ class Trainer:
                     row = {"step": step, **self.evaluate(), "elapsed_seconds": before + time.monotonic() - began}
                     record(row)
                     display.validation(row)
-                if step % settings.save_every == 0 or is_last or stop.code:
+                signalled = stop.code
+                if step % settings.save_every == 0 or is_last or signalled:
                     watch.look()
                     state["seconds"], state["first_loss"] = before + time.monotonic() - began, watch.first_loss
                     checkpoints.save(self.run.checkpoints, self.model, self.optimizer, state)
                     drop_old(self.config, self.run.path)
                 paused += time.monotonic() - pause
-                if stop.code and not is_last:
+                if signalled and not is_last:
                     display.say(f"stopped by a signal after step {step}; it is saved: go on with train.existing=resume")
                     break
         trackers.finish()
-        return stop.code if state["step"] < settings.max_steps else 0
+        return signalled if state["step"] < settings.max_steps else 0
 
 
 class Stop:

@@ -16,19 +16,19 @@ class Trackers(trackers.Trackers):
     """As those through accelerate."""
 
     def start(self, name: str, config: RunConfig, run: RunFolder, step: int) -> Tracker:
-        return TensorBoard(run.path / "tensorboard", step) if name == "tensorboard" else wandb_run(config, run)
+        return TensorBoard(run.path / "tensorboard", step if run.resumed else None) if name == "tensorboard" else wandb_run(config, run)
 
 
 class TensorBoard:
     """TensorBoard's own writer of events, as PyTorch's SummaryWriter uses it: tf.summary cannot drop the points of steps that are done
     again."""
 
-    def __init__(self, folder: Path, step: int) -> None:
+    def __init__(self, folder: Path, step: int | None) -> None:
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         self.writer = EventFileWriter(str(folder))
-        if step:
+        if step is not None:
             self.writer.add_event(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
 
     def log(self, values: dict[str, Any], step: int | None) -> None:

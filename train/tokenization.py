@@ -22,6 +22,8 @@ END_OF_TEXT = "<|endoftext|>"
 END_OF_WORD = "</w>"
 # What stands in the place of a span that is left out (T5).
 SENTINEL = "<extra_id_{}>"
+# Objectives whose texts end in the model's end token.
+ENDED = ("seq2seq", "span_corruption")
 FILE = "tokenizer.json"
 CONFIG = "tokenizer_config.json"
 
@@ -162,7 +164,7 @@ def build_tokenizer(config: RunConfig, train: Sequence[str], validation: Sequenc
         )
     check_special_tokens(tokenizer, config)
     if kind not in ("file", "initial"):
-        surround_texts(tokenizer, config.objective.kind in ("seq2seq", "span_corruption"))
+        surround_texts(tokenizer, config.objective.kind in ENDED)
     return tokenizer
 
 
@@ -181,14 +183,18 @@ def surround_texts(tokenizer: TextTokenizer, ends: bool) -> None:
 
 
 def check_special_tokens(tokenizer: TextTokenizer, config: RunConfig) -> None:
-    """The model and the tokenizer mean the same ids by end and padding."""
-    special = config.model.special_tokens
-    for name, ids in (("eos_token", special.eos), ("pad_token", () if special.pad is None else (special.pad,))):
-        token = tokenizer.special_tokens.get(name)
+    """The model and the tokenizer mean the same ids by end and padding, and no text has them where examples end in them."""
+    special, asked = config.model.special_tokens, config.tokenizer
+    of_the_model = {"eos": special.eos, "pad": () if special.pad is None else (special.pad,)}
+    for name, ids in of_the_model.items():
+        token = tokenizer.special_tokens.get(f"{name}_token", tokenizer.end_of_text if name == "eos" else None)
         found = None if token is None else tokenizer.tokenizer.token_to_id(token)
+        key = f"model.special_tokens.{name}"
         if found is not None and ids and found not in ids:
-            key = f"model.special_tokens.{'eos' if name == 'eos_token' else 'pad'}"
-            raise UserError(f"tokenizer.special_tokens.{name}={token!r} has id {found}, and {key} says {ids[0]}; set {key} to {found}")
+            raise UserError(f"the tokenizer's {name}_token {token!r} has id {found}, and {key} says {ids[0]}; set {key} to {found}")
+        if found is None and ids and config.objective.kind in ENDED and asked is not None and asked.kind not in ("file", "initial"):
+            text = tokenizer.tokenizer.id_to_token(ids[0])
+            raise UserError(f"{key}={ids[0]} is {text!r} to the tokenizer, which texts may have; set tokenizer.special_tokens.{name}_token")
 
 
 def end_of_text(special_tokens: Mapping[str, str] | None, otherwise: str | None = None) -> str | None:

@@ -49,7 +49,7 @@ class Trackers:
         from accelerate.tracking import GeneralTracker, TensorBoardTracker, WandBTracker
 
         if name == "tensorboard":
-            tracker: GeneralTracker = TensorBoardTracker("tensorboard", run.path, purge_step=step + 1 if step else None)
+            tracker: GeneralTracker = TensorBoardTracker("tensorboard", run.path, purge_step=step + 1 if run.resumed else None)
         else:
             tracker = WandBTracker(PROJECT, name=run.path.name, id=wandb_id(run), dir=str(run.path), resume="allow", config=flat(config))
         tracker.start()

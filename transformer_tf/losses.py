@@ -32,7 +32,7 @@ def cross_entropy(logits_BTV: tf.Tensor, labels_BT: tf.Tensor, label_smoothing: 
 
 def disagreement(first_BTV: tf.Tensor, second_BTV: tf.Tensor, labels_BT: tf.Tensor) -> tf.Tensor:
     """Sum over all targets of the mean of KL(p || q) and KL(q || p), p and q being the softmax of two readings' logits (R-Drop, Liang et
-    al. 2021, equation 2), in float32 or better; labels of -100 count for nothing. In nats."""
+    al. 2021, 2.1), in float32 or better; labels of -100 count for nothing. In nats."""
     wide = tf.float64 if first_BTV.dtype == tf.float64 else tf.float32
     first_BTV, second_BTV = (tf.nn.log_softmax(tf.cast(logits_BTV, wide)) for logits_BTV in (first_BTV, second_BTV))
     both_BT = tf.reduce_sum((tf.exp(first_BTV) - tf.exp(second_BTV)) * (first_BTV - second_BTV), -1)

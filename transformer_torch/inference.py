@@ -30,7 +30,7 @@ def for_inference(model: Transformer, weights: str = "float32") -> Transformer:
     """The same model with other products, for generation on a CPU; it is changed, and can be neither trained nor saved any more.
 
     weights: ``float32`` packed as oneDNN likes to read them, with the same numbers but for rounding; ``bf16`` packed, with all arithmetic
-    in bfloat16; ``int8`` with a scale for each row of a weight, and products with activations that are rounded to 8 bits as they come
+    in bfloat16; ``int8`` with a scale for each row of a weight, and products with activations that are rounded to 7 bits as they come
     (dynamic quantization, Jacob et al. 2018, 2.1). Logits keep no more digits than their weights.
     Raises UserError for a model on another device, or that is not float32.
     """
@@ -117,7 +117,8 @@ class Packed(nn.Module):
 
 
 class Quantized(nn.Module):
-    """y = x W^T + b, with W in 8 bits, and x in 8 bits by the largest and the least of its numbers."""
+    """y = x W^T + b, with W in 8 bits, and x in 7 by the largest and the least of its numbers: 8 times 8 bits is more than the sums of
+    some processors hold."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         super().__init__()

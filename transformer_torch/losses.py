@@ -36,7 +36,7 @@ def cross_entropy(logits_BTV: torch.Tensor, labels_BT: torch.Tensor, label_smoot
 
 def disagreement(first_BTV: torch.Tensor, second_BTV: torch.Tensor, labels_BT: torch.Tensor) -> torch.Tensor:
     """Sum over all targets of the mean of KL(p || q) and KL(q || p), p and q being the softmax of two readings' logits (R-Drop, Liang et
-    al. 2021, equation 2), in float32 or better; labels of -100 count for nothing. In nats."""
+    al. 2021, 2.1), in float32 or better; labels of -100 count for nothing. In nats."""
     if torch.compiler.is_compiling():
         wide = torch.promote_types(first_BTV.dtype, torch.float32)
         first_BTV, second_BTV = (logits_BTV.log_softmax(-1, dtype=wide) for logits_BTV in (first_BTV, second_BTV))

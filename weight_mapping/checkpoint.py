@@ -53,6 +53,16 @@ GENERATION = "generation_config.json"
 SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
 
 
+def known_tokens(generation: Mapping[str, Any], count: int) -> dict[str, Any]:
+    """What ends and fills up texts, without ids outside a vocabulary of `count`, by which no text ends: as config.json is read."""
+    known: dict[str, Any] = {}
+    for key in ("eos_token_id", "pad_token_id"):
+        if (found := generation.get(key)) is not None:
+            ids = [token for token in (found if isinstance(found, list) else [found]) if 0 <= token < count]
+            known[key] = ids if isinstance(found, list) and ids else next(iter(ids), None)
+    return known
+
+
 @dataclass(frozen=True)
 class Row:
     """A line of `inspect`.
@@ -106,6 +116,8 @@ class Checkpoint:
         family = family_of_model_type(values.get("model_type"), where)
         self.files = TensorFiles(self.folder)
         self.config = family.read_config(values, where, self.files.names(), architecture, self.notes)
+        if self.generation_config is not None:
+            self.generation_config |= known_tokens(self.generation_config, self.config.vocab_size)
 
     def check(self) -> None:
         """Refuse a file that does not fit the model tensor for tensor. Nothing but tied tensors is read."""

@@ -232,6 +232,8 @@ def _matches(found: Any, implied: Any) -> bool:
 def _read_labels(source: Mapping[str, Any]) -> dict[str, Any]:
     """Hugging Face keeps the number of classes as their names, LABEL_0 and LABEL_1 unless it is told."""
     names = source.get("id2label") or {str(label): f"LABEL_{label}" for label in range(source.get("num_labels") or 2)}
+    if odd := [key for key in names if not str(key).isdigit()]:
+        raise UserError(f"config.json: id2label has the key {odd[0]!r}; expected the classes' numbers")
     labels = tuple(names[key] for key in sorted(names, key=int))
     is_named = labels != tuple(f"LABEL_{label}" for label in range(len(labels)))
     return {"num_labels": len(labels), "labels": labels if is_named else ()}

@@ -9,7 +9,7 @@ from urllib.parse import urlparse
 
 from configs import UserError
 
-PATTERNS = ["*.json", "*.safetensors", "tokenizer*", "*.txt", "*.model"]
+PATTERNS = ["*.json", "*.safetensors", "tokenizer*", "*.txt", "*.model", "*.spm", "*.jinja"]
 
 
 def local_folder(source: str | os.PathLike[str]) -> Path:
@@ -23,7 +23,7 @@ def local_folder(source: str | os.PathLike[str]) -> Path:
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise UserError(f"no folder {name}")
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         cached = Path(snapshot_download(name, allow_patterns=PATTERNS, local_files_only=True))
@@ -35,8 +35,8 @@ def local_folder(source: str | os.PathLike[str]) -> Path:
         require_hub(f"no folder {name}, and no model of that name in the cache", "name a local folder")
     try:
         return Path(snapshot_download(name, allow_patterns=PATTERNS))
-    except (HfHubHTTPError, LocalEntryNotFoundError, ValueError, OSError) as error:
-        raise UserError(f"{name}: not found on the hub ({str(error).splitlines()[0]}); check the name, or name a local folder") from None
+    except Exception as error:  # a proxy's errors and many more have no class in common
+        raise UserError(f"{name}: not found on the hub ({' '.join(str(error).split())}); check the name, or name a local folder") from None
 
 
 def require_hub(what: str, instead: str) -> None:

@@ -112,7 +112,10 @@ def read_scaling(parameters: Mapping[str, Any], source: Mapping[str, Any]) -> di
 
 def _parameters(source: Mapping[str, Any], base: float) -> Parameters:
     """What stands for all layers, under version 5's names. base: where none stands among them."""
-    parameters = dict(source.get("rope_scaling") or source.get("rope_parameters") or {})
+    found = source.get("rope_scaling") or source.get("rope_parameters") or {}
+    if not isinstance(found, Mapping):
+        raise UserError(f"config.json: rope_parameters is {found!r}; expected keys and values")
+    parameters = dict(found)
     parameters.setdefault("rope_theta", base)
     parameters.setdefault("rope_type", parameters.get("type", "default"))
     if parameters["rope_type"] in ("llama3", "yarn") and source.get("original_max_position_embeddings"):

@@ -22,6 +22,8 @@ ACTIVATIONS = {
     "silu": "silu",
     "swish": "silu",
 }
+# A dense layer in front of a head may have one more.
+OF_TRANSFORMS = {**ACTIVATIONS, "tanh": "tanh"}
 # One key for the biases of all four projections of attention.
 ALL_OR_NONE = {True: ("query", "key", "value", "output"), False: ()}
 
@@ -146,3 +148,15 @@ def set_value(values: dict[str, Any], dotted: str, value: Any) -> None:
     for parent in parents:
         values = values.setdefault(parent, {})
     values[last] = value
+
+
+def transform_activation(key: str, name: str) -> str:
+    """The activation of a dense layer in front of a head, as config.json names it. Raises UserError for one that is not built."""
+    if name not in OF_TRANSFORMS:
+        raise UserError(f"config.json: {key} is {name!r}, which is not built; built: {', '.join(OF_TRANSFORMS)}")
+    return OF_TRANSFORMS[name]
+
+
+def write_transform_activation(activation: str) -> str:
+    """Hugging Face's name of it."""
+    return next(theirs for theirs, ours in OF_TRANSFORMS.items() if ours == activation)

@@ -41,6 +41,12 @@ def test_numbers_are_numbers(path: Path, text: str) -> None:
     assert load_run_config(path, [f"optimizer.learning_rate={text}"]).optimizer.learning_rate == 1e-3
 
 
+@pytest.mark.parametrize("text", ["010", "1:30", "0x10", "2024-12-31", "2024-31-12"])
+def test_what_yaml_takes_for_other_numbers_or_days_is_text(path: Path, text: str) -> None:
+    assert f"key 'train.max_steps' is {text!r}" in mistake(path, f"train.max_steps={text}")
+    assert reading.read_settings([f"key={text}"]) == {"key": text}
+
+
 def test_a_model_override_takes_another_preset(path: Path) -> None:
     assert load_run_config(path, ["model=gpt2", "model.num_layers=2"]).model == load_model_config("gpt2", ["num_layers=2"])
 
@@ -123,6 +129,9 @@ MISTAKES = {
     "train.block_size=4096": ["train.block_size=4096 is longer than model.max_length=128"],
     "tokenizer.vocab_size=5000": ["tokenizer.vocab_size=5000 is more than model.vocab_size=4096"],
     "tokenizer={kind: bpe}": ["tokenizer", "'bpe' needs vocab_size"],
+    # Settings without effect.
+    "evaluation.num_beams=4": ["evaluation.num_beams=4 is for answers; objective 'causal_lm' gives none"],
+    "optimizer.learning_rate=.inf": ["key 'optimizer.learning_rate' is inf"],
     "schedule.warmup_steps=100": ["schedule.warmup_steps=100", "train.max_steps=100"],
 }
 
@@ -258,6 +267,20 @@ def test_validation_happens_in_python_too() -> None:
 def test_parts_that_have_no_place_together(preset: str, overrides: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_model_config(preset, overrides)
+
+
+@pytest.mark.parametrize(
+    ("run", "override", "message"),
+    [
+        ("dates", "evaluation.length_penalty=0.6", "evaluation.length_penalty acts in beam search alone, and evaluation.num_beams is 1"),
+        ("dates", "evaluation.num_beams=41", "evaluation.num_beams=41 is too much for model.vocab_size=80"),
+        ("dates", "train.block_size=8", "train.block_size cuts running text, which objective 'seq2seq' does not read"),
+        ("bert_stdlib", "train.sample_prompt=abc", "train.sample_prompt continues a prompt, which objective 'masked_lm' does not learn"),
+    ],
+)
+def test_settings_without_effect(run: str, override: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_run_config(f"configs/runs/{run}.yaml", [override])
 
 
 def test_a_key_that_is_no_word(path: Path) -> None:

@@ -65,6 +65,7 @@ def test_a_graph_has_the_settings_that_the_model_came_with(subject: Subject) -> 
         (LONGEST, {"stop_strings": ["a"]}, "generation_graph has no stop_strings; leave it out, or use generate"),
         (LONGEST, {"prompt_lookup_num_tokens": 3}, "generation_graph has no prompt_lookup_num_tokens"),
         (10_000, {}, "generation_graph: max_length=10000 is more than the model's"),
+        (LONGEST, {"eos_token_id": 99_999}, "eos_token_id or pad_token_id is 99999, outside the vocabulary"),
     ],
 )
 @pytest.mark.parametrize("subject", [Entry("gpt2", "GPT2LMHeadModel")], indirect=True, ids=str)

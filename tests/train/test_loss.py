@@ -60,7 +60,7 @@ def test_what_is_dropped_differs_between_readings(framework: str) -> None:
 
 @pytest.mark.parametrize("framework", ["torch", "tensorflow"])
 def test_it_is_the_papers_loss_halved(framework: str) -> None:
-    """-log p(y) - log q(y) + alpha / 2 (KL(p || q) + KL(q || p)), equation 4, of a model that gives what it is told."""
+    """-log p(y) - log q(y) + alpha / 2 (KL(p || q) + KL(q || p)), of a model that gives what it is told."""
     logits_2BTV = torch.randn(2, 3, 8, 30, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     labels_BT = torch.from_numpy(LABELS)
     log_p, log_q = logits_2BTV.log_softmax(-1)[:, labels_BT != -100]

@@ -6,7 +6,9 @@ import pytest
 
 from configs import UserError, load_run_config
 from tests.train.runs import run_config
+from train import run_folder
 from train.run_folder import open_run, write_whole
+from train.saved import drop_old
 
 
 def start(tmp_path, finished=False, **changes):
@@ -31,6 +33,57 @@ def test_refuse_is_the_default(tmp_path, finished, message):
     start(tmp_path, finished)
     with pytest.raises(UserError, match=message):
         start(tmp_path)
+
+
+def test_the_last_of_several_is_told_of(tmp_path):
+    """What train.existing=resume would take."""
+    start(tmp_path)
+    start(tmp_path, finished=True, train__existing="new")
+    with pytest.raises(UserError, match=r"tiny_2 exists and holds a finished run; use train.existing=new for"):
+        start(tmp_path)
+
+
+def test_what_is_no_folder_to_write_in(tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "tiny").write_text("")
+    with pytest.raises(UserError, match=r"tiny is no folder to write in: .*Not a directory"):
+        start(tmp_path, train__existing="auto")
+
+
+def test_who_comes_second_takes_the_next_number(tmp_path, monkeypatch):
+    """Both saw the same number free."""
+    make = run_folder.make_folder
+    monkeypatch.setattr(run_folder, "make_folder", lambda path: (path.mkdir(parents=True), monkeypatch.undo(), make(path)))
+    assert start(tmp_path, train__existing="new").path.name == "tiny_2"
+
+
+def test_what_goes_on_has_a_checkpoint(tmp_path):
+    config = run_config(tmp_path, train__existing="resume")
+    assert not run_folder.goes_on(config)
+    folder = start(tmp_path)
+    assert not run_folder.goes_on(config)
+    (folder.checkpoints / "step_3").mkdir(parents=True)
+    assert run_folder.goes_on(config)
+    assert not run_folder.goes_on(run_config(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("steps", "kept"),
+    [
+        ((100, 200, 300, 400), (200, 300, 400)),
+        ((100, 200, 250), (100, 200, 250)),
+        ((100, 200, 250, 300), (100, 200, 300)),
+        ((200, 250, 300, 400), (200, 300, 400)),
+        ((300, 400, 450), (300, 400, 450)),
+    ],
+)
+def test_what_a_signal_left_between_two_checkpoints_goes(tmp_path, steps, kept):
+    """Or the mean of the last checkpoints would be another than of a run that nobody interrupted."""
+    config, folder = run_config(tmp_path, train__save_every=100, train__keep_checkpoints=3), start(tmp_path)
+    for step in steps:
+        (folder.checkpoints / f"step_{step}").mkdir(parents=True)
+    drop_old(config, folder.path)
+    assert [path.name for path in run_folder.saved(folder.checkpoints)] == [f"step_{step}" for step in kept]
 
 
 def test_new_takes_the_next_number(tmp_path):

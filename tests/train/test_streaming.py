@@ -13,7 +13,7 @@ from configs.data import HubData, TextData
 from train.objectives import prepare
 from train.objectives.running_text import running_text
 from train.sources import stream as streams
-from train.sources.stream import stream
+from train.sources.stream import identity, stream
 from train.tokenization import train_bpe
 
 ROOT = Path(__file__).parents[2]
@@ -129,6 +129,9 @@ def test_rows_of_a_dataset_are_documents(tmp_path: Path) -> None:
     text = running_text(config(tmp_path, "gpt2_stdlib", data))
     assert text.tokenizer.decode(text.train_N[:40].tolist()).startswith("row 0 of many<|endoftext|>row 1 of many")
     assert text.tokenizer.decode(text.validation_N.tolist()).endswith("row 1099 of many")
+    before = identity(HubData(name=str(tmp_path), streaming=True, validation_split="validation"), "train")
+    datasets.Dataset.from_dict({"text": ["another row"] * 7}).to_parquet(tmp_path / "train.parquet")
+    assert identity(HubData(name=str(tmp_path), streaming=True, validation_split="validation"), "train") != before
     with pytest.raises(UserError, match=r"data.streaming needs data.validation_split"):
         list(stream(HubData(name=str(tmp_path), streaming=True), "validation"))
 

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from configs import UserError
+from configs import UserError, load_run_config
 from tests.train.runs import environment, run_config, write_text
+from train.objectives import prepare
+from train.ready import ready
 from train.tokenization import END_OF_TEXT, CharacterTokenizer, build_tokenizer, read_tokenizer, train_bpe
 
 TEXT = "To be,  or not\n\tto be:\r\n that is the «question» — 'tis n't! 日本 🙂\n"
@@ -83,6 +85,40 @@ def test_a_model_without_a_row_for_every_id_is_refused(tmp_path):
     write_text(tmp_path)
     with pytest.raises(UserError, match=r"tokenizer has 27 ids, and model.vocab_size=20; .*set model.vocab_size=27"):
         build_tokenizer(run_config(tmp_path, model__vocab_size=20), ["abcdefghijklmnopqrstuvwxyz"], ["!"])
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "said"),
+    [
+        (
+            "{kind: character}",
+            r"special_tokens.eos=0 is ' ' to the tokenizer, which texts may have; set tokenizer.special_tokens.eos_token",
+        ),
+        (
+            '{kind: character, special_tokens: {eos_token: "</s>"}}',
+            r"special_tokens.pad=1 is .* set tokenizer.special_tokens.pad_token",
+        ),
+        ("{kind: bpe, vocab_size: 300}", r"the tokenizer's eos_token '<\|endoftext\|>' has id 0, and model.special_tokens.eos says 5"),
+    ],
+)
+def test_an_end_that_texts_may_have_is_refused(tokenizer, said):
+    model = ["model.special_tokens.eos=[5]", "model.vocab_size=300"] if "bpe" in tokenizer else []
+    config = load_run_config("configs/runs/dates.yaml", [f"tokenizer={tokenizer}", *model])
+    with pytest.raises(UserError, match=said):
+        build_tokenizer(config, ["a day, and a year"], [])
+
+
+def test_characters_of_the_test_are_read_before_the_run():
+    """200 days in words lack letters that 2,000 have."""
+    config = load_run_config("configs/runs/dates.yaml", ["data.train=200", "data.validation=100", "train.batch_tokens=600"])
+    corpus = prepare(config)
+    assert set("ILVw") <= set(corpus.tokenizer.tokenizer.get_vocab())
+
+
+def test_a_prompt_that_cannot_be_read_is_refused_before_the_run(tmp_path):
+    write_text(tmp_path)
+    with pytest.raises(UserError, match="the prompt 'Ü' holds what the tokenizer does not know"):
+        ready(run_config(tmp_path, train__sample_prompt="Ü", tokenizer={"kind": "character"}))
 
 
 def test_characters_of_the_held_out_part_count(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from configs import ModelConfig
+from configs import GenerationConfig, ModelConfig
 from tests.weight_mapping.folders import assert_same, config_of, refused, tensors_of, write
 from weight_mapping import Checkpoint, convert, families
 from weight_mapping.family import Family
@@ -19,6 +20,10 @@ def read(folder: Path) -> ModelConfig:
     with Checkpoint(folder) as checkpoint:
         checkpoint.check()
         return checkpoint.config
+
+
+def read_config(family: str, values: dict[str, Any]) -> ModelConfig:
+    return families()[family].read_config(values, "config.json")
 
 
 def rewritten(folder: Path, to: Path, **changes: Any) -> Path:
@@ -139,6 +144,54 @@ def test_generation_config_has_the_last_word_on_special_tokens(tied: Path, tmp_p
     folder = rewritten(tied, tmp_path / "chat", eos_token_id=2)
     (folder / "generation_config.json").write_text('{"eos_token_id": [2, 7], "pad_token_id": null}', encoding="utf-8")
     assert read(folder).special_tokens.eos == (2, 7)
+
+
+@pytest.mark.parametrize(
+    ("found", "kept"), [({"eos_token_id": 50256, "pad_token_id": -1}, {}), ({"eos_token_id": [2, 50256]}, {"eos_token_id": [2]})]
+)
+def test_ends_outside_the_vocabulary_end_nothing(tied: Path, tmp_path: Path, found: dict[str, Any], kept: dict[str, Any]) -> None:
+    """A small GPT-2 with a vocabulary of its own is saved with the ids of the large one in both files, and generates."""
+    folder = rewritten(tied, tmp_path / "small", eos_token_id=50256)
+    (folder / "generation_config.json").write_text(json.dumps(found), encoding="utf-8")
+    with Checkpoint(folder) as checkpoint:
+        values = GenerationConfig.merged(checkpoint.generation_config, {})
+        assert {name: value for name, value in values.items() if value is not None} == kept
+        GenerationConfig.model_validate(values).complete(checkpoint.config).check_ids(checkpoint.config)
+
+
+def test_slices_of_a_product_change_nothing() -> None:
+    """Llama 2 was trained with them, and says so."""
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
+    assert read_config("llama", {**config, "pretraining_tp": 2}) == read_config("llama", config)
+
+
+@pytest.mark.parametrize(("family", "otherwise"), [("mistral", 8), ("qwen2", 32), ("llama", 64)])
+def test_no_number_of_key_value_heads_is_that_of_the_queries(family: str, otherwise: int) -> None:
+    config = {"model_type": family, "num_attention_heads": 64, "hidden_size": 4096}
+    assert read_config(family, config).num_key_value_heads == otherwise
+    assert read_config(family, {**config, "num_key_value_heads": None}).num_key_value_heads == 64
+
+
+@pytest.mark.parametrize(
+    ("family", "key", "architecture"),
+    [("modernbert", "classifier_activation", "ModernBertForSequenceClassification"), ("vit", "pooler_act", "ViTModel")],
+)
+def test_activations_in_front_of_a_head(family: str, key: str, architecture: str) -> None:
+    for theirs, ours in (("tanh", "tanh"), ("gelu_new", "gelu_tanh"), ("relu", "relu")):
+        config = read_config(family, {"architectures": [architecture], key: theirs})
+        assert config.pooler is not None
+        assert config.pooler.transform is not None
+        assert config.pooler.transform.activation == ours
+        assert families()[family].write_config(config)[key] == theirs
+    said = refused(lambda: read_config(family, {"architectures": [architecture], key: "gelu_python"}))
+    assert f"{key} is 'gelu_python', which is not built; built: gelu, gelu_new" in said
+
+
+def test_what_is_misshapen_is_told_by_its_key() -> None:
+    assert "id2label has the key 'a'" in refused(
+        lambda: read_config("bert", {"architectures": ["BertForSequenceClassification"], "id2label": {"a": "b"}})
+    )
+    assert "rope_parameters is 'yarn'" in refused(lambda: read_config("llama", {"rope_parameters": "yarn"}))
 
 
 def test_quantized_weights_are_refused_by_name(tied: Path, tmp_path: Path) -> None:

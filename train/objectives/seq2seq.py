@@ -28,9 +28,10 @@ def prepare(config: RunConfig) -> Corpus:
         raise UserError("objective 'seq2seq' needs model.special_tokens.eos, .pad and .decoder_start; set them")
     moses = Moses(*objective.languages) if objective.preprocessing == "moses" and objective.languages else None
     pairs = read_pairs(config.data, moses)
-    tokenizer = build_tokenizer(
-        config, [side for pair in pairs.train for side in pair], [side for pair in pairs.validation for side in pair]
-    )
+    held_out = [*pairs.validation, *pairs.test]
+    tokenizer = build_tokenizer(config, [side for pair in pairs.train for side in pair], [side for pair in held_out for side in pair])
+    # What cannot be read is told now, and not when the run is over.
+    tokenizer.encode_each([source for source, _ in pairs.test])
     limit = min(objective.max_length or model.max_length, model.max_length)
     notes = list(pairs.notes)
     train = encode(tokenizer, pairs.train, model)
@@ -52,14 +53,14 @@ def prepare(config: RunConfig) -> Corpus:
     else:
         batches = ExampleBatches(len(train), config.train.batch_size or 0, config.seed, collate, fixed=False)
         notes.append(f"{len(train):,} pairs")
-    held_out = ExampleValidation(
+    passes = ExampleValidation(
         np.array([len(source) for source, _ in validation]),
         config.train.evaluation_batch_size,
         sum(len(target) for _, target in validation),
         collator(validation, model),
     )
     digest = fingerprint(*(np.concatenate([side for ids in split for side in ids]) for split in (train, validation)), lengths_N2)
-    return Corpus(tokenizer, batches, held_out, digest, tuple(notes), list(pairs.test))
+    return Corpus(tokenizer, batches, passes, digest, tuple(notes), list(pairs.test))
 
 
 def encode(tokenizer: TextTokenizer, pairs: Sequence[Pair], model: ModelConfig) -> list[Ids]:

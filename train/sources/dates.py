@@ -6,6 +6,7 @@ import datetime
 
 import numpy as np
 
+from configs import UserError
 from configs.data import DatesData
 
 MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"]
@@ -61,6 +62,9 @@ def make_dates(data: DatesData) -> tuple[list[tuple[str, str]], ...]:
     days_N = random.permutation((LAST - FIRST).days + 1)
     sizes = (data.train, data.validation, data.test)
     borders = np.round(np.cumsum([0, *sizes]) / sum(sizes) * len(days_N)).astype(int)
+    for name, start, end in zip(("train", "validation", "test"), borders, borders[1:], strict=False):
+        if start == end:
+            raise UserError(f"data.{name} is so small a share of all pairs that no day is left for it; make it larger, or others smaller")
     splits = []
     for size, start, end in zip(sizes, borders, borders[1:], strict=False):
         pairs = []

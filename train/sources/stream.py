@@ -88,9 +88,20 @@ def sample(data: TextData | HubData) -> list[str]:
 
 
 def identity(data: TextData | HubData, split: str) -> str:
-    """Says which text it is: another one where a file has another size or time of change, or the dataset another fingerprint."""
-    if isinstance(data, HubData):
-        rows = open_stream(data, split)
-        return repr((split, data, getattr(rows, "_fingerprint", None), str(rows.info.version), rows.info.download_checksums))
-    files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in text_files(Path(data.path))]
+    """Says which text it is: another one where a file has another size or time of change, or the hub's dataset another commit."""
+    if isinstance(data, TextData):
+        paths = text_files(Path(data.path))
+    elif Path(data.name).exists():
+        paths = sorted(path for path in (Path(data.name), *Path(data.name).rglob("*")) if path.is_file())
+    else:
+        open_stream(data, split)
+        return repr((split, data, commit(data.name)))
+    files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
     return repr((split, data, files))
+
+
+def commit(name: str) -> str | None:
+    """The newest of a dataset on the hub, whose rows `datasets` reads; None where the hub is not to be asked."""
+    from huggingface_hub import HfApi, constants
+
+    return None if constants.HF_HUB_OFFLINE else HfApi().dataset_info(name).sha

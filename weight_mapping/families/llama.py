@@ -39,13 +39,18 @@ def architectures(name: str, base: str = "Model") -> dict[str, dict[str, Any]]:
 
 def fields(activation: str = "hidden_act", tokens: Mapping[str, int | None] | None = None, **defaults: Any) -> tuple[Field, ...]:
     """The keys of a config.json like Llama's. defaults: where they are other than Llama's. tokens: those of the special tokens."""
+
+    def key_value_heads(source: Mapping[str, Any]) -> int:
+        """Null means as many as of queries, which only Llama does without the key too."""
+        default = source.get("num_attention_heads", defaults.get("num_attention_heads", 32))
+        return default if "num_key_value_heads" in source else defaults.get("num_key_value_heads", default)
+
     default = {
         "vocab_size": 32000,
         "max_position_embeddings": 2048,
         "hidden_size": 4096,
         "num_hidden_layers": 32,
         "num_attention_heads": 32,
-        "num_key_value_heads": lambda source: source.get("num_attention_heads", defaults.get("num_attention_heads", 32)),
         "head_dim": lambda source: source.get("hidden_size", 4096) // source.get("num_attention_heads", 32),
         "intermediate_size": 11008,
         activation: "silu",
@@ -58,7 +63,7 @@ def fields(activation: str = "hidden_act", tokens: Mapping[str, int | None] | No
         Field("hidden_size", "width", default["hidden_size"]),
         Field("num_hidden_layers", "num_layers", default["num_hidden_layers"]),
         Field("num_attention_heads", "attention.num_heads", default["num_attention_heads"]),
-        Field("num_key_value_heads", "attention.num_key_value_heads", default["num_key_value_heads"]),
+        Field("num_key_value_heads", "attention.num_key_value_heads", key_value_heads),
         Field("head_dim", "attention.head_size", default["head_dim"]),
         Field("intermediate_size", "feed_forward.width", default["intermediate_size"]),
         Field(activation, "feed_forward.activation", default[activation], values=ACTIVATIONS),
@@ -85,7 +90,6 @@ FAMILY = Family(
         "feed_forward.gated": True,
         "head.bias": False,
     },
-    required={"pretraining_tp": 1},
     rules=(*RULES, Rule(f"{LAYER}.post_attention_layernorm.weight", (f"{FEED_FORWARD}.norm.weight",))),
     # Rotary frequencies that versions before 4.32 saved as buffers.
     ignored=(f"{LAYER}.self_attn.rotary_emb.inv_freq",),

@@ -11,7 +11,16 @@ from weight_mapping.families.bert import MASKED, SENTENCES, TOKENS, dense
 from weight_mapping.family import Family
 from weight_mapping.operations import SPLIT
 from weight_mapping.rotary import read_by_layer_type, write_by_layer_type
-from weight_mapping.table import ACTIVATIONS, ALL_OR_NONE, Field, Part, Rule, special_tokens
+from weight_mapping.table import (
+    ACTIVATIONS,
+    ALL_OR_NONE,
+    Field,
+    Part,
+    Rule,
+    special_tokens,
+    transform_activation,
+    write_transform_activation,
+)
 from weight_mapping.windows import windows
 
 LAYER = "model.layers.{layer}"
@@ -36,7 +45,7 @@ def read_positions(source: Mapping[str, Any]) -> dict[str, Any]:
 def transform(source: Mapping[str, Any]) -> dict[str, Any]:
     """The dense layer and norm in front of every head."""
     activation, bias = source.get("classifier_activation") or "gelu", source.get("classifier_bias") or False
-    return {"activation": ACTIVATIONS[activation], "norm": True, "bias": bias}
+    return {"activation": transform_activation("classifier_activation", activation), "norm": True, "bias": bias}
 
 
 def pooler(source: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,7 +56,7 @@ def write_head(config: ModelConfig) -> dict[str, Any]:
     inside = config.head.transform or (config.pooler.transform if config.pooler else None)
     return {
         "decoder_bias": config.head.bias,
-        "classifier_activation": next(name for name, ours in ACTIVATIONS.items() if ours == (inside.activation if inside else "gelu")),
+        "classifier_activation": write_transform_activation(inside.activation if inside else "gelu"),
         "classifier_bias": inside.bias if inside else False,
         "classifier_pooling": next(name for name, ours in POOLING.items() if ours == (config.pooler.kind if config.pooler else "first")),
     }

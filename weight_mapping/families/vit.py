@@ -6,7 +6,7 @@ from typing import Any
 from configs import ModelConfig, UserError
 from weight_mapping.family import Family
 from weight_mapping.operations import SQUEEZE, SQUEEZE_TWO
-from weight_mapping.table import ACTIVATIONS, Field, Part, Rule
+from weight_mapping.table import ACTIVATIONS, Field, Part, Rule, transform_activation, write_transform_activation
 
 LAYER = "vit.encoder.layer.{layer}"
 ATTENTION = "encoder.layers.{layer}.self_attention"
@@ -37,7 +37,12 @@ def write_bias(config: ModelConfig) -> dict[str, Any]:
 
 def pooler(source: Mapping[str, Any]) -> dict[str, Any]:
     """What ViTModel alone has, and no published classifier."""
-    return {"kind": "first", "transform": {"activation": source.get("pooler_act") or "tanh"}}
+    return {"kind": "first", "transform": {"activation": transform_activation("pooler_act", source.get("pooler_act") or "tanh")}}
+
+
+def write_pooler(config: ModelConfig) -> dict[str, Any]:
+    transform = config.pooler.transform if config.pooler else None
+    return {} if transform is None else {"pooler_act": write_transform_activation(transform.activation)}
 
 
 FAMILY = Family(
@@ -66,6 +71,7 @@ FAMILY = Family(
     parts=(
         Part("max_length", read_length, lambda config: {}),
         Part("attention.bias", read_bias, write_bias),
+        Part("pooler", lambda source: None, write_pooler),
     ),
     constants={
         "architecture": "encoder",
