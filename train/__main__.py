@@ -15,7 +15,7 @@ DESCRIPTION = """\
 Train a model as a run's YAML says. Any of its values can be changed by key=value.
 
   accelerate launch -m train configs/runs/gpt2_stdlib.yaml
-  accelerate launch -m train configs/runs/gpt2_stdlib.yaml model.num_layers=2 train.max_steps=100 name=short
+  accelerate launch -m train configs/runs/gpt2_stdlib.yaml model.num_layers=2 train.max_steps=100 name=tiny
   accelerate launch -m train configs/runs/gpt2_stdlib.yaml train.existing=resume
   accelerate launch -m train configs/runs/gpt2_stdlib.yaml --dry-run
   accelerate launch -m train configs/runs/dates.yaml "train.trackers=[tensorboard]"

@@ -13,7 +13,7 @@ DESCRIPTION = """\
 Train the TensorFlow model of a run as its YAML says. Any of its values can be changed by key=value.
 
   python -m train.tensorflow configs/runs/gpt2_stdlib.yaml
-  python -m train.tensorflow configs/runs/gpt2_stdlib.yaml model.num_layers=2 train.max_steps=100 name=short
+  python -m train.tensorflow configs/runs/gpt2_stdlib.yaml model.num_layers=2 train.max_steps=100 name=tiny
   python -m train.tensorflow configs/runs/gpt2_stdlib.yaml train.existing=resume
   python -m train.tensorflow configs/runs/gpt2_stdlib.yaml --dry-run
   python -m train.tensorflow configs/runs/dates.yaml "train.trackers=[tensorboard]"

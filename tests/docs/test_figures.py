@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import prod
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from configs import load_run_config
 from tests.docs.test_mechanisms import load
 from train.figures import goals_in_words
+from weight_mapping import canonical_tensors
 
 ROOT = Path(__file__).parents[2]
 # Runs whose goal stands above what they have reached.
@@ -29,6 +31,9 @@ def test_every_run_has_been_run_and_reached_what_its_config_says(name: str) -> N
     summary = json.loads((ROOT / "docs" / "runs" / name / "summary.json").read_text(encoding="utf-8"))
     config = load_run_config(next(path for path in CONFIGS if path.stem == name))
     assert (summary["seed"], summary["steps"], summary["objective"]) == (config.seed, config.train.max_steps, config.objective.kind)
+    # The rows of a classifier's head and of characters come from the data.
+    if config.objective.kind not in ("sequence_classification", "image_classification"):
+        assert summary["parameters"] == sum(prod(tensor.shape) for tensor in canonical_tensors(config.model))
     assert config.expected, "every run says what it should reach"
     for figure, expected in config.expected.figures.items():
         allowed = {"bleu": 1.0}.get(figure, 0.01)

@@ -27,5 +27,6 @@ def test_each_name_stands_in_a_file_of_its_section(package: str, section: str) -
     paths = [name for name in named if name.endswith(".py")]
     assert not [name for name in paths if not files(name, package)]
     text = "\n".join(path.read_text(encoding="utf-8") for name in paths for path in files(name, package))
-    names = [name for name in named if re.fullmatch(r"\w+", name) and ONLY.get(name, package) == package]
+    dotted = [name for name in named if re.fullmatch(r"[\w.]+", name) and not name.endswith((".py", ".md", ".yaml"))]
+    names = [part for name in dotted for part in name.split(".") if ONLY.get(part, package) == package]
     assert not [name for name in names if not re.search(rf"\b{name}\b", text)]

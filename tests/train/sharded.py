@@ -71,12 +71,13 @@ class After(Stop):
         return 143 if self.left == 0 else 0
 
 
-def train(config: RunConfig, accelerator: Accelerator, steps: int = 1000) -> None:
-    """One run, or its first steps."""
+def train(config: RunConfig, accelerator: Accelerator, steps: int = 1000, done: int = 0) -> None:
+    """One run, or its first steps. done: steps of a run that goes on."""
     corpus = prepare(config)
     folder = Path(config.train.output) / config.name
     run = open_run(config) if accelerator.is_main_process else RunFolder(folder, config.train.existing == "resume")
     trainer = Trainer(config, accelerator, corpus, run)
+    assert trainer.progress.step == done
     check_shares(trainer.model, accelerator.num_processes)
     if accelerator.is_fsdp2 and accelerator.mixed_precision == "bf16":
         assert accelerator.state.fsdp_plugin.mixed_precision_policy.reduce_dtype == torch.float32
@@ -101,9 +102,9 @@ def main(folder: Path) -> None:
     torch.set_num_threads(1)
     several = "WORLD_SIZE" in os.environ
 
-    def start(config: RunConfig, steps: int = 1000) -> None:
+    def start(config: RunConfig, steps: int = 1000, done: int = 0) -> None:
         precision = "bf16" if config.train.precision == "bf16" else "no"
-        train(config, sharding_accelerator(precision) if several else Accelerator(cpu=True, mixed_precision=precision), steps)
+        train(config, sharding_accelerator(precision) if several else Accelerator(cpu=True, mixed_precision=precision), steps, done)
 
     kind = "sharded" if several else "one"
     start(run_config(folder, name=kind))
@@ -113,7 +114,7 @@ def main(folder: Path) -> None:
         start(run_config(folder, name="bf16", train__precision="bf16"))
         start(run_config(folder, name="whole", model__dropout=0.2))
         start(run_config(folder, name="stopped", model__dropout=0.2), 3)
-        start(run_config(folder, name="stopped", model__dropout=0.2, train__existing="resume"))
+        start(run_config(folder, name="stopped", model__dropout=0.2, train__existing="resume"), done=3)
         torch.distributed.destroy_process_group()
 
 

@@ -78,11 +78,16 @@ def test_precisions_that_contradict_each_other_are_refused():
         precision_to_run("auto", {"ACCELERATE_MIXED_PRECISION": "fp16"}, False)
 
 
-def test_cores_are_shared_by_the_processes_and_the_users_choice_counts():
-    cores = threads_per_process({})
-    assert threads_per_process({"OMP_NUM_THREADS": "1"}) == cores
-    assert threads_per_process({"LOCAL_WORLD_SIZE": str(2 * cores)}) == 1
+def test_cores_are_shared_by_the_processes_and_the_users_choice_counts(monkeypatch):
+    monkeypatch.setattr("psutil.Process.cpu_affinity", lambda self: list(range(8)), raising=False)
+    monkeypatch.setattr("psutil.cpu_count", lambda logical=True: 8)
+    assert threads_per_process({}) == 8
+    assert threads_per_process({"OMP_NUM_THREADS": "1"}) == 8
+    assert [threads_per_process({"LOCAL_WORLD_SIZE": processes}) for processes in ("2", "8", "16")] == [4, 1, 1]
     assert threads_per_process({"OMP_NUM_THREADS": "7"}) == 7
+    # Two threads of a core share what it multiplies with.
+    monkeypatch.setattr("psutil.cpu_count", lambda logical=True: 8 if logical else 4)
+    assert threads_per_process({}) == 4
 
 
 def test_a_real_launch_that_would_run_one_process_is_refused_before_anything_is_written(tmp_path):

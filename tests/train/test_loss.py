@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -9,14 +10,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import torch
+from accelerate import Accelerator
 from torch.nn import functional as F
 
 import transformer_tf
 import transformer_torch
 from configs import UserError, load_model_config, load_run_config
+from train import loop, tensorflow_loop
 from train.dry_run import count_step
 from train.loss import training_loss
 from train.objectives import prepare
+from train.run_folder import RunFolder
 from train.tensorflow_loss import training_loss as training_loss_tf
 
 CONFIG = load_model_config("gpt2-character", ["width=32", "feed_forward.width=64", "num_layers=2", "vocab_size=30"])
@@ -95,3 +99,46 @@ def test_a_dry_run_counts_both_readings() -> None:
     batch = prepare(config).train.batch(0)
     twice = config.model_copy(update={"objective": config.objective.model_copy(update={"r_drop": 1.0})})
     assert count_step(twice, batch)[1] == 2 * count_step(config, batch)[1]
+
+
+@pytest.mark.parametrize("framework", ["torch", "tensorflow"])
+def test_a_trainer_takes_what_the_objective_says(framework: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = ["data.train=200", "data.validation=20", "data.test=20", "train.batch_tokens=200", "model.width=24", "model.dropout=0.1"]
+    objective = "objective={kind: seq2seq, label_smoothing: 0.2, r_drop: 3.0}"
+    config = load_run_config("configs/runs/dates.yaml", [*changes, objective])
+    corpus, asked = prepare(config), []
+
+    def recorded(module: Any) -> None:
+        original = module.training_loss
+        monkeypatch.setattr(module, "training_loss", lambda *words: asked.append(words[3:]) or original(*words))
+
+    if framework == "torch":
+        recorded(loop)
+        loop.Trainer(config, Accelerator(cpu=True), corpus, RunFolder(tmp_path, False)).train_step(0, 1e-3)
+    else:
+        recorded(tensorflow_loop)
+        tensorflow_loop.Trainer(config, corpus).step(0)
+    assert set(asked) == {(0.2, 3.0)}
+
+
+@pytest.mark.parametrize("framework", ["torch", "tensorflow"])
+@pytest.mark.parametrize("clip", ["0.01", "null"])
+def test_a_gradient_is_scaled_down_to_the_clip(framework: str, clip: str, tmp_path: Path) -> None:
+    """With a large epsilon AdamW's first step is in proportion to the gradient; the norm that is logged is the one before."""
+    changes = ["data.train=200", "data.validation=20", "data.test=20", "train.batch_tokens=200", "model.width=24", "model.dropout=0"]
+    optimizer = f"optimizer={{learning_rate: 100.0, epsilon: 100.0, weight_decay: 0.0, clip: {clip}}}"
+    config = load_run_config("configs/runs/dates.yaml", [*changes, optimizer, "schedule.warmup_steps=0"])
+    corpus = prepare(config)
+    if framework == "torch":
+        trainer = loop.Trainer(config, Accelerator(cpu=True), corpus, RunFolder(tmp_path, False))
+        before = [parameter.detach().clone().numpy() for parameter in trainer.plain.parameters()]
+        _, norm, _ = trainer.train_step(0, 100.0)
+        after = [parameter.detach().numpy() for parameter in trainer.plain.parameters()]
+    else:
+        twin = tensorflow_loop.Trainer(config, corpus)
+        before = [variable.numpy() for variable in twin.model.trainable_variables]
+        _, norm, _ = twin.step(0)
+        after = [variable.numpy() for variable in twin.model.trainable_variables]
+    assert float(norm) > 0.1
+    moved = sum(float(np.square(new - old).sum()) for new, old in zip(after, before, strict=True)) ** 0.5
+    assert moved == pytest.approx(float(norm) if clip == "null" else 0.01, rel=0.05)

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.train.runs import command, environment, metrics, train, write_text
-from tests.train.test_training import LONG, kill_after, same_bits, wait_for
+from tests.train.test_training import LONG, has_reached, kill_after, same_bits, wait_for
 
 TWO = ("--multi_gpu", "--num_processes", "2", "--main_process_port", "0")
 ON_CPU = {"ACCELERATE_USE_CPU": "true"}
@@ -94,7 +94,7 @@ def killed(folder: Path, step: int, *ranks: int, number: int = signal.SIGKILL, *
     )
     run = folder / "runs" / changes["name"]
     try:
-        wait_for(lambda: (run / "checkpoints" / f"step_{step}").exists() or launch.poll() is not None)
+        wait_for(lambda: has_reached(run, step) or launch.poll() is not None)
         workers = {child.environ().get("RANK"): child.pid for child in psutil.Process(launch.pid).children()}
         for pid in [workers[str(rank)] for rank in ranks] or [launch.pid]:
             os.kill(pid, number)

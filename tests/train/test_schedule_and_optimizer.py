@@ -39,6 +39,13 @@ def test_linear_and_constant():
     assert set(rates("constant")[4:]) == {2.0}
 
 
+def test_with_the_inverse_root_of_the_step():
+    """Half of the height after four times the warm-up ("Attention Is All You Need", equation 3)."""
+    values = rates("inverse_sqrt")
+    assert values[:4] == rates("cosine")[:4]
+    assert (values[4], values[15]) == pytest.approx((2.0 * (4 / 5) ** 0.5, 1.0))
+
+
 def test_a_single_step_has_a_rate():
     assert rates("cosine", warmup=0, steps=1) == [2.0]
 

@@ -113,7 +113,7 @@ def test_the_run_loads_in_pytorch(tmp_path: Path) -> None:
         assert transformer_torch.load(run)(torch.from_numpy(ids)).numpy() == pytest.approx(expected, abs=tolerances.FLOAT32)
 
 
-def test_stopped_and_resumed_it_is_bit_for_bit_what_it_would_have_been(tmp_path: Path) -> None:
+def test_stopped_and_resumed_it_is_bit_for_bit_what_it_would_have_been(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     changes = {"model__dropout": 0.2, "train__save_every": 4}
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert start(config_of(tmp_path, name="whole", **changes))[0] == 0
@@ -125,6 +125,7 @@ def test_stopped_and_resumed_it_is_bit_for_bit_what_it_would_have_been(tmp_path:
     with (cut / "metrics.jsonl").open("a") as file:
         file.write('{"ste')
     code, trainer = start(config_of(tmp_path, name="cut", train__existing="resume", **changes))
+    assert "resuming after step 4" in capsys.readouterr().out
     assert (code, trainer.state["tokens"]) == (0, 12 * 8 * 16)
     assert metrics(cut) == metrics(whole)
     for name in ("model", "optimizer", "random"):

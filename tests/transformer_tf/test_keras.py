@@ -60,8 +60,11 @@ def test_mixed_precision_keeps_weights_in_float32(tmp_path: Path) -> None:
     np.testing.assert_allclose(tf.cast(logits_BTV, tf.float32).numpy(), expected, atol=0.01)
 
 
-def test_dropout_acts_in_training_alone() -> None:
-    model = Transformer(load_model_config("gpt2-character", ["dropout=0.5"]), seed=1)
+@pytest.mark.parametrize("place", ["embedding", "attention", "residual", "feed_forward", "head"])
+def test_each_dropout_acts_in_training_alone(place: str) -> None:
+    head = ["head={kind: classification, num_labels: 3}", "pooler={kind: first}"]
+    preset, changes = ("bert-tiny", head) if place == "head" else ("gpt2-character", [])
+    model = Transformer(load_model_config(preset, [*changes, "num_layers=1", f"dropout={{{place}: 0.5}}"]), seed=1)
     ids_BT = np.arange(8)[None]
     assert (model(ids_BT, training=True).numpy() != model(ids_BT, training=True).numpy()).any()
     np.testing.assert_array_equal(model(ids_BT).numpy(), model(ids_BT).numpy())

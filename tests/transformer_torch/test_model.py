@@ -53,9 +53,14 @@ def test_the_fused_norms_are_the_formulas() -> None:
     torch.testing.assert_close(rms_norm(hidden_BTD), plain_rms_norm(hidden_BTD, rms_norm.weight, rms_norm.epsilon), rtol=1e-12, atol=1e-12)
 
 
-def test_dropout_acts_in_training_alone() -> None:
-    model = Transformer(load_model_config("gpt2-character", ["dropout=0.5"]))
-    ids_BT = torch.arange(8)[None]
+@pytest.mark.parametrize("length", [8, 40])
+@pytest.mark.parametrize("place", ["embedding", "attention", "residual", "feed_forward", "head"])
+def test_each_dropout_acts_in_training_alone(place: str, length: int) -> None:
+    """Long sequences have another kernel of attention."""
+    head = ["head={kind: classification, num_labels: 3}", "pooler={kind: first}"]
+    preset, changes = ("bert-tiny", head) if place == "head" else ("gpt2-character", [])
+    model = Transformer(load_model_config(preset, [*changes, "num_layers=1", f"dropout={{{place}: 0.5}}"]), seed=1)
+    ids_BT = torch.arange(length)[None]
     assert not torch.equal(model(ids_BT), model(ids_BT))
     model.eval()
     assert torch.equal(model(ids_BT), model(ids_BT))

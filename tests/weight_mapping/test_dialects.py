@@ -159,6 +159,44 @@ def test_ends_outside_the_vocabulary_end_nothing(tied: Path, tmp_path: Path, fou
         GenerationConfig.model_validate(values).complete(checkpoint.config).check_ids(checkpoint.config)
 
 
+@pytest.mark.parametrize(
+    ("family", "keys", "expected"),
+    [
+        ("gpt2", {"embd_pdrop": 0.1, "attn_pdrop": 0.2, "resid_pdrop": 0.3}, {"embedding": 0.1, "attention": 0.2, "residual": 0.3}),
+        (
+            "bert",
+            {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.2, "classifier_dropout": 0.3},
+            {"embedding": 0.1, "residual": 0.1, "attention": 0.2, "head": 0.3},
+        ),
+        (
+            "distilbert",
+            {"dropout": 0.1, "attention_dropout": 0.2, "seq_classif_dropout": 0.3},
+            {"embedding": 0.1, "residual": 0.1, "attention": 0.2, "head": 0.3},
+        ),
+        (
+            "marian",
+            {"dropout": 0.1, "attention_dropout": 0.2, "activation_dropout": 0.3},
+            {"embedding": 0.1, "residual": 0.1, "attention": 0.2, "feed_forward": 0.3},
+        ),
+        ("t5", {"dropout_rate": 0.3}, {"embedding": 0.3, "attention": 0.3, "residual": 0.3, "feed_forward": 0.3}),
+        ("opt", {"dropout": 0.1, "attention_dropout": 0.2}, {"residual": 0.1, "attention": 0.2}),
+        ("llama", {"attention_dropout": 0.2}, {"attention": 0.2}),
+        ("gpt_neox", {"hidden_dropout": 0.1, "attention_dropout": 0.2}, {"embedding": 0.1, "residual": 0.1, "attention": 0.2}),
+        (
+            "modernbert",
+            {"embedding_dropout": 0.1, "attention_dropout": 0.2, "mlp_dropout": 0.3},
+            {"embedding": 0.1, "attention": 0.2, "feed_forward": 0.3},
+        ),
+    ],
+)
+def test_rates_of_dropout(family: str, keys: dict[str, float], expected: dict[str, float]) -> None:
+    classes = {"bert": "BertForSequenceClassification", "distilbert": "DistilBertForSequenceClassification"}
+    config = read_config(family, {**keys, **({"architectures": [classes[family]]} if family in classes else {})})
+    assert {name: rate for name, rate in config.dropout.model_dump().items() if rate} == expected
+    written = families()[family].write_config(config)
+    assert {key: written[key] for key in keys} == keys
+
+
 def test_slices_of_a_product_change_nothing() -> None:
     """Llama 2 was trained with them, and says so."""
     config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
