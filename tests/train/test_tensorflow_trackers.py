@@ -25,17 +25,21 @@ def points(run: Path) -> dict[str, list[tuple[int, float]]]:
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
+@pytest.mark.parametrize("resumed_after", [0, 2])
 @pytest.mark.parametrize("module", [trackers, tensorflow_trackers], ids=["pytorch", "tensorflow"])
-def test_a_resumed_run_drops_the_points_that_come_again(tmp_path: Path, module: Any) -> None:
-    config, run = config_of(tmp_path, train__trackers="[tensorboard]"), RunFolder(tmp_path / "run", False)
-    first = module.Trackers(config, run, 0)
+def test_a_resumed_run_drops_the_points_that_come_again(tmp_path: Path, module: Any, resumed_after: int) -> None:
+    """A run that was killed before its first checkpoint goes on after step 0."""
+    config = config_of(tmp_path, train__trackers="[tensorboard]")
+    first = module.Trackers(config, RunFolder(tmp_path / "run", False), 0)
     for row in ROWS:
         first.write(row)
     first.finish()
-    second = module.Trackers(config, run, 2)
-    second.write({"step": 3, "loss": 0.5, "tokens": 30})
+    second = module.Trackers(config, RunFolder(tmp_path / "run", True), resumed_after)
+    for row in ROWS[resumed_after:]:
+        second.write({**row, "loss": 0.5})
     second.finish()
-    assert points(run.path) == {"loss": [(1, 3.0), (2, 2.0), (3, 0.5)], "tokens": [(1, 10.0), (2, 20.0), (3, 30.0)]}
+    losses = [(1, 3.0), (2, 2.0), (3, 1.0)][:resumed_after] + [(row["step"], 0.5) for row in ROWS[resumed_after:]]
+    assert points(tmp_path / "run") == {"loss": losses, "tokens": [(1, 10.0), (2, 20.0), (3, 30.0)]}
 
 
 def test_every_row_of_the_metrics_is_there(tmp_path: Path) -> None:
