@@ -186,13 +186,19 @@ class GenerationConfig(Config):
 
     def check(self, model: ModelConfig, input_ids: np.ndarray, attention_mask: np.ndarray | None) -> None:
         """Refuse prompts and settings that the model cannot serve."""
-        if model.head.kind != "language_model":
-            raise UserError(f"this model has head.kind={model.head.kind!r}; only a language-model head generates")
+        self.check_model(model)
         self._check_prompts(model, input_ids)
         self._check_lengths(model, input_ids.shape[1])
-        self.check_ids(model)
         if attention_mask is not None:
             self._check_mask(model, input_ids, attention_mask)
+
+    def check_model(self, model: ModelConfig) -> None:
+        """Refuse a model that generates nothing, and settings that it can serve for no prompt."""
+        if model.head.kind != "language_model":
+            raise UserError(f"this model has head.kind={model.head.kind!r}; only a language-model head generates")
+        if model.architecture == "encoder_decoder" and model.special_tokens.decoder_start is None:
+            raise UserError("this model has no special_tokens.decoder_start, and the decoder cannot begin; set it in the model's config")
+        self._check_ids(model)
 
     def _check_prompts(self, model: ModelConfig, input_ids: np.ndarray) -> None:
         if input_ids.ndim != 2 or 0 in input_ids.shape or input_ids.dtype.kind not in "iu":
@@ -224,9 +230,7 @@ class GenerationConfig(Config):
             )
 
     def _check_source(self, model: ModelConfig, source_length: int) -> None:
-        """An encoder-decoder has a token to begin with, and positions for both of its texts."""
-        if model.special_tokens.decoder_start is None:
-            raise UserError("this model has no special_tokens.decoder_start, and the decoder cannot begin; set it in the model's config")
+        """An encoder-decoder has positions for both of its texts."""
         asked = "max_length" if self.max_length else "1 + max_new_tokens"
         for name, length in (("the input's length", source_length), (asked, self.limit(1))):
             if model.longest is not None and length > model.longest:
@@ -242,7 +246,7 @@ class GenerationConfig(Config):
         if model.architecture == "decoder" and not attention_mask[:, -1].all():
             raise UserError("attention_mask ends in 0; pad prompts on the left, so that what is generated follows the prompt")
 
-    def check_ids(self, model: ModelConfig) -> None:
+    def _check_ids(self, model: ModelConfig) -> None:
         """Every id of a setting is one of the vocabulary."""
         ends, pads = self.eos_token_id or (), (self.pad_token_id,) if self.pad_token_id >= 0 else ()
         first = () if self.forced_bos_token_id is None else (self.forced_bos_token_id,)

@@ -72,11 +72,7 @@ def generation_graph(model: Transformer, batch_size: int, max_length: int, **set
 
 def check_graph(generation: GenerationConfig, model: Transformer) -> None:
     """Refuse what a graph or its model has not, before it is made."""
-    if model.config.head.kind != "language_model":
-        raise UserError(f"this model has head.kind={model.config.head.kind!r}; only a language-model head generates")
-    if model.encoder is not None and model.config.special_tokens.decoder_start is None:
-        raise UserError("this model has no special_tokens.decoder_start, and the decoder cannot begin; set it in the model's config")
-    generation.check_ids(model.config)
+    generation.check_model(model.config)
     if generation.stop_strings or generation.prompt_lookup_num_tokens:
         asked = "stop_strings" if generation.stop_strings else "prompt_lookup_num_tokens"
         raise UserError(f"generation_graph has no {asked}; leave it out, or use generate")

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from configs import UserError
+from configs import UserError, load_model_config
 from tests.parity.conftest import Subject
 from tests.parity.rungs import Entry
-from transformer_tf import generation_graph
+from transformer_tf import Transformer, generation_graph
 
 SETTINGS: list[dict[str, Any]] = [{}, {"num_beams": 3, "num_return_sequences": 2, "no_repeat_ngram_size": 2}]
 LONGEST = 24
@@ -72,3 +72,8 @@ def test_a_graph_has_the_settings_that_the_model_came_with(subject: Subject) -> 
 def test_what_a_graph_has_not_is_refused(subject: Subject, length: int, settings: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         generation_graph(subject.ours("tensorflow", "float32").model, 1, length, **settings)
+
+
+def test_a_model_that_generates_nothing_is_refused() -> None:
+    with pytest.raises(UserError, match=r"this model has head\.kind='masked_language_model'; only a language-model head generates"):
+        generation_graph(Transformer(load_model_config("bert-tiny", ["num_layers=1"]), seed=1), 1, 10)

@@ -156,7 +156,7 @@ def test_ends_outside_the_vocabulary_end_nothing(tied: Path, tmp_path: Path, fou
     with Checkpoint(folder) as checkpoint:
         values = GenerationConfig.merged(checkpoint.generation_config, {})
         assert {name: value for name, value in values.items() if value is not None} == kept
-        GenerationConfig.model_validate(values).complete(checkpoint.config).check_ids(checkpoint.config)
+        GenerationConfig.model_validate(values).complete(checkpoint.config).check_model(checkpoint.config)
 
 
 @pytest.mark.parametrize(
