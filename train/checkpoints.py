@@ -56,7 +56,7 @@ def save(
     optimizer: torch.optim.Optimizer,
     progress: Progress,
 ) -> None:
-    """Write step_N as a whole folder. Every process calls this."""
+    """Write step_N as a whole folder. Every process calls this. model: without what replicates it, which would add to its names."""
     weights, state = get_state_dict(model, optimizer, options=WHOLE)
     random_states: dict[str, torch.Tensor] = {}
     for states in gather_object([_random_states(accelerator)]):
@@ -126,7 +126,6 @@ def shared_names(model: nn.Module) -> dict[str, str]:
     first: dict[int, str] = {}
     further: dict[str, str] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
-        name = name.removeprefix("module.").replace("_orig_mod.", "")
         if (known := first.setdefault(id(parameter), name)) != name:
             further[name] = known
     return further

@@ -70,7 +70,7 @@ class Trainer:
         self.progress = checkpoints.Progress(conditions=conditions, processes=processes)
         self.note = ""
         if run.resumed:
-            self.note = checkpoints.load(run.checkpoints, accelerator, self.model, self.optimizer, self.progress)
+            self.note = checkpoints.load(run.checkpoints, accelerator, self.plain, self.optimizer, self.progress)
 
     def train(self, stop: Stop) -> int:
         """Run all steps that are left. 0 when done, or the exit code of a signal, after everything was saved."""
@@ -126,7 +126,7 @@ class Trainer:
                 if progress.step % settings.save_every == 0 or is_last or signalled:
                     watch.look()
                     progress.seconds, progress.first_loss = before + time.monotonic() - began, watch.first_loss
-                    checkpoints.save(self.run.checkpoints, self.accelerator, self.plain.config, self.model, self.optimizer, progress)
+                    checkpoints.save(self.run.checkpoints, self.accelerator, self.plain.config, self.plain, self.optimizer, progress)
                     if is_main:
                         drop_old(self.config, self.run.path)
                 paused += time.monotonic() - pause

@@ -59,6 +59,15 @@ def sharding_accelerator(precision: str) -> Accelerator:
     return accelerator
 
 
+def replicating_accelerator() -> Accelerator:
+    """As `accelerate launch --multi_gpu` makes it: each process has all weights."""
+    AcceleratorState._reset_state()
+    os.environ.pop("ACCELERATE_USE_FSDP", None)
+    accelerator = Accelerator(cpu=True)
+    assert accelerator.state.distributed_type == DistributedType.MULTI_CPU
+    return accelerator
+
+
 class After(Stop):
     """Stops in good order after so many steps."""
 
@@ -73,13 +82,15 @@ class After(Stop):
 
 def train(config: RunConfig, accelerator: Accelerator, steps: int = 1000, done: int = 0) -> None:
     """One run, or its first steps. done: steps of a run that goes on."""
+    # What it knows of this is lost while it prepares a model.
+    is_sharded = accelerator.is_fsdp2
     corpus = prepare(config)
     folder = Path(config.train.output) / config.name
     run = open_run(config) if accelerator.is_main_process else RunFolder(folder, config.train.existing == "resume")
     trainer = Trainer(config, accelerator, corpus, run)
     assert trainer.progress.step == done
-    check_shares(trainer.model, accelerator.num_processes)
-    if accelerator.is_fsdp2 and accelerator.mixed_precision == "bf16":
+    check_shares(trainer.model, accelerator.num_processes if is_sharded else 1)
+    if is_sharded and accelerator.mixed_precision == "bf16":
         assert accelerator.state.fsdp_plugin.mixed_precision_policy.reduce_dtype == torch.float32
     stop = After(steps)
     if trainer.train(stop) == 0:
@@ -90,7 +101,7 @@ def train(config: RunConfig, accelerator: Accelerator, steps: int = 1000, done: 
 
 
 def check_shares(model: nn.Module, processes: int) -> None:
-    """Each of several processes holds its share of the weights, and a single one holds them all."""
+    """Each of several processes that share the weights holds its part, and where they are not shared, all of them."""
     weights = list(model.parameters())
     held = sum((weight.to_local() if isinstance(weight, DTensor) else weight).numel() for weight in weights)
     assert all(isinstance(weight, DTensor) for weight in weights) == (processes > 1)
@@ -115,6 +126,8 @@ def main(folder: Path) -> None:
         start(run_config(folder, name="whole", model__dropout=0.2))
         start(run_config(folder, name="stopped", model__dropout=0.2), 3)
         start(run_config(folder, name="stopped", model__dropout=0.2, train__existing="resume"), done=3)
+        train(dates(folder, "dates_replicated"), replicating_accelerator(), 3)
+        train(dates(folder, "dates_replicated", "train.existing=resume"), replicating_accelerator(), done=3)
         torch.distributed.destroy_process_group()
 
 

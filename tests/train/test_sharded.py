@@ -27,9 +27,11 @@ def runs(tmp_path_factory) -> Path:
     return folder / "runs"
 
 
-@pytest.mark.parametrize(("one", "sharded"), [("one", "sharded"), ("one", "parts"), ("dates_one", "dates_sharded")])
+@pytest.mark.parametrize(
+    ("one", "sharded"), [("one", "sharded"), ("one", "parts"), ("dates_one", "dates_sharded"), ("dates_one", "dates_replicated")]
+)
 def test_the_curve_and_the_weights_are_those_of_one_process(runs, one, sharded):
-    """A decoder; the same in two accumulation steps with gradient checkpointing; an encoder-decoder."""
+    """A decoder; the same in two accumulation steps with gradient checkpointing; an encoder-decoder; the same on replicas, resumed."""
     expected, found = metrics(runs / one), metrics(runs / sharded)
     assert len(expected) == len(found) == 8
     for row, other in zip(expected, found, strict=True):
