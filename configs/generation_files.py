@@ -59,6 +59,9 @@ WITHOUT_EFFECT = {
     "compile_config",
     "disable_compile",
     "low_memory",
+    "trust_remote_code",
+    "use_model_defaults",
+    "chat_format",
     "remove_invalid_values",
     "prefill_chunk_size",
     "is_assistant",
@@ -68,6 +71,28 @@ WITHOUT_EFFECT = {
     "assistant_lookbehind",
     "target_lookbehind",
 }
+# They may change tokens, and are not built.
+UNBUILT = (
+    "begin_suppress_tokens",
+    "constraints",
+    "diversity_penalty",
+    "dola_layers",
+    "encoder_no_repeat_ngram_size",
+    "encoder_repetition_penalty",
+    "epsilon_cutoff",
+    "eta_cutoff",
+    "exponential_decay_length_penalty",
+    "force_words_ids",
+    "guidance_scale",
+    "max_time",
+    "num_beam_groups",
+    "penalty_alpha",
+    "sequence_bias",
+    "suppress_tokens",
+    "token_healing",
+    "top_h",
+    "watermarking_config",
+)
 # Settings that are not built do nothing at these values, and at none, zero or nothing.
 NEUTRAL = {"encoder_repetition_penalty": 1, "num_beam_groups": 1, "guidance_scale": 1}
 # What Hugging Face samples from where a file that samples says nothing.
@@ -96,6 +121,10 @@ def hugging_face_settings(values: Mapping[str, Any]) -> dict[str, Any]:
         if name not in SAME and name not in WITHOUT_EFFECT and value and value != NEUTRAL.get(name):
             raise UserError(f"{FILE} sets {name}={value!r}, which is not built here and may change tokens; take it out to go on without it")
     settings = {name: values[name] for name in SAME if values.get(name) is not None}
+    # Where both are there, the number of new tokens counts.
+    for newer, older in (("max_new_tokens", "max_length"), ("min_new_tokens", "min_length")):
+        if newer in settings:
+            settings.pop(older, None)
     if settings.get("do_sample"):
         settings.setdefault("top_k", DEFAULT_TOP_K)
     if "top_k" in settings:

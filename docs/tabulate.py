@@ -16,6 +16,7 @@ PRESETS = (
     "t5-v1_1-small",
     "bert-base",
     "roberta-base",
+    "xlm-roberta-base",
     "distilbert-base",
     "electra-small",
     "modernbert-base",

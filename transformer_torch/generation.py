@@ -173,7 +173,7 @@ def search(request: Request) -> Iterator[tuple[Any, int]]:
         ends = Ends(torch.from_numpy(request.stops.table_AV).to(device), torch.from_numpy(request.states()).to(device))
         strategy: Strategy = BeamSearch(generation, processors, ends, tokens_BN, request.start)
         if generation.num_beams == 1:
-            uniforms_MR = torch.from_numpy(request.uniforms()).to(device)
+            uniforms_MR = torch.from_numpy(request.uniforms()).to(device) if generation.do_sample else None
             tokens_RN = tokens_BN.repeat_interleave(times, 0)
             strategy = Search(generation, processors, ends, tokens_RN, request.start, uniforms_MR, request.return_scores)
         logits_RV = logits_BV.repeat_interleave(times, 0)

@@ -30,8 +30,8 @@ class Texts(NamedTuple):
 class Search:
     """Greedy search: the best token each time; or with `do_sample`, a token that is drawn.
 
-    tokens_RN: the prompts, and room. start: tokens of a prompt. uniforms_MR: a random number in [0, 1) for each new token. return_scores:
-    whether log-probabilities are asked for.
+    tokens_RN: the prompts, and room. start: tokens of a prompt. uniforms_MR: for `do_sample` a random number in [0, 1) for each new token.
+    return_scores: whether log-probabilities are asked for.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Search:
         ends: Ends,
         tokens_RN: torch.Tensor,
         start: int,
-        uniforms_MR: torch.Tensor,
+        uniforms_MR: torch.Tensor | None,
         return_scores: bool,
     ) -> None:
         self.generation = generation
@@ -57,7 +57,7 @@ class Search:
 
     def advance(self, texts: Texts, logits_RV: torch.Tensor, length: int) -> tuple[Texts, tuple[torch.Tensor]]:
         scores_RV = self.processors(logits_RV, texts.tokens_RN, length)
-        if self.generation.do_sample:
+        if self.uniforms_MR is not None:
             next_R, log_probs_R = sample(scores_RV, self.generation, self.uniforms_MR[length - self.start])
         else:
             next_R = scores_RV.argmax(-1)

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from configs import ModelConfig, UserError, dump, load_model_config
+from configs.generation_files import SAME, UNBUILT
 from weight_mapping.families import family_of_model_type, get_family
 from weight_mapping.files import DTYPES, TensorFiles, whole_folder, write_json, write_tensors
 from weight_mapping.hub import local_folder
@@ -51,6 +52,12 @@ COMPANIONS = (
 GENERATION = "generation_config.json"
 # What Hugging Face takes from there when it generates, before config.json.
 SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
+
+
+def old_settings(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a config.json says of generation: before version 4.26 of transformers there was no file for it. None where it says nothing."""
+    settings = {name: config[name] for name in (*SAME, *UNBUILT) if name not in SPECIAL_TOKENS and config.get(name) is not None}
+    return settings or None
 
 
 def known_tokens(generation: Mapping[str, Any], count: int) -> dict[str, Any]:
@@ -89,7 +96,7 @@ class Checkpoint:
     architecture: the Hugging Face class whose head is wanted, such as BertModel. Default: the one that config.json names.
     config: what the model is.
     files: its tensors under their names in the file.
-    generation_config: the content of its generation_config.json, None without one.
+    generation_config: the content of its generation_config.json, or what an old config.json says of generation, None without either.
     notes: what is read otherwise than it stands there, a line each.
     """
 
@@ -116,6 +123,8 @@ class Checkpoint:
         family = family_of_model_type(values.get("model_type"), where)
         self.files = TensorFiles(self.folder)
         self.config = family.read_config(values, where, self.files.names(), architecture, self.notes)
+        if self.generation_config is None:
+            self.generation_config = old_settings(values)
         if self.generation_config is not None:
             self.generation_config |= known_tokens(self.generation_config, self.config.vocab_size)
 
@@ -132,22 +141,22 @@ class Checkpoint:
         self.check()
         if not self.is_hugging_face:
             return ((tensor.name, self.files.read(tensor.name)) for tensor in canonical_tensors(self.config))
-        return (
-            (target.name, array)
-            for pair in self._pairs
-            for target, array in zip(pair.targets, pair.forward(self.files.read(pair.source)), strict=True)
-        )
+        return ((target.name, array) for pair in self._pairs for target, array in zip(pair.targets, self._forward(pair), strict=True))
 
     def read(self, name: str) -> np.ndarray:
         """One tensor by its canonical name."""
         if not self.is_hugging_face:
             return self.files.read(name)
         pair, place = self._place_of[name]
-        return pair.forward(self.files.read(pair.source))[place]
+        return self._forward(pair)[place]
+
+    def _forward(self, pair: Pair) -> list[np.ndarray]:
+        array = np.zeros(pair.source_shape, self.dtype()) if pair.is_zero else self.files.read(pair.source)
+        return pair.forward(array)
 
     @cached_property
     def _pairs(self) -> list[Pair]:
-        return checked_pairs(self.config, self.files.names(), self.files.shape, self.files.read, str(self.folder))
+        return checked_pairs(self.config, self.files.names(), self.files.shape, self.files.read, str(self.folder), self.notes)
 
     @cached_property
     def _place_of(self) -> dict[str, tuple[Pair, int]]:
@@ -163,7 +172,10 @@ class Checkpoint:
         for tensor in tensors:
             pair, _ = self._place_of[tensor.name]
             operations = tuple(operation.name for operation in pair.operations)
-            rows.append(Row(tensor.name, pair.source, pair.source_shape, tensor.shape, self.files.dtype(pair.source), operations))
+            dtype = "absent" if pair.is_zero else self.files.dtype(pair.source)
+            if pair.is_zero:
+                operations = ("zeros",)
+            rows.append(Row(tensor.name, pair.source, pair.source_shape, tensor.shape, dtype, operations))
         return rows
 
     def dtype(self) -> str:
@@ -226,7 +238,9 @@ def convert(
     """Convert a checkpoint and say how many canonical tensors it holds. At most one shard of the new files is in memory."""
     with Checkpoint(source, architecture) as checkpoint:
         checkpoint.check()
-        save(destination, checkpoint.config, checkpoint.read, to, checkpoint.folder, checkpoint.dtype())
+        # Its own file comes along as it is.
+        generation = None if (checkpoint.folder / GENERATION).is_file() else checkpoint.generation_config
+        save(destination, checkpoint.config, checkpoint.read, to, checkpoint.folder, checkpoint.dtype(), generation)
         return len(canonical_tensors(checkpoint.config))
 
 

@@ -49,6 +49,11 @@ class Family:
     revealing: Mapping[str, Any] = field(default_factory=dict)
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
+    @property
+    def headless(self) -> str | None:
+        """Hugging Face's class of the model without a head."""
+        return next((name for name, implied in self.architectures.items() if implied["head.kind"] == "none"), None)
+
     def read_config(
         self,
         source: Mapping[str, Any],
@@ -234,7 +239,7 @@ def _read_labels(source: Mapping[str, Any]) -> dict[str, Any]:
     names = source.get("id2label") or {str(label): f"LABEL_{label}" for label in range(source.get("num_labels") or 2)}
     if odd := [key for key in names if not str(key).isdigit()]:
         raise UserError(f"config.json: id2label has the key {odd[0]!r}; expected the classes' numbers")
-    labels = tuple(names[key] for key in sorted(names, key=int))
+    labels = tuple(f"LABEL_{key}" if names[key] is None else str(names[key]) for key in sorted(names, key=int))
     is_named = labels != tuple(f"LABEL_{label}" for label in range(len(labels)))
     return {"num_labels": len(labels), "labels": labels if is_named else ()}
 

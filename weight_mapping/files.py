@@ -55,6 +55,8 @@ class TensorFiles:
         else:
             pickles = sorted(path.name for path in self.folder.glob("*.bin")) + sorted(path.name for path in self.folder.glob("*.pt*"))
             hint = f"; {pickles[0]} is a pickle, which can run code and is not read: convert it to safetensors" if pickles else ""
+            if not pickles and (self.folder / "tf_model.h5").is_file():
+                hint = "; tf_model.h5 is of transformers 4, whose from_pretrained(FOLDER, from_tf=True).save_pretrained(NEW) converts it"
             raise UserError(f"{self.folder}: found neither {SINGLE} nor {INDEX}{hint}")
         for path in paths:
             if not path.is_file():

@@ -9,7 +9,9 @@ from urllib.parse import urlparse
 
 from configs import UserError
 
-PATTERNS = ["*.json", "*.safetensors", "tokenizer*", "*.txt", "*.model", "*.spm", "*.jinja"]
+# Other files of weights repeat these: of another type, or for another program, in folders of their own.
+PATTERNS = ["*.json", "model.safetensors", "model-*.safetensors", "tokenizer*", "*.txt", "*.model", "*.spm", "*.jinja"]
+LEFT_OUT = ["*/*"]
 
 
 def local_folder(source: str | os.PathLike[str]) -> Path:
@@ -26,7 +28,7 @@ def local_folder(source: str | os.PathLike[str]) -> Path:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        cached = Path(snapshot_download(name, allow_patterns=PATTERNS, local_files_only=True))
+        cached = Path(snapshot_download(name, allow_patterns=PATTERNS, ignore_patterns=LEFT_OUT, local_files_only=True))
         # Another program may have fetched the tokenizer alone.
         if any(cached.glob("*.safetensors")):
             return cached
@@ -34,9 +36,15 @@ def local_folder(source: str | os.PathLike[str]) -> Path:
     except (LocalEntryNotFoundError, ValueError):
         require_hub(f"no folder {name}, and no model of that name in the cache", "name a local folder")
     try:
-        return Path(snapshot_download(name, allow_patterns=PATTERNS))
+        fetched = Path(snapshot_download(name, allow_patterns=PATTERNS, ignore_patterns=LEFT_OUT))
     except Exception as error:  # a proxy's errors and many more have no class in common
         raise UserError(f"{name}: not found on the hub ({' '.join(str(error).split())}); check the name, or name a local folder") from None
+    if not any(fetched.glob("*.safetensors")):
+        raise UserError(
+            f"{name}: the hub has no model.safetensors of it, and pickles, which can run code, are not read; write it anew with "
+            f"transformers: AutoModel.from_pretrained({name!r}).save_pretrained(FOLDER), with the class of its head, and name that folder"
+        )
+    return fetched
 
 
 def require_hub(what: str, instead: str) -> None:

@@ -25,12 +25,16 @@ Place = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Pair:
-    """One tensor of the file and the canonical tensors that are made of it, for one layer of one config."""
+    """One tensor of the file and the canonical tensors that are made of it, for one layer of one config.
+
+    is_zero: whether the file lacks it and means zeros.
+    """
 
     source: str
     source_shape: Shape
     targets: tuple[Tensor, ...]
     operations: tuple[Operation, ...]
+    is_zero: bool = False
 
     def forward(self, array: np.ndarray) -> list[np.ndarray]:
         arrays = [array]
@@ -62,7 +66,9 @@ def pairs(config: ModelConfig, present: set[str] | None = None) -> list[Pair]:
         operations = tuple(operation.of(config) for operation in rule.operations)
         for operation in reversed(operations):
             shapes = operation.inverse_shapes(shapes)
-        found.append(Pair(_spelling(rule, place, family, config, present), shapes[0], known, operations))
+        source = _owner(rule, place, family, config, present)
+        is_zero = rule.zeros and present is not None and source not in present
+        found.append(Pair(source, shapes[0], known, operations, is_zero))
     if tensors:
         raise UserError(
             f"family '{family.name}' has no name for {next(iter(tensors))}; Hugging Face has no place for it, or the table lacks a line"
@@ -71,14 +77,30 @@ def pairs(config: ModelConfig, present: set[str] | None = None) -> list[Pair]:
 
 
 def checked_pairs(
-    config: ModelConfig, names: list[str], shape: Callable[[str], Shape], read: Callable[[str], np.ndarray], where: str
+    config: ModelConfig,
+    names: list[str],
+    shape: Callable[[str], Shape],
+    read: Callable[[str], np.ndarray],
+    where: str,
+    notes: list[str] | None = None,
 ) -> list[Pair]:
-    """The map of a file, once every name and shape in it is checked, and every tied tensor equal to its owner."""
+    """The map of a file, once every name and shape in it is checked, and every tied tensor equal to its owner.
+
+    notes: a list to which a line is added for tensors that are left out.
+    """
     family = get_family(config.family)
     found = pairs(config, set(names))
     tied = _tied_sources(family, config, set(names))
+    expected = {pair.source: pair.source_shape for pair in found if not pair.is_zero}
     ignored = _ignored(family, config) | _other_heads(family, found)
-    check_names({pair.source: pair.source_shape for pair in found}, names, shape, where, ignored, tied)
+    if unknown := _unknown_heads(family, config, [name for name in names if name not in (*expected, *ignored, *tied)]):
+        ignored |= set(unknown)
+        if notes is not None:
+            notes.append(f"{unknown[0]}{_more(unknown)} is of a head that is not built, and left out")
+    missing = [pair for pair in found if pair.source in expected and pair.source not in names]
+    is_headless = bool(missing) and all(pair.targets[0].name.startswith(("head.", "pooler.")) for pair in missing)
+    hint = f"; the file has no such head, and architecture={family.headless} reads it without" if is_headless and family.headless else ""
+    check_names(expected, names, shape, where, ignored, tied, hint)
     source_of = {pair.targets[0].name: pair.source for pair in found}
     for alias, owner in tied.items():
         if alias in names and not np.array_equal(read(alias), read(source_of[owner])):
@@ -102,14 +124,15 @@ def check_names(
     where: str,
     ignored: Collection[str] = (),
     tied: Collection[str] = (),
+    hint: str = "",
 ) -> None:
-    """Every expected tensor is there with its shape, and nothing else is."""
+    """Every expected tensor is there with its shape, and nothing else is. hint: what to do where one is missing, default the nearest."""
     present = set(names)
     missing = [name for name in expected if name not in present]
     leftover = [name for name in names if not any(name in known for known in (expected, ignored, tied))]
     if missing:
         name = missing[0]
-        hint = _nearest(name, leftover)
+        hint = hint or _nearest(name, leftover)
         raise UserError(f"{where}: tensor {name!r} of shape {list(expected[name])} is missing{_more(missing)}{hint}")
     if leftover:
         name = leftover[0]
@@ -146,6 +169,17 @@ def _spelling(rule: Rule, place: Place, family: Family, config: ModelConfig, pre
     return next((name for name in spellings if name in present), spellings[0])
 
 
+def _owner(rule: Rule, place: Place, family: Family, config: ModelConfig, present: set[str] | None) -> str:
+    """The file's name of a tensor, or, where the file lacks it, of one that is tied to it."""
+    name = _spelling(rule, place, family, config, present)
+    if present is None or name in present or len(rule.targets) > 1:
+        return name
+    ties, target = tied_tensors(config), rule.targets[0].format(**place)
+    tied = [other for other in family.rules if ties.get(other.targets[0]) == target and len(other.targets) == 1 and other.counts(config)]
+    aliases = [_spelling(other, {}, family, config, present) for other in tied]
+    return next((alias for alias in aliases if alias in present), name)
+
+
 def _spellings(rule: Rule, place: Place, family: Family) -> list[str]:
     """Every name that a tensor has had in files."""
     names = [name.format(**place) for name in (rule.source, *rule.old)]
@@ -163,6 +197,13 @@ def _other_heads(family: Family, found: list[Pair]) -> set[str]:
     rules = [rule for rule in family.rules if rule.targets[0].startswith(("head.", "pooler."))]
     used = {pair.source for pair in found}
     return {name for rule in rules for name in _spellings(rule, {}, family)} - used
+
+
+def _unknown_heads(family: Family, config: ModelConfig, leftover: list[str]) -> list[str]:
+    """Tensors of heads that are not built, such as bert's `qa_outputs`, where the model is to have none: they stand beside the base model,
+    and lack its prefix."""
+    is_base = config.head.kind == "none" and bool(family.prefix)
+    return [name for name in leftover if is_base and not name.startswith(family.prefix)]
 
 
 def _tied_sources(family: Family, config: ModelConfig, present: set[str]) -> dict[str, str]:

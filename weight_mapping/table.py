@@ -14,6 +14,7 @@ MISSING: Any = object()
 # Hugging Face's names of activations. The first name of each is the one that is written.
 ACTIVATIONS = {
     "gelu": "gelu",
+    "gelu_python": "gelu",
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "gelu_fast": "gelu_tanh",
@@ -37,6 +38,7 @@ class Rule:
     operations: applied in this order when a file is read, undone in reverse when one is written.
     old: other names that it has in older files.
     when: values that config fields must have for this rule to count, where the same name means different tensors.
+    zeros: a file that lacks it means zeros.
     """
 
     source: str
@@ -44,6 +46,7 @@ class Rule:
     operations: tuple[Operation, ...] = ()
     old: tuple[str, ...] = ()
     when: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    zeros: bool = False
 
     def counts(self, config: ModelConfig) -> bool:
         # Most rules count always, and there is one for every tensor.

@@ -17,6 +17,7 @@ EVERY_FAMILY = (
         "marian",
         "bert",
         "roberta",
+        "xlm_roberta",
         "distilbert",
         "electra-generator",
         "electra-discriminator",

@@ -255,6 +255,22 @@ def test_a_loaded_model_keeps_to_its_folders_generation_config(subject: Subject,
         assert package.load(tmp_path / form).generation_config == values
 
 
+@pytest.mark.parametrize("subject", [Entry("marian", "MarianMTModel")], indirect=True, ids=str)
+def test_an_old_config_json_has_the_settings_of_generation(subject: Subject, tmp_path: Path) -> None:
+    """As in Helsinki-NLP's models of 2020, whose padding would be said without bad_words_ids."""
+    folder = tmp_path / "folder"
+    shutil.copytree(subject.folder, folder)
+    (folder / "generation_config.json").unlink()
+    config = json.loads((folder / "config.json").read_text())
+    first = int(subject.ours("torch", "float32").model.generate(ids := subject.inputs(2, 5)["input_ids"])[0, 1])
+    config |= {"num_beams": 3, "bad_words_ids": [[first]], "max_length": 12, "no_repeat_ngram_size": 2}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    reference, ours = type(subject.hugging_face).from_pretrained(folder), transformer_torch.load(folder)
+    found, tensor = ours.generate(ids), torch.from_numpy(ids)
+    np.testing.assert_array_equal(found, reference.generate(tensor, attention_mask=torch.ones_like(tensor)))
+    assert first not in found
+
+
 @pytest.mark.parametrize("subject", [Entry("gpt2", "GPT2LMHeadModel")], indirect=True, ids=str)
 def test_draws_have_the_distribution_that_is_asked_for(subject: Subject) -> None:
     """Pearson's chi-squared over 4,000 first tokens. A wrong temperature is seen."""

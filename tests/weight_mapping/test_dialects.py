@@ -12,7 +12,7 @@ import pytest
 
 from configs import GenerationConfig, ModelConfig
 from tests.weight_mapping.folders import assert_same, config_of, refused, tensors_of, write
-from weight_mapping import Checkpoint, convert, families
+from weight_mapping import Checkpoint, canonical_tensors, convert, families
 from weight_mapping.family import Family
 
 
@@ -122,6 +122,77 @@ class TestTiedHead:
         assert "'lm_head.weight' of shape [83, 20] is missing" in refused(lambda: convert(folder, tmp_path / "run", "run"))
 
 
+@pytest.mark.parametrize(
+    ("family", "owner", "alias"),
+    [
+        ("gpt2", "transformer.wte.weight", "lm_head.weight"),
+        ("llama", "model.embed_tokens.weight", "lm_head.weight"),
+        ("opt", "model.decoder.embed_tokens.weight", "lm_head.weight"),
+        ("bert", "bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"),
+        ("t5", "shared.weight", "decoder.embed_tokens.weight"),
+        ("marian", "model.shared.weight", "model.decoder.embed_tokens.weight"),
+        ("marian", "model.shared.weight", "lm_head.weight"),
+    ],
+)
+def test_a_file_may_hold_either_of_two_that_are_tied(
+    family: str, owner: str, alias: str, checkpoint_of: Callable[..., Path], tmp_path: Path
+) -> None:
+    """google/madlad400-3b-mt has no `shared.weight`."""
+    folder = checkpoint_of(families()[family], tie_word_embeddings=True)
+    tensors = tensors_of(folder)
+    other = write(tmp_path / "alias", {alias if name == owner else name: array for name, array in tensors.items()}, config_of(folder))
+    convert(other, tmp_path / "run", "run")
+    convert(tmp_path / "run", tmp_path / "hf", "hf")
+    assert_same(tensors_of(tmp_path / "hf"), tensors)
+
+
+@pytest.mark.parametrize("family", ["bart", "marian"])
+def test_a_base_model_reads_as_one_that_generates(family: str, checkpoint_of: Callable[..., Path], tmp_path: Path) -> None:
+    """config.json of facebook/bart-base says BartModel, whose file has no bias of the logits: Hugging Face takes zeros."""
+    generating, base = families()[family].architectures
+    folder = checkpoint_of(families()[family], architecture=base)
+    convert(folder, tmp_path / "run", "run", generating)
+    convert(tmp_path / "run", tmp_path / "hf", "hf")
+    found = tensors_of(tmp_path / "hf")
+    assert not found.pop("final_logits_bias").any()
+    held = {f"model.{name.removeprefix('model.')}": array for name, array in tensors_of(folder).items()}
+    # Marian's files hold sines too.
+    assert_same(found, {name: array for name, array in held.items() if "embed_positions" not in name or family == "bart"})
+    with Checkpoint(folder, generating) as checkpoint:
+        assert ("zeros",) in [row.operations for row in checkpoint.rows()]
+
+
+class TestHeadsThatAreNotThere:
+    @pytest.fixture
+    def base(self, checkpoint_of: Callable[..., Path]) -> Path:
+        return checkpoint_of(families()["bert"], architecture="BertModel")
+
+    def test_of_another_kind_is_left_out(self, base: Path, tmp_path: Path) -> None:
+        """bert-large-uncased-whole-word-masking-finetuned-squad answers questions."""
+        tensors = {f"bert.{name}": array for name, array in tensors_of(base).items()}
+        answers = {"qa_outputs.weight": np.ones((2, 30), np.float32), "qa_outputs.bias": np.ones(2, np.float32)}
+        folder = write(tmp_path / "qa", tensors | answers, config_of(base))
+        with Checkpoint(folder, "BertModel") as checkpoint:
+            assert {name for name, _ in checkpoint.tensors()} == {target.name for target in canonical_tensors(checkpoint.config)}
+            assert checkpoint.notes == ["qa_outputs.bias (and 1 more) is of a head that is not built, and left out"]
+        with Checkpoint(folder, "BertForMaskedLM") as checkpoint:
+            assert "is missing" in refused(checkpoint.check)
+
+    def test_the_advice_says_how_to_read_the_rest(self, base: Path) -> None:
+        with Checkpoint(base, "BertForMaskedLM") as checkpoint:
+            assert refused(checkpoint.check).endswith("the file has no such head, and architecture=BertModel reads it without")
+
+
+@pytest.mark.parametrize("names", [{"0": 3, "1": None}, {0: "3", 1: "LABEL_1"}])
+def test_names_of_classes_may_be_numbers(names: dict[Any, Any]) -> None:
+    values = {"model_type": "bert", "architectures": ["BertForSequenceClassification"], "id2label": names}
+    assert read_config("bert", values).head.labels == ("3", "LABEL_1")
+
+
+def test_the_first_llamas_class() -> None:
+    assert read_config("llama", {"model_type": "llama", "architectures": ["LLaMAForCausalLM"]}).head.kind == "language_model"
+
+
 @pytest.mark.parametrize("prefix", ["", "transformer."])
 def test_old_buffers_are_ignored(tied: Path, tmp_path: Path, prefix: str) -> None:
     tensors = {prefix + name.removeprefix("transformer."): array for name, array in tensors_of(tied).items()}
@@ -137,6 +208,21 @@ def test_old_buffers_are_ignored(tied: Path, tmp_path: Path, prefix: str) -> Non
 def test_a_buffer_of_a_layer_that_is_not_there(tied: Path, tmp_path: Path) -> None:
     folder = write(tmp_path / "odd", {**tensors_of(tied), "transformer.h.3.attn.bias": np.ones(3, np.float32)}, config_of(tied))
     assert "'transformer.h.3.attn.bias' of shape [3] has no place" in refused(lambda: read(folder))
+
+
+def test_config_json_speaks_of_generation_where_no_file_does(tied: Path, tmp_path: Path) -> None:
+    """So it was before version 4.26."""
+    old = rewritten(tied, tmp_path / "old", num_beams=3, bad_words_ids=[[7]], max_length=11)
+    settings = {"num_beams": 3, "bad_words_ids": [[7]], "max_length": 11}
+    with Checkpoint(old) as checkpoint:
+        assert checkpoint.generation_config is not None
+        assert checkpoint.generation_config.items() >= settings.items()
+    convert(old, tmp_path / "run", "run")
+    with Checkpoint(tmp_path / "run") as checkpoint:
+        assert checkpoint.generation_config == settings
+    (old / "generation_config.json").write_text('{"num_beams": 2}', encoding="utf-8")
+    with Checkpoint(old) as checkpoint:
+        assert checkpoint.generation_config == {"num_beams": 2}
 
 
 def test_generation_config_has_the_last_word_on_special_tokens(tied: Path, tmp_path: Path) -> None:
@@ -221,8 +307,8 @@ def test_activations_in_front_of_a_head(family: str, key: str, architecture: str
         assert config.pooler.transform is not None
         assert config.pooler.transform.activation == ours
         assert families()[family].write_config(config)[key] == theirs
-    said = refused(lambda: read_config(family, {"architectures": [architecture], key: "gelu_python"}))
-    assert f"{key} is 'gelu_python', which is not built; built: gelu, gelu_new" in said
+    said = refused(lambda: read_config(family, {"architectures": [architecture], key: "gelu_odd"}))
+    assert f"{key} is 'gelu_odd', which is not built; built: gelu, gelu_python, gelu_new" in said
 
 
 def test_what_is_misshapen_is_told_by_its_key() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.utils import filter_repo_objects
 
 from configs import UserError
 from tests.weight_mapping.folders import config_of, refused, tensors_of, write
@@ -38,12 +39,13 @@ def damaged(folder: Path, tmp_path: Path, damage: Callable[[Tensors], Any]) -> C
 
 class TestTensors:
     def test_missing(self, family: Family, folder: Path, tmp_path: Path) -> None:
-        """Each tensor of each family, one after the other."""
+        """Each tensor of each family, one after the other, but for buffers that a base model's file lacks."""
+        buffers = {rule.source for rule in family.rules if rule.zeros}
         with Checkpoint(folder) as checkpoint:
             config = checkpoint.config
         tensors = tensors_of(folder)
-        for name, array in tensors.items():
-            rest = [other for other in tensors if other != name]
+        for name in tensors.keys() - buffers:
+            array, rest = tensors[name], [other for other in tensors if other != name]
             message = refused(lambda rest=rest: checked_pairs(config, rest, lambda n: tensors[n].shape, tensors.__getitem__, "file"))
             assert f"{name.removeprefix(family.prefix)}' of shape {list(array.shape)} is missing" in message
         name = next(iter(tensors))
@@ -171,6 +173,19 @@ class TestFiles:
     def test_a_hub_that_cannot_be_reached(self) -> None:
         message = refused(lambda: local_folder("someone/some-model"))
         assert "no model of that name in the cache, and HF_HUB_OFFLINE is set" in message
+
+    def test_a_hub_that_has_pickles_alone(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As the hub of a name that is not in the cache, and whose files but pickles are fetched."""
+
+        def fetch(name: str, allow_patterns: list[str], ignore_patterns: list[str], local_files_only: bool = False) -> str:
+            files = ["config.json", "pytorch_model.bin", "onnx/config.json", "consolidated.safetensors", "1_Pooling/config.json"]
+            assert list(filter_repo_objects(files, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns)) == ["config.json"]
+            return str(tmp_path)
+
+        monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+        monkeypatch.setattr("weight_mapping.hub.require_hub", lambda what, instead: None)
+        message = refused(lambda: local_folder("someone/some-model"))
+        assert message.startswith("someone/some-model: the hub has no model.safetensors of it")
 
     def test_half_a_tensor_file_is_no_checkpoint(self, tmp_path: Path) -> None:
         (tmp_path / "model.safetensors").write_bytes(b"")

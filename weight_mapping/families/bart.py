@@ -31,7 +31,8 @@ FAMILY = replace(
         Rule("model.decoder.layernorm_embedding.weight", ("decoder.embeddings.norm.weight",)),
         Rule("model.decoder.layernorm_embedding.bias", ("decoder.embeddings.norm.bias",)),
     ),
-    ignored=(),
+    # Of fairseq.
+    ignored=("model.encoder.version", "model.decoder.version"),
     revealing={
         **MARIAN.revealing,
         "activation_function": "gelu",

@@ -91,8 +91,9 @@ FAMILY = Family(
         "head.bias": False,
     },
     rules=(*RULES, Rule(f"{LAYER}.post_attention_layernorm.weight", (f"{FEED_FORWARD}.norm.weight",))),
+    old_architectures={"LLaMAForCausalLM": "LlamaForCausalLM"},
     # Rotary frequencies that versions before 4.32 saved as buffers.
-    ignored=(f"{LAYER}.self_attn.rotary_emb.inv_freq",),
+    ignored=(f"{LAYER}.self_attn.rotary_emb.inv_freq", "model.rotary_emb.inv_freq"),
     revealing={
         "vocab_size": 83,
         "max_position_embeddings": 29,

@@ -58,7 +58,8 @@ RULES = (
     *layer_rules("encoder"),
     *layer_rules("decoder"),
     Rule("lm_head.weight", ("head.weight",)),
-    Rule("final_logits_bias", ("head.bias",), (SQUEEZE,)),
+    # A file of the base model lacks it.
+    Rule("final_logits_bias", ("head.bias",), (SQUEEZE,), zeros=True),
 )
 
 FAMILY = Family(
