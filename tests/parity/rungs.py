@@ -51,6 +51,9 @@ FOR_VARIANTS_ALONE = {"test_greedy_generation_of_variants_in_pytorch": "the othe
 # What the architectures of a family after its first leave to the first.
 FOR_THE_FIRST_ALONE = {"test_ten_optimizer_steps": "AdamW is given gradients, and those are compared"}
 
+# What they leave to the first of all families that has their head.
+FOR_EACH_HEAD_ONCE = {"test_compiled_is_eager": "a family's layers are compiled with its first head, and each head with some layers"}
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -99,9 +102,27 @@ def kind_of(config: ModelConfig) -> str:
     return f"{config.architecture}, {'a next token' if config.head.kind == 'language_model' else 'a vector'} each"
 
 
+def head_of(config: ModelConfig) -> tuple[str, ...]:
+    """What stands on the layers: head and pooler with the parts that they have."""
+    head, pooler = config.head, config.pooler
+    parts = [name for name, value in (("transform", head.transform), ("bias", head.bias), ("cap", head.soft_cap)) if value]
+    return head.kind, *parts, *(() if pooler is None else (pooler.kind, f"transform {pooler.transform is not None}"))
+
+
+@cache
+def _first_with_each_head() -> dict[tuple[str, ...], Entry]:
+    first: dict[tuple[str, ...], Entry] = {}
+    for entry in entries():
+        if entry.variant is None:
+            first.setdefault(head_of(entry.config), entry)
+    return first
+
+
 def climbs(entry: Entry, rung: str) -> bool:
     """Whether the rung makes sense for the model."""
     is_first = entry.architecture == next(iter(entry.described.architectures))
     if rung in (NOT_FOR_VARIANTS if entry.variant else FOR_VARIANTS_ALONE) or (not is_first and rung in FOR_THE_FIRST_ALONE):
+        return False
+    if rung in FOR_EACH_HEAD_ONCE and not is_first and _first_with_each_head()[head_of(entry.config)] != entry:
         return False
     return rung not in ABSENT or kind_of(entry.config) not in ABSENT[rung][1]

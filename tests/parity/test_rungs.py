@@ -67,5 +67,14 @@ def test_each_architecture_and_each_variant_climbs() -> None:
 
 
 def test_nothing_is_left_out_that_is_not_there() -> None:
-    assert set(rungs.ABSENT) | set(rungs.NOT_FOR_VARIANTS) | set(rungs.FOR_VARIANTS_ALONE) | set(rungs.FOR_THE_FIRST_ALONE) <= all_rungs()
+    left_out = rungs.ABSENT, rungs.NOT_FOR_VARIANTS, rungs.FOR_VARIANTS_ALONE, rungs.FOR_THE_FIRST_ALONE, rungs.FOR_EACH_HEAD_ONCE
+    assert {rung for names in left_out for rung in names} <= all_rungs()
+
+
+def test_every_family_and_every_head_is_compiled() -> None:
+    compiled = [entry for entry in rungs.entries() if rungs.climbs(entry, "test_compiled_is_eager")]
+    assert {entry.family for entry in compiled} == set(rungs.families())
+    assert {rungs.head_of(entry.config) for entry in compiled} == {
+        rungs.head_of(entry.config) for entry in rungs.entries() if not entry.variant
+    }
     assert all(reason and kinds <= set(rungs.KINDS) for reason, kinds in rungs.ABSENT.values())
