@@ -129,14 +129,14 @@ def test_sharing_leaves_the_sixteen_bytes_in_shares(plan) -> None:
 def test_the_sum_is_the_memory_that_a_process_really_takes(plan, layers, width, batch, length) -> None:
     """16 bytes a parameter and the activations, in float32, and up to a third for what is there while a layer or the loss is computed.
 
-    The least of three processes: where arrays come to lie changes the peak by a tenth.
+    The least of up to three processes: where arrays come to lie changes the peak by a tenth.
     """
-    command, grown = [sys.executable, "-c", GROWTH, *map(str, (layers, width, batch, length))], []
-    for _ in range(3):
-        done = subprocess.run(command, env=environment(), cwd=DOCS.parent, capture_output=True, text=True, timeout=200)
-        assert done.returncode == 0, done.stderr
-        grown.append(int(done.stdout))
     sizes = [f"num_layers={layers}", f"width={width}", f"feed_forward.width={4 * width}", f"max_length={length}", "vocab_size=4096"]
     config = load_model_config("gpt2-character", sizes)
     expected = 16 * plan.parameters(config) + batch * length * plan.activations(config, False, bf16=False)
+    command, grown = [sys.executable, "-c", GROWTH, *map(str, (layers, width, batch, length))], []
+    while len(grown) < 3 and not any(size < 4 / 3 * expected for size in grown):
+        done = subprocess.run(command, env=environment(), cwd=DOCS.parent, capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stderr
+        grown.append(int(done.stdout))
     assert expected < min(grown) < 4 / 3 * expected
