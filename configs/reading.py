@@ -21,6 +21,8 @@ from configs.run import RunConfig
 FOLDER = Path(__file__).parent
 # Overrides that take another preset.
 MODEL = ("model", "model.preset")
+# Groups that a YAML file may name by their kind alone.
+NAMED_BY_KIND = ("objective",)
 AnyConfig = TypeVar("AnyConfig", bound=BaseModel)
 
 
@@ -108,6 +110,8 @@ class Override:
         *parents, last = self.keys
         for parent in parents:
             below = values.setdefault(parent, {})
+            if isinstance(below, str) and self.keys[0] in NAMED_BY_KIND:
+                below = values[parent] = {"kind": below}
             if not isinstance(below, dict):
                 dotted, _, value_text = self.text.partition("=")
                 raise UserError(

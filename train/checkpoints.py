@@ -19,6 +19,7 @@ from torch.distributed.checkpoint.state_dict import (
     get_state_dict,
     set_state_dict,
 )
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from configs import ModelConfig, UserError, dump
 from train.run_folder import saved
@@ -95,7 +96,10 @@ def load(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: to
         flat, random_states = (load_file(path / name) for name in (OPTIMIZER, RANDOM))
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: damaged ({error}); remove it to go on from the checkpoint before") from None
-    weights |= {name: weights[first] for name, first in shared_names(model).items()}
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    for name, first in shared_names(model).items():
+        # PyTorch deals out what it meets, and that is the first name.
+        weights[name] = dealt(weights[first], parameters[name])
     groups = get_optimizer_state_dict(model, optimizer)["param_groups"]
     loaded: dict[str, Any] = {}
     for name, value in flat.items():
@@ -119,6 +123,11 @@ def load(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: to
     accelerator.wait_for_everyone()
     before = sharers(state) or progress.processes
     return shared_by_others(before, progress.processes, "process", "es")
+
+
+def dealt(whole: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """A whole tensor, in shares where a parameter like it is."""
+    return distribute_tensor(whole, like.device_mesh, like.placements) if isinstance(like, DTensor) else whole
 
 
 def shared_names(model: nn.Module) -> dict[str, str]:

@@ -105,6 +105,11 @@ def check_environment(config: RunConfig, environment: Mapping[str, str], launche
     on_cpu = not has_gpu or uses_cpu(environment)
     if environment.get("ACCELERATE_USE_FSDP", "").lower() == "true" and on_cpu:
         raise UserError("FSDP was asked for, and on a CPU accelerate silently replicates instead of sharding; launch without FSDP")
+    if environment.get("ACCELERATE_USE_FSDP", "").lower() == "true" and environment.get("FSDP_VERSION", "1") != "2":
+        raise UserError(
+            "FSDP of version 1 was asked for, and this trainer has been built for version 2; "
+            "launch with configs/accelerate/fsdp2.yaml, or --fsdp_version 2"
+        )
     if environment.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
         sharded = "FSDP2 (configs/accelerate/fsdp2.yaml) shards the same tensors as its ZeRO-3"
         raise UserError(f"DeepSpeed was asked for, and this trainer has not been built for it; {sharded}")
@@ -125,6 +130,11 @@ def check_accelerator(accelerator: Accelerator, mixed_precision: str) -> None:
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != world:
         raise UserError(f"{world} processes were started, and each believes to be one of {accelerator.num_processes}; {TWO_ON_CPU}")
+    if accelerator.gradient_accumulation_steps != 1:
+        raise UserError(
+            f"accelerate was told of {accelerator.gradient_accumulation_steps} accumulation steps, and would divide all gradients by them; "
+            f"unset ACCELERATE_GRADIENT_ACCUMULATION_STEPS and set train.accumulation_steps"
+        )
     if str(accelerator.mixed_precision) != mixed_precision:
         raise UserError(f"precision {mixed_precision!r} was asked for, and {str(accelerator.mixed_precision)!r} runs")
 

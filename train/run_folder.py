@@ -160,8 +160,10 @@ def flat(config: RunConfig) -> dict[str, Any]:
 
 def first_difference(old: dict[str, Any], new: dict[str, Any]) -> tuple[str, Any, Any] | None:
     """The first key that differs and matters, with both values."""
+    # Checkpoints that are to be averaged come at regular steps.
+    free_keys = FREE - ({"train.save_every"} if (new.get("evaluation.average_checkpoints") or 1) > 1 else set())
     for key in [*old, *(key for key in new if key not in old)]:
-        if old.get(key) != new.get(key) and not any(key == free or key.startswith(f"{free}.") for free in FREE):
+        if old.get(key) != new.get(key) and not any(key == free or key.startswith(f"{free}.") for free in free_keys):
             return key, old.get(key), new.get(key)
     return None
 

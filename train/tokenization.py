@@ -63,7 +63,7 @@ class TextTokenizer:
         """As `encode`, and True where a word begins, as the tokenizer parts words: bool (N,)."""
         ids, starts = [np.zeros(0, np.int32)], [np.zeros(0, np.bool_)]
         for number, document in enumerate(documents):
-            found = self.tokenizer.encode(document, add_special_tokens=False)
+            found = self._found(document)
             if number and self.end_of_text_id is not None:
                 ids.append(np.array([self.end_of_text_id], np.int32))
                 starts.append(np.ones(1, np.bool_))
@@ -87,17 +87,26 @@ class TextTokenizer:
 
     def encode_each(self, texts: Sequence[str]) -> list[np.ndarray]:
         """The ids of each text, int32 (N,), without special tokens."""
-        return [np.array(found.ids, np.int32) for found in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+        try:
+            return [np.array(found.ids, np.int32) for found in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+        except Exception as error:
+            raise unknown_text(error) from None
 
     def _encode(self, document: str) -> np.ndarray:
-        return np.array(self.tokenizer.encode(document, add_special_tokens=False).ids, np.int32)
+        return np.array(self._found(document).ids, np.int32)
+
+    def _found(self, document: str) -> tokenizers.Encoding:
+        try:
+            return self.tokenizer.encode(document, add_special_tokens=False)
+        except Exception as error:
+            raise unknown_text(error) from None
 
     def encode_prompt(self, prompt: str) -> list[int]:
         """The ids of a prompt; the end-of-text token, or id 0, where it is empty. Raises UserError for unknown characters."""
         try:
             ids = [int(token) for token in self._encode(prompt)]
-        except Exception as error:
-            raise UserError(f"the prompt {prompt!r} holds what the tokenizer does not know ({error}); use other characters") from None
+        except UserError as error:
+            raise UserError(f"the prompt {prompt!r}: {error}") from None
         return ids or [self.end_of_text_id or 0]
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = False) -> str:
@@ -112,6 +121,11 @@ class TextTokenizer:
         special = {} if self.end_of_text is None else {"bos_token": self.end_of_text, "eos_token": self.end_of_text}
         special = {name: token for name, token in (self.special_tokens or special).items() if name not in settings}
         (folder / CONFIG).write_text(json.dumps({**settings, **special}, indent=2) + "\n", encoding="utf-8")
+
+
+def unknown_text(error: Exception) -> UserError:
+    """What to tell of a text that a tokenizer without a token for unknown ones cannot read."""
+    return UserError(f"a text holds what the tokenizer does not know ({error}); use other text, or a tokenizer that was made of this one")
 
 
 class CharacterTokenizer(TextTokenizer):

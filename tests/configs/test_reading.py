@@ -144,6 +144,15 @@ def test_a_mistake_is_one_line_with_file_and_key(path: Path, override: str) -> N
     assert message.startswith(f"override {override!r}: ") or override == "model=gpt3"
 
 
+def test_what_stands_below_a_group_that_is_named_by_its_kind() -> None:
+    """configs/runs/dates.yaml says `objective: seq2seq`."""
+    config = load_run_config(reading.FOLDER / "runs" / "dates.yaml", ["objective.label_smoothing=0.25"])
+    assert (
+        config.objective
+        == load_run_config(reading.FOLDER / "runs" / "dates.yaml", ["objective={kind: seq2seq, label_smoothing: 0.25}"]).objective
+    )
+
+
 @pytest.mark.parametrize(
     ("override", "part"),
     [

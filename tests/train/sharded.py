@@ -126,6 +126,8 @@ def main(folder: Path) -> None:
         start(run_config(folder, name="whole", model__dropout=0.2))
         start(run_config(folder, name="stopped", model__dropout=0.2), 3)
         start(run_config(folder, name="stopped", model__dropout=0.2, train__existing="resume"), done=3)
+        start(dates(folder, "dates_stopped"), 3)
+        start(dates(folder, "dates_stopped", "train.existing=resume"), done=3)
         train(dates(folder, "dates_replicated"), replicating_accelerator(), 3)
         train(dates(folder, "dates_replicated", "train.existing=resume"), replicating_accelerator(), done=3)
         torch.distributed.destroy_process_group()

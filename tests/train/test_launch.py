@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from accelerate import Accelerator
 
 from configs import UserError
 from tests.train.runs import ROOT, run_config, train, write_text
-from train.launch import Launcher, check_environment, precision_to_run, processes_asked_for, threads_per_process
+from train.launch import Launcher, check_accelerator, check_environment, precision_to_run, processes_asked_for, threads_per_process
 
 ALONE = Launcher(None, (), None)
 ON_CPU = {"ACCELERATE_USE_CPU": "true"}
@@ -40,6 +41,7 @@ def test_the_launchers_command_line_is_read(tmp_path, words, number):
         ({"WORLD_SIZE": "2"}, 2, False, "2 unconnected copies; on CPU it is: ACCELERATE_USE_CPU=true"),
         ({"ACCELERATE_USE_FSDP": "true", **ON_CPU}, None, True, "FSDP was asked for, and on a CPU"),
         ({"ACCELERATE_USE_FSDP": "true"}, None, False, "FSDP was asked for, and on a CPU"),
+        ({"ACCELERATE_USE_FSDP": "true"}, None, True, "FSDP of version 1 was asked for"),
         ({"ACCELERATE_USE_DEEPSPEED": "true"}, None, True, "DeepSpeed was asked for"),
     ],
 )
@@ -50,10 +52,22 @@ def test_what_would_silently_run_otherwise_is_refused(tmp_path, environment, ask
 
 @pytest.mark.parametrize(
     ("environment", "launcher", "has_gpu"),
-    [({}, ALONE, False), ({}, ALONE, True), ({"WORLD_SIZE": "2", **ON_CPU}, Launcher(1, (), 2), False)],
+    [
+        ({}, ALONE, False),
+        ({}, ALONE, True),
+        ({"WORLD_SIZE": "2", **ON_CPU}, Launcher(1, (), 2), False),
+        ({"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}, ALONE, True),
+    ],
 )
 def test_what_runs_as_asked_is_accepted(tmp_path, environment, launcher, has_gpu):
     check_environment(run_config(tmp_path), environment, launcher, has_gpu)
+
+
+def test_accumulation_is_the_configs(monkeypatch):
+    """accelerate takes another number from the environment, and divides gradients by it."""
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    with pytest.raises(UserError, match=r"told of 4 accumulation steps.*set train.accumulation_steps"):
+        check_accelerator(Accelerator(cpu=True), "no")
 
 
 def test_the_configs_number_of_processes_counts(tmp_path):

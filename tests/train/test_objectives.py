@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from configs import RunConfig, UserError, load_run_config
 from configs.objectives import ImageClassification, MaskedLM, SpanCorruption
@@ -17,7 +18,7 @@ from train.batches import IGNORED
 from train.objectives import prepare
 from train.objectives.masked_lm import choose
 from train.objectives.span_corruption import block_length, leave_out, noise, random_spans
-from train.sources.images import move
+from train.sources.images import move, to_arrays
 
 ROOT = Path(__file__).parents[2]
 TEXT = "".join(f"line {number}: {number**2 % 97} is what comes of multiplying {number} by itself.\n" for number in range(600))
@@ -304,6 +305,15 @@ class TestImageClassification:
     def test_another_size_and_too_few_classes_are_refused(self, change: str, message: str) -> None:
         with pytest.raises(UserError, match=message):
             prepare(load_run_config(ROOT / "configs" / "runs" / "digits.yaml", [change]))
+
+
+def test_a_palette_is_looked_up() -> None:
+    """The bytes of such an image are places in its palette."""
+    colors = Image.new("RGB", (4, 4), (250, 10, 20))
+    images_BCHW, labels_B = to_arrays([(colors.quantize(4), 1), (colors, 0)], ("image", "label"))
+    assert images_BCHW.shape == (2, 3, 4, 4)
+    assert np.array_equal(images_BCHW[0], images_BCHW[1])
+    assert labels_B.tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("name", ["bert_stdlib", "t5_stdlib", "docstrings", "dates"])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from configs import UserError, load_run_config
-from tests.train.runs import run_config
+from tests.train.runs import ROOT, run_config
 from train import run_folder
-from train.run_folder import open_run, write_whole
+from train.run_folder import first_difference, flat, open_run, write_whole
 from train.saved import drop_old
 
 
@@ -132,6 +132,19 @@ def test_resume_with_another_config_names_the_first_difference(tmp_path, changes
 def test_resume_may_change_what_nothing_depends_on(tmp_path):
     start(tmp_path)
     assert start(tmp_path, train__existing="resume", train__save_every=5, train__sample_prompt="the").resumed
+
+
+def test_checkpoints_that_are_averaged_stay_regular():
+    """Others would count as left by a signal, and go."""
+    every = {
+        (mean, steps): flat(
+            load_run_config(ROOT / "configs/runs/dates.yaml", [f"evaluation.average_checkpoints={mean}", f"train.save_every={steps}"])
+        )
+        for mean in (1, 2)
+        for steps in (2, 3)
+    }
+    assert first_difference(every[2, 2], every[2, 3]) == ("train.save_every", 2, 3)
+    assert first_difference(every[1, 2], every[1, 3]) is None
 
 
 def test_resume_removes_what_was_half_written(tmp_path):

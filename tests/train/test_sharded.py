@@ -44,12 +44,16 @@ def test_the_curve_and_the_weights_are_those_of_one_process(runs, one, sharded):
             np.testing.assert_allclose(others[name], weight, atol=2e-5, err_msg=name)
 
 
-def test_saved_loaded_and_continued_it_ends_with_the_same_bits(runs):
-    """With dropout; the moments that the checkpoint holds are whole, under canonical names."""
-    assert metrics(runs / "whole") == metrics(runs / "stopped")
+@pytest.mark.parametrize(("whole", "stopped"), [("whole", "stopped"), ("dates_sharded", "dates_stopped")])
+def test_saved_loaded_and_continued_it_ends_with_the_same_bits(runs, whole, stopped):
+    """With dropout, and of an encoder-decoder."""
+    assert metrics(runs / whole) == metrics(runs / stopped)
     for name in ("model.safetensors", "optimizer.safetensors", "random.safetensors"):
         last = Path("checkpoints") / "step_6" / name
-        assert (runs / "whole" / last).read_bytes() == (runs / "stopped" / last).read_bytes()
+        assert (runs / whole / last).read_bytes() == (runs / stopped / last).read_bytes()
+
+
+def test_the_moments_that_a_checkpoint_holds_are_whole_under_canonical_names(runs):
     weights, moments = tensors(runs / "whole"), load_file(runs / "whole" / "checkpoints" / "step_6" / "optimizer.safetensors")
     assert moments.keys() == {f"{name}.{moment}" for name in weights for moment in ("exp_avg", "exp_avg_sq", "step")}
     assert all(moments[f"{name}.exp_avg"].shape == weight.shape for name, weight in weights.items())

@@ -81,6 +81,14 @@ def test_unknown_characters_are_named(character):
         character.encode_prompt("Zebra")
 
 
+@pytest.mark.parametrize("method", ["encode", "encode_words", "encode_each"])
+def test_they_are_refused_in_one_line_by_what_was_saved_too(character, tmp_path, method):
+    """Read back it is any tokenizer without a token for the unknown."""
+    character.save(tmp_path)
+    with pytest.raises(UserError, match=r"a text holds what the tokenizer does not know"):
+        getattr(read_tokenizer(tmp_path), method)([TEXT, "Zebra"])
+
+
 def test_a_model_without_a_row_for_every_id_is_refused(tmp_path):
     write_text(tmp_path)
     with pytest.raises(UserError, match=r"tokenizer has 27 ids, and model.vocab_size=20; .*set model.vocab_size=27"):
@@ -117,7 +125,7 @@ def test_characters_of_the_test_are_read_before_the_run():
 
 def test_a_prompt_that_cannot_be_read_is_refused_before_the_run(tmp_path):
     write_text(tmp_path)
-    with pytest.raises(UserError, match="the prompt 'Ü' holds what the tokenizer does not know"):
+    with pytest.raises(UserError, match="the prompt 'Ü': the character 'Ü' is not in the vocabulary"):
         ready(run_config(tmp_path, train__sample_prompt="Ü", tokenizer={"kind": "character"}))
 
 

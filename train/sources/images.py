@@ -47,7 +47,8 @@ def read_digits(data: DigitsData) -> tuple[Images, Images]:
 
 def to_arrays(rows: list[tuple], columns: tuple[str, ...]) -> Images:
     """Images as `datasets` decodes them, all of one size, as bytes."""
-    arrays = [np.asarray(image) for image, _ in rows]
+    # The bytes of an image with a palette are places in it.
+    arrays = [np.asarray(image.convert("RGB") if getattr(image, "mode", "") == "P" else image) for image, _ in rows]
     shapes = {array.shape for array in arrays}
     if len(shapes) != 1 or arrays[0].dtype != np.uint8 or arrays[0].ndim not in (2, 3):
         raise UserError(f"column {columns[0]!r} holds arrays of the shapes {sorted(shapes)[:3]}; expected images of one size")
