@@ -17,7 +17,7 @@ from configs import ModelConfig
 from parity.huggingface import HuggingFace
 from parity.inputs import example_inputs, example_labels
 from tests.parity.mutations import MUTATIONS
-from tests.parity.rungs import Entry, climbs, entries
+from tests.parity.rungs import Entry, climbs, entries, first_of
 from tests.revealing import hugging_face_model, save_hugging_face
 from weight_mapping import Checkpoint
 
@@ -107,6 +107,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     if "mutation" in metafunc.fixturenames:
         pairs = [(entry, mutation) for entry in entries() for mutation in MUTATIONS if mutation.applies(entry.config)]
+        rung = metafunc.definition.originalname
+        pairs = [
+            (entry, mutation) for entry, mutation in pairs if climbs(entry, rung) or not mutation.applies(first_of(entry.family).config)
+        ]
         metafunc.parametrize(("subject", "mutation"), pairs, indirect=["subject"], ids=[f"{e}-{m}" for e, m in pairs], scope="session")
         return
     climbing = [entry for entry in entries() if climbs(entry, metafunc.definition.originalname)]
