@@ -195,7 +195,10 @@ class GenerationConfig(Config):
     def check_model(self, model: ModelConfig) -> None:
         """Refuse a model that generates nothing, and settings that it can serve for no prompt."""
         if model.head.kind != "language_model":
-            raise UserError(f"this model has head.kind={model.head.kind!r}; only a language-model head generates")
+            raise UserError(
+                f"this model has head.kind={model.head.kind!r}; only a language-model head generates, and where the file has one, or "
+                f"ties it, load(..., architecture=) with Hugging Face's class of it reads it so"
+            )
         if model.architecture == "encoder_decoder" and model.special_tokens.decoder_start is None:
             raise UserError("this model has no special_tokens.decoder_start, and the decoder cannot begin; set it in the model's config")
         self._check_ids(model)

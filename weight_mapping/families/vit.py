@@ -53,6 +53,8 @@ FAMILY = Family(
         "ViTModel": {"head.kind": "none", "head.bias": False, "pooler": pooler},
     },
     prefix="vit.",
+    # Of ViTForMaskedImageModeling.
+    ignored=("vit.embeddings.mask_token",),
     fields=(
         Field("hidden_size", "width", default=768),
         Field("num_hidden_layers", "num_layers", default=12),
