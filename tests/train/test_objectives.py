@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from configs import RunConfig, UserError, load_run_config
+from configs.data import DocstringsData
 from configs.objectives import ImageClassification, MaskedLM, SpanCorruption
 from train.batches import IGNORED
 from train.objectives import prepare
@@ -260,7 +261,6 @@ class TestSequenceClassification:
         assert "validation: 1 of 2 texts are empty or have no label, and are left out" in corpus.notes
 
     def test_docstrings_do_not_name_their_package(self) -> None:
-        from configs.data import DocstringsData
         from train.sources.labelled import read_labelled
 
         data = read_labelled(DocstringsData(packages=("asyncio", "email")))
@@ -305,6 +305,14 @@ class TestImageClassification:
     def test_another_size_and_too_few_classes_are_refused(self, change: str, message: str) -> None:
         with pytest.raises(UserError, match=message):
             prepare(load_run_config(ROOT / "configs" / "runs" / "digits.yaml", [change]))
+
+
+@pytest.mark.parametrize("name", ["docstrings", "docstrings_minilm"])
+def test_docstrings_are_of_packages_that_every_python_has(name: str) -> None:
+    """Debian has these in packages of their own, and later versions of Python have some no more."""
+    config = load_run_config(ROOT / "configs" / "runs" / f"{name}.yaml")
+    assert isinstance(config.data, DocstringsData)
+    assert not set(config.data.packages) & {"distutils", "ensurepip", "idlelib", "lib2to3", "tkinter", "turtledemo", "venv"}
 
 
 def test_a_palette_is_looked_up() -> None:
