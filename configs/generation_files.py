@@ -119,7 +119,10 @@ def hugging_face_settings(values: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of the file that are built here. Raises UserError for others that would change tokens."""
     for name, value in values.items():
         if name not in SAME and name not in WITHOUT_EFFECT and value and value != NEUTRAL.get(name):
-            raise UserError(f"{FILE} sets {name}={value!r}, which is not built here and may change tokens; take it out to go on without it")
+            raise UserError(
+                f"{FILE} (or an old config.json) sets {name}={value!r}, which is not built here and may change tokens; "
+                f"take it out to go on without it"
+            )
     settings = {name: values[name] for name in SAME if values.get(name) is not None}
     # Where both are there, the number of new tokens counts.
     for newer, older in (("max_new_tokens", "max_length"), ("min_new_tokens", "min_length")):

@@ -110,7 +110,7 @@ class Override:
         *parents, last = self.keys
         for parent in parents:
             below = values.setdefault(parent, {})
-            if isinstance(below, str) and self.keys[0] in NAMED_BY_KIND:
+            if isinstance(below, str) and parent in NAMED_BY_KIND:
                 below = values[parent] = {"kind": below}
             if not isinstance(below, dict):
                 dotted, _, value_text = self.text.partition("=")

@@ -42,6 +42,10 @@ class HuggingFace:
             self.model = type(model)(settings).eval()
             if double:
                 self.model = self.model.double()
+            output = self.model.get_output_embeddings()
+            if output is not None and not config.head.tied:
+                # Hugging Face 5 makes every T5 tied; files with a head of its own untie it when they are read.
+                output.weight = nn.Parameter(output.weight.detach().clone())
             self._load(model.state_dict())
         self.model.generation_config = GenerationConfig(
             bos_token_id=config.special_tokens.bos,

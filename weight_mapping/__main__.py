@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from configs import run_command
-from weight_mapping.checkpoint import Checkpoint, Row, convert
+from weight_mapping.checkpoint import ABSENT, Checkpoint, Row, convert
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,8 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     options = parser.parse_args(arguments)
     if options.command == "convert":
-        count = convert(options.source, options.destination, options.to, options.architecture)
+        notes: list[str] = []
+        count = convert(options.source, options.destination, options.to, options.architecture, notes)
         print(f"{count} tensors from {options.source} to {options.destination}")
+        print("".join(f"note: {note}\n" for note in notes), end="")
     else:
         with Checkpoint(options.source, options.architecture) as checkpoint:
             print(table(checkpoint.rows()))
@@ -39,7 +41,7 @@ def table(rows: Sequence[Row]) -> str:
     lines += [(row.target, row.source, _shapes(row), row.dtype, ", ".join(row.operations) or "same") for row in rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    sources = {row.source: row.shape for row in rows}
+    sources = {row.source: row.shape for row in rows if row.dtype != ABSENT}
     parameters = sum(_size(shape) for shape in sources.values())
     return "\n".join(
         [

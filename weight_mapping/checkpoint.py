@@ -20,6 +20,7 @@ import numpy as np
 
 from configs import ModelConfig, UserError, dump, load_model_config
 from configs.generation_files import SAME, UNBUILT
+from configs.parts import SpecialTokens
 from weight_mapping.families import family_of_model_type, get_family
 from weight_mapping.files import DTYPES, TensorFiles, whole_folder, write_json, write_tensors
 from weight_mapping.hub import local_folder
@@ -50,14 +51,22 @@ COMPANIONS = (
     "processor_config.json",
 )
 GENERATION = "generation_config.json"
+# In the place of a type: zeros are meant.
+ABSENT = "absent"
 # What Hugging Face takes from there when it generates, before config.json.
 SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
 
 
-def old_settings(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What a config.json says of generation: before version 4.26 of transformers there was no file for it. None where it says nothing."""
+def old_settings(config: Mapping[str, Any], tokens: SpecialTokens) -> dict[str, Any] | None:
+    """What a config.json says of generation: before version 4.26 of transformers there was no file for it. None where it says nothing but
+    special tokens, which are with the rest, since Hugging Face looks for them in one place alone."""
     settings = {name: config[name] for name in (*SAME, *UNBUILT) if name not in SPECIAL_TOKENS and config.get(name) is not None}
-    return settings or None
+    if config.get("force_bos_token_to_be_generated") and tokens.bos is not None:
+        settings.setdefault("forced_bos_token_id", tokens.bos)
+    if not settings:
+        return None
+    found = (tokens.bos, list(tokens.eos) or None, tokens.pad, tokens.decoder_start)
+    return settings | {name: token for name, token in zip(SPECIAL_TOKENS, found, strict=True) if token is not None}
 
 
 def known_tokens(generation: Mapping[str, Any], count: int) -> dict[str, Any]:
@@ -123,8 +132,8 @@ class Checkpoint:
         family = family_of_model_type(values.get("model_type"), where)
         self.files = TensorFiles(self.folder)
         self.config = family.read_config(values, where, self.files.names(), architecture, self.notes)
-        if self.generation_config is None:
-            self.generation_config = old_settings(values)
+        if self.generation_config is None and self.config.head.kind == "language_model":
+            self.generation_config = old_settings(values, self.config.special_tokens)
         if self.generation_config is not None:
             self.generation_config |= known_tokens(self.generation_config, self.config.vocab_size)
 
@@ -172,7 +181,7 @@ class Checkpoint:
         for tensor in tensors:
             pair, _ = self._place_of[tensor.name]
             operations = tuple(operation.name for operation in pair.operations)
-            dtype = "absent" if pair.is_zero else self.files.dtype(pair.source)
+            dtype = ABSENT if pair.is_zero else self.files.dtype(pair.source)
             if pair.is_zero:
                 operations = ("zeros",)
             rows.append(Row(tensor.name, pair.source, pair.source_shape, tensor.shape, dtype, operations))
@@ -233,11 +242,18 @@ def save(
 
 
 def convert(
-    source: str | os.PathLike[str], destination: str | os.PathLike[str], to: Literal["hf", "run"], architecture: str | None = None
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    to: Literal["hf", "run"],
+    architecture: str | None = None,
+    notes: list[str] | None = None,
 ) -> int:
-    """Convert a checkpoint and say how many canonical tensors it holds. At most one shard of the new files is in memory."""
+    """Convert a checkpoint and say how many canonical tensors it holds. At most one shard of the new files is in memory. notes: a list to
+    which those of the checkpoint are added."""
     with Checkpoint(source, architecture) as checkpoint:
         checkpoint.check()
+        if notes is not None:
+            notes += checkpoint.notes
         # Its own file comes along as it is.
         generation = None if (checkpoint.folder / GENERATION).is_file() else checkpoint.generation_config
         save(destination, checkpoint.config, checkpoint.read, to, checkpoint.folder, checkpoint.dtype(), generation)

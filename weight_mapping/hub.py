@@ -10,7 +10,7 @@ from urllib.parse import urlparse
 from configs import UserError
 
 # Other files of weights repeat these: of another type, or for another program, in folders of their own.
-PATTERNS = ["*.json", "model.safetensors", "model-*.safetensors", "tokenizer*", "*.txt", "*.model", "*.spm", "*.jinja"]
+PATTERNS = ["*.json", "model*.safetensors", "pytorch_model*.safetensors", "tokenizer*", "*.txt", "*.model", "*.spm", "*.jinja"]
 LEFT_OUT = ["*/*"]
 
 

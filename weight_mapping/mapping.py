@@ -1,7 +1,7 @@
 """From a family's templates and a config to a finite list of pairs, and the arrays through them in either direction.
 
-Every tensor on either side is used exactly once, or is named as ignored or as tied. Anything else is an error that names the
-tensor, its shapes, and the nearest candidate.
+Every tensor on either side is used exactly once, or is named as ignored, as tied, as zeros where a file lacks it, or as of a head that is
+not built. Anything else is an error that names the tensor, its shapes, and the nearest candidate.
 """
 
 from __future__ import annotations
@@ -93,13 +93,15 @@ def checked_pairs(
     tied = _tied_sources(family, config, set(names))
     expected = {pair.source: pair.source_shape for pair in found if not pair.is_zero}
     ignored = _ignored(family, config) | _other_heads(family, found)
-    if unknown := _unknown_heads(family, config, [name for name in names if name not in (*expected, *ignored, *tied)]):
+    leftover = [name for name in names if name not in (*expected, *ignored, *tied)]
+    if unknown := _unknown_heads(family, config, found, leftover):
         ignored |= set(unknown)
         if notes is not None:
             notes.append(f"{unknown[0]}{_more(unknown)} is of a head that is not built, and left out")
-    missing = [pair for pair in found if pair.source in expected and pair.source not in names]
-    is_headless = bool(missing) and all(pair.targets[0].name.startswith(("head.", "pooler.")) for pair in missing)
-    hint = f"; the file has no such head, and architecture={family.headless} reads it without" if is_headless and family.headless else ""
+    missing = {pair.source for pair in found if pair.source in expected} - set(names)
+    heads = {pair.source for pair in found if pair.source in expected and pair.targets[0].name.startswith(("head.", "pooler."))}
+    has_none = bool(missing) and missing == heads and not leftover and family.headless is not None
+    hint = f"; the file has no such head, and architecture={family.headless} reads it without" if has_none else ""
     check_names(expected, names, shape, where, ignored, tied, hint)
     source_of = {pair.targets[0].name: pair.source for pair in found}
     for alias, owner in tied.items():
@@ -199,10 +201,10 @@ def _other_heads(family: Family, found: list[Pair]) -> set[str]:
     return {name for rule in rules for name in _spellings(rule, {}, family)} - used
 
 
-def _unknown_heads(family: Family, config: ModelConfig, leftover: list[str]) -> list[str]:
+def _unknown_heads(family: Family, config: ModelConfig, found: list[Pair], leftover: list[str]) -> list[str]:
     """Tensors of heads that are not built, such as bert's `qa_outputs`, where the model is to have none: they stand beside the base model,
-    and lack its prefix."""
-    is_base = config.head.kind == "none" and bool(family.prefix)
+    which has its prefix there, and lack it."""
+    is_base = config.head.kind == "none" and bool(family.prefix) and all(pair.source.startswith(family.prefix) for pair in found)
     return [name for name in leftover if is_base and not name.startswith(family.prefix)]
 
 

@@ -269,6 +269,10 @@ def test_an_old_config_json_has_the_settings_of_generation(subject: Subject, tmp
     found, tensor = ours.generate(ids), torch.from_numpy(ids)
     np.testing.assert_array_equal(found, reference.generate(tensor, attention_mask=torch.ones_like(tensor)))
     assert first not in found
+    # What Hugging Face finds in a generation_config.json it looks for nowhere else.
+    transformer_torch.save(ours, tmp_path / "saved", to="hf")
+    again = type(reference).from_pretrained(tmp_path / "saved")
+    np.testing.assert_array_equal(found, again.generate(tensor, attention_mask=torch.ones_like(tensor)))
 
 
 @pytest.mark.parametrize("subject", [Entry("gpt2", "GPT2LMHeadModel")], indirect=True, ids=str)

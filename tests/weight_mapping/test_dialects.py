@@ -175,8 +175,27 @@ class TestHeadsThatAreNotThere:
         with Checkpoint(folder, "BertModel") as checkpoint:
             assert {name for name, _ in checkpoint.tensors()} == {target.name for target in canonical_tensors(checkpoint.config)}
             assert checkpoint.notes == ["qa_outputs.bias (and 1 more) is of a head that is not built, and left out"]
+        notes: list[str] = []
+        convert(folder, tmp_path / "run", "run", "BertModel", notes)
+        assert len(notes) == 1
         with Checkpoint(folder, "BertForMaskedLM") as checkpoint:
             assert "is missing" in refused(checkpoint.check)
+
+    @pytest.mark.parametrize("family", ["bert", "llama", "vit", "bart"])
+    def test_beside_a_base_model_without_its_prefix_nothing_is(
+        self, family: str, checkpoint_of: Callable[..., Path], tmp_path: Path
+    ) -> None:
+        """Every name lacks it there, and what is left over is a mistake."""
+        described = families()[family]
+        base = checkpoint_of(described, architecture=described.headless)
+        folder = write(tmp_path / "odd", {**tensors_of(base), "adapter.weight": np.ones(3, np.float32)}, config_of(base))
+        assert "'adapter.weight' of shape [3] has no place" in refused(lambda: read(folder))
+
+    def test_one_that_is_misspelt_is_not_taken_for_none(self, checkpoint_of: Callable[..., Path], tmp_path: Path) -> None:
+        whole = checkpoint_of(families()["bert"])
+        tensors = {name.replace("transform.dense", "transform.dens"): array for name, array in tensors_of(whole).items()}
+        message = refused(lambda: read(write(tmp_path / "odd", tensors, config_of(whole))))
+        assert "the nearest is 'cls.predictions.transform.dens." in message
 
     def test_the_advice_says_how_to_read_the_rest(self, base: Path) -> None:
         with Checkpoint(base, "BertForMaskedLM") as checkpoint:
@@ -219,7 +238,7 @@ def test_config_json_speaks_of_generation_where_no_file_does(tied: Path, tmp_pat
         assert checkpoint.generation_config.items() >= settings.items()
     convert(old, tmp_path / "run", "run")
     with Checkpoint(tmp_path / "run") as checkpoint:
-        assert checkpoint.generation_config == settings
+        assert checkpoint.generation_config == settings | {"bos_token_id": 1, "eos_token_id": [2]}
     (old / "generation_config.json").write_text('{"num_beams": 2}', encoding="utf-8")
     with Checkpoint(old) as checkpoint:
         assert checkpoint.generation_config == {"num_beams": 2}

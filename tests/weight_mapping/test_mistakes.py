@@ -178,8 +178,11 @@ class TestFiles:
         """As the hub of a name that is not in the cache, and whose files but pickles are fetched."""
 
         def fetch(name: str, allow_patterns: list[str], ignore_patterns: list[str], local_files_only: bool = False) -> str:
-            files = ["config.json", "pytorch_model.bin", "onnx/config.json", "consolidated.safetensors", "1_Pooling/config.json"]
-            assert list(filter_repo_objects(files, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns)) == ["config.json"]
+            wanted = ["config.json", "model.safetensors.index.json", "model-00001-of-00002.safetensors", "source.spm", "vocab.txt"]
+            wanted += ["sentencepiece.bpe.model", "tokenizer.json", "chat_template.jinja"]
+            others = ["pytorch_model.bin", "onnx/config.json", "consolidated.safetensors", "1_Pooling/config.json"]
+            kept = filter_repo_objects(wanted + others, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns)
+            assert list(kept) == wanted
             return str(tmp_path)
 
         monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
