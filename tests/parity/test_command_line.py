@@ -96,6 +96,18 @@ def test_another_head_than_config_json_names(tmp_path: Path, capsys: pytest.Capt
         main([str(tmp_path / "run"), "--architecture", "BertModel"])
 
 
+@pytest.mark.parametrize("arguments", [[], ["--gradients"]])
+def test_a_t5_with_a_head_of_its_own(arguments: list[str], tmp_path: Path) -> None:
+    """Those of v1.1: Hugging Face makes every T5 tied, and files that hold a head untie it."""
+    tied = save_hugging_face(hugging_face_model(families()["t5"], variant="v1.1", seed=1), tmp_path / "tied")
+    tensors = tensors_of(tied)
+    head = np.random.default_rng(0).normal(size=tensors["shared.weight"].shape).astype(np.float32)
+    own = write(tmp_path / "own", {**tensors, "lm_head.weight": head}, config_of(tied))
+    with Checkpoint(own) as checkpoint:
+        assert not checkpoint.config.head.tied
+    assert main([str(own), *arguments]) == 0
+
+
 def test_the_same_checkpoint_twice(gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(gpt2, tmp_path / "copy")
     assert main([str(tmp_path / "copy"), "--against", str(gpt2)]) == 0
