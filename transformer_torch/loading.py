@@ -21,7 +21,7 @@ def load(source: str | os.PathLike[str], dtype: str = "float32", attention: str 
 
     dtype: the type of weights and arithmetic, whatever the file holds. architecture: the Hugging Face class whose head is wanted, such
     as BertModel, default the one that config.json names. Raises UserError where the checkpoint and the model do not
-    fit tensor for tensor. What the folder's generation_config.json says stays with the model, for `generate`.
+    fit tensor for tensor. What the folder's generation_config.json says, or an old config.json, stays with the model.
     """
     if dtype not in DTYPES:
         raise UserError(f"dtype={dtype!r} is not known; choose one of: {', '.join(DTYPES)}")

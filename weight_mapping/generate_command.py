@@ -21,7 +21,7 @@ from weight_mapping.text_files import Progress, read_lines, whole_file
 
 DESCRIPTION = """\
 Continue prompts, or say what an encoder-decoder makes of them, token by token. Settings are those of generation_config.json, where the
-folder has one, and key=value, under Hugging Face's names.
+folder has one (else of an old config.json), and key=value, under Hugging Face's names.
 
   python -m {package}.generate runs/gpt2_stdlib "Return a" max_new_tokens=40
   python -m {package}.generate runs/gpt2_stdlib --interactive do_sample=true top_k=50
