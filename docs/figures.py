@@ -43,7 +43,7 @@ tried against that:
   4,000 steps, and no row of the table: it began on an H200 with a schedule of 3,750 steps, and went on from step 2,736 with two processes
   on a CPU, first for 5,000 steps and from step 3,194 for 4,000. The loss still fell, by 0.01 in the last 250 steps.
 - R-Drop of 5 with `multi30k`'s batches and rate, 4,500 steps: 39.78 (1.723).
-- Weight decay of 0.03 alone: 1.617 after 6,500 steps, where the run was stopped. Dropout of 0.2 in the place of 0.1: 1.684.
+- `multi30k_gpu` with weight decay of 0.03: 1.617 after 6,500 steps, where the run was stopped; with dropout of 0.2 for 0.1: 1.684 there.
 - BPE-dropout of 0.1 (Provilkov et al. 2020) did not train at the published rate with Xavier (3.2 after 2,000 steps), and lay behind at
   `multi30k`'s (2.16 after 1,750).
 - A length penalty of 1.4 was the best of eight on the validation set (42.34 BLEU, and 42.12 with 1), and the worse one on the test set

@@ -99,13 +99,18 @@ def uses_cpu(environment: Mapping[str, str]) -> bool:
     return environment.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
 
 
+def uses_fsdp(environment: Mapping[str, str]) -> bool:
+    """Whether the launcher was told to shard."""
+    return environment.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+
+
 def check_environment(config: RunConfig, environment: Mapping[str, str], launcher: Launcher, has_gpu: bool) -> None:
     """Refuse what accelerate would turn into something else without a word."""
     world = int(environment.get("WORLD_SIZE", "1"))
     on_cpu = not has_gpu or uses_cpu(environment)
-    if environment.get("ACCELERATE_USE_FSDP", "").lower() == "true" and on_cpu:
+    if uses_fsdp(environment) and on_cpu:
         raise UserError("FSDP was asked for, and on a CPU accelerate silently replicates instead of sharding; launch without FSDP")
-    if environment.get("ACCELERATE_USE_FSDP", "").lower() == "true" and environment.get("FSDP_VERSION", "1") != "2":
+    if uses_fsdp(environment) and environment.get("FSDP_VERSION", "1") != "2":
         raise UserError(
             "FSDP of version 1 was asked for, and this trainer has been built for version 2; "
             "launch with configs/accelerate/fsdp2.yaml, or --fsdp_version 2"
@@ -142,7 +147,7 @@ def check_accelerator(accelerator: Accelerator, mixed_precision: str) -> None:
 def check_wrapped(accelerator: Accelerator, model: nn.Module) -> None:
     """The model is replicated or sharded as was asked for."""
     found = type(model).__name__
-    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
+    if uses_fsdp(os.environ):
         if not found.startswith(("FSDP", "FullyShardedDataParallel")):
             raise UserError(f"FSDP was asked for, and the model runs as {found}")
     elif accelerator.num_processes > 1 and not isinstance(model, DistributedDataParallel):

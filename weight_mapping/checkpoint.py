@@ -180,10 +180,8 @@ class Checkpoint:
         rows = []
         for tensor in tensors:
             pair, _ = self._place_of[tensor.name]
-            operations = tuple(operation.name for operation in pair.operations)
             dtype = ABSENT if pair.is_zero else self.files.dtype(pair.source)
-            if pair.is_zero:
-                operations = ("zeros",)
+            operations = ("zeros",) if pair.is_zero else tuple(operation.name for operation in pair.operations)
             rows.append(Row(tensor.name, pair.source, pair.source_shape, tensor.shape, dtype, operations))
         return rows
 

@@ -93,7 +93,7 @@ def checked_pairs(
     tied = _tied_sources(family, config, set(names))
     expected = {pair.source: pair.source_shape for pair in found if not pair.is_zero}
     ignored = _ignored(family, config) | _other_heads(family, found)
-    leftover = [name for name in names if name not in (*expected, *ignored, *tied)]
+    leftover = _leftover(names, expected, ignored, tied)
     if unknown := _unknown_heads(family, config, found, leftover):
         ignored |= set(unknown)
         if notes is not None:
@@ -131,7 +131,7 @@ def check_names(
     """Every expected tensor is there with its shape, and nothing else is. hint: what to do where one is missing, default the nearest."""
     present = set(names)
     missing = [name for name in expected if name not in present]
-    leftover = [name for name in names if not any(name in known for known in (expected, ignored, tied))]
+    leftover = _leftover(names, expected, ignored, tied)
     if missing:
         name = missing[0]
         hint = hint or _nearest(name, leftover)
@@ -143,6 +143,12 @@ def check_names(
     for name, wanted in expected.items():
         if tuple(shape(name)) != tuple(wanted):
             raise UserError(f"{where}: tensor {name!r} has shape {list(shape(name))}, and the config asks for {list(wanted)}")
+
+
+def _leftover(names: list[str], *known: Iterable[str]) -> list[str]:
+    """The names that are in none of the others."""
+    placed = set().union(*known)
+    return [name for name in names if name not in placed]
 
 
 def _nearest(name: str, candidates: Iterable[str]) -> str:

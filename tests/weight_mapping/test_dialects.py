@@ -239,6 +239,9 @@ def test_config_json_speaks_of_generation_where_no_file_does(tied: Path, tmp_pat
     convert(old, tmp_path / "run", "run")
     with Checkpoint(tmp_path / "run") as checkpoint:
         assert checkpoint.generation_config == settings | {"bos_token_id": 1, "eos_token_id": [2]}
+    forced = rewritten(tied, tmp_path / "forced", force_bos_token_to_be_generated=True)
+    with Checkpoint(forced) as checkpoint:
+        assert checkpoint.generation_config == {"forced_bos_token_id": 1, "bos_token_id": 1, "eos_token_id": [2]}
     (old / "generation_config.json").write_text('{"num_beams": 2}', encoding="utf-8")
     with Checkpoint(old) as checkpoint:
         assert checkpoint.generation_config == {"num_beams": 2}

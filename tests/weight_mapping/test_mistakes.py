@@ -158,6 +158,10 @@ class TestFiles:
         assert "pytorch_model.bin is a pickle" in message
         assert "convert it to safetensors" in message
 
+    def test_weights_of_tensorflow_are_told_how_to_convert(self, copy: Path) -> None:
+        (copy / "model.safetensors").rename(copy / "tf_model.h5")
+        assert "from_pretrained(FOLDER, from_tf=True).save_pretrained(NEW) converts it" in refused(conversion(copy))
+
     def test_no_weights_at_all(self, copy: Path) -> None:
         (copy / "model.safetensors").unlink()
         assert "found neither model.safetensors nor model.safetensors.index.json" in refused(conversion(copy))
