@@ -1,19 +1,22 @@
 """What a model and a run are. Typed, validated, frozen; no torch, no tensorflow."""
 
 from configs.errors import UserError, nearest, run_command
-from configs.generation import GenerationConfig, as_ids
+from configs.generation import GenerationConfig
 from configs.inputs import check_inputs
 from configs.model import ModelConfig
+from configs.prompts import Prompts, as_prompts
 from configs.reading import build, dump, load_model_config, load_run_config
 from configs.run import RunConfig
+from configs.speech import speech_prompt
 from configs.tables import dynamic_frequencies, relative_buckets, rotary_frequencies, rotary_tables, sinusoidal_table
 
 __all__ = [
     "GenerationConfig",
     "ModelConfig",
+    "Prompts",
     "RunConfig",
     "UserError",
-    "as_ids",
+    "as_prompts",
     "build",
     "check_inputs",
     "dump",
@@ -26,4 +29,5 @@ __all__ = [
     "rotary_tables",
     "run_command",
     "sinusoidal_table",
+    "speech_prompt",
 ]

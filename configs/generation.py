@@ -6,13 +6,13 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from configs.base import Config
 from configs.errors import UserError
 from configs.generation_files import DEFAULT_TOP_K, hugging_face_settings, read_generation_config
 from configs.model import ModelConfig
+from configs.prompts import Prompts
 
 DEFAULT_NEW_TOKENS = 20
 # Settings that act in sampling alone, and in beam search alone.
@@ -24,14 +24,6 @@ TWINS = {"max_new_tokens": "max_length", "max_length": "max_new_tokens", "min_ne
 Ids = Annotated[tuple[int, ...], Field(strict=False)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
-
-
-def as_ids(ids: Any, name: str) -> np.ndarray:
-    """A list of rows, or an array, as an array."""
-    try:
-        return np.asarray(ids)
-    except ValueError:
-        raise UserError(f"{name} has rows of different lengths; pad them, on the left for a decoder, and give attention_mask") from None
 
 
 class GenerationConfig(Config):
@@ -60,6 +52,8 @@ class GenerationConfig(Config):
     bad_words_ids: sequences of tokens that are never generated.
     forced_bos_token_id: the token that follows a prompt of one token, such as decoder_start: a language, for multilingual translators.
     forced_eos_token_id: the last token of a text that reaches its longest length; of several, all are equally probable.
+    suppress_tokens: tokens that are never generated, not even where one is forced.
+    begin_suppress_tokens: tokens that are not generated right behind a prompt (nor behind the forced_bos_token_id that follows one).
     renormalize_logits: make probabilities add up to 1 again after the settings above; it changes the scores of beams.
     prompt_lookup_num_tokens: guess so many tokens at once: those that followed, earlier in the text, the tokens it now ends in (Saxena
         2023). Default: no guesses. What the model would not have generated is dropped (Leviathan et al. 2023, algorithm 1).
@@ -68,6 +62,8 @@ class GenerationConfig(Config):
     eos_token_id: tokens that end a text, one or several; () for none. Default: the model's.
     stop_strings: strings that end a text, one or several, with the token that completes one; they may begin in the prompt.
     pad_token_id: what fills up texts that have ended. Default (-1): the model's pad token, else its first end token, else 0.
+    language: of Whisper, which is spoken, such as "en": its decoder reads it first, unless the caller gives decoder_input_ids.
+    task: of Whisper, "transcribe" or "translate", into English; see `configs.speech`.
     """
 
     max_new_tokens: PositiveInt | None = None
@@ -90,6 +86,8 @@ class GenerationConfig(Config):
     bad_words_ids: Annotated[tuple[Ids, ...], Field(strict=False)] = ()
     forced_bos_token_id: int | None = None
     forced_eos_token_id: Ids | None = None
+    suppress_tokens: Annotated[Ids, Field(strict=False)] = ()
+    begin_suppress_tokens: Annotated[Ids, Field(strict=False)] = ()
     renormalize_logits: bool = False
     prompt_lookup_num_tokens: PositiveInt | None = None
     max_matching_ngram_size: PositiveInt = 2
@@ -97,6 +95,8 @@ class GenerationConfig(Config):
     eos_token_id: Ids | None = None
     stop_strings: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     pad_token_id: int = -1
+    language: str | None = None
+    task: str | None = None
 
     @field_validator("eos_token_id", "forced_eos_token_id", mode="before")
     @classmethod
@@ -184,14 +184,6 @@ class GenerationConfig(Config):
         """Tokens of the shortest text that may end, prompt included."""
         return length + self.min_new_tokens if self.min_new_tokens else self.min_length
 
-    def check(self, model: ModelConfig, input_ids: np.ndarray, attention_mask: np.ndarray | None) -> None:
-        """Refuse prompts and settings that the model cannot serve."""
-        self.check_model(model)
-        self._check_prompts(model, input_ids)
-        self._check_lengths(model, input_ids.shape[1])
-        if attention_mask is not None:
-            self._check_mask(model, input_ids, attention_mask)
-
     def check_model(self, model: ModelConfig) -> None:
         """Refuse a model that generates nothing, and settings that it can serve for no prompt."""
         if model.head.kind != "language_model":
@@ -201,22 +193,13 @@ class GenerationConfig(Config):
             )
         if model.architecture == "encoder_decoder" and model.special_tokens.decoder_start is None:
             raise UserError("this model has no special_tokens.decoder_start, and the decoder cannot begin; set it in the model's config")
+        if model.inputs.kind != "audio" and (self.language is not None or self.task is not None):
+            raise UserError(f"language={self.language!r} and task={self.task!r} are for models of audio; leave them out")
         self._check_ids(model)
 
-    def _check_prompts(self, model: ModelConfig, input_ids: np.ndarray) -> None:
-        if input_ids.ndim != 2 or 0 in input_ids.shape or input_ids.dtype.kind not in "iu":
-            raise UserError(
-                f"input_ids is {input_ids.dtype} of shape {list(input_ids.shape)}; "
-                f"expected integers (batch, length) with at least one token each"
-            )
-        if (low := input_ids.min()) < 0 or (high := input_ids.max()) >= model.vocab_size:
-            raise UserError(
-                f"input_ids has id {low if low < 0 else high}, outside the vocabulary of {model.vocab_size}; was the right tokenizer used?"
-            )
-
-    def _check_lengths(self, model: ModelConfig, prompt_length: int) -> None:
-        """There is room for new tokens, and the model knows positions for all of them."""
-        length = 1 if model.architecture == "encoder_decoder" else prompt_length
+    def check_room(self, model: ModelConfig, prompts: Prompts) -> None:
+        """Refuse prompts that leave no room for new tokens, and those beyond the positions that the model knows."""
+        length, source_length = prompts.prompt_BT.shape[1], prompts.source_ids.shape[1]
         if self.limit(length) <= length:
             raise UserError(
                 f"max_length={self.max_length} leaves no room behind a prompt of {length} tokens; raise it or use max_new_tokens"
@@ -224,30 +207,13 @@ class GenerationConfig(Config):
         if self.shortest(length) > self.limit(length):
             least = f"min_new_tokens={self.min_new_tokens}" if self.min_new_tokens else f"min_length={self.min_length}"
             raise UserError(f"{least} asks for more than the {self.limit(length) - length} new tokens that may come; change one of them")
-        if model.architecture == "encoder_decoder":
-            self._check_source(model, prompt_length)
-        elif model.longest is not None and self.limit(length) > model.longest:
+        if model.longest is not None and source_length > model.longest:
+            raise UserError(f"the input's length of {source_length} exceeds the model's max_length of {model.longest}; shorten it")
+        if model.longest is not None and self.limit(length) > model.longest:
             asked = f"max_length={self.max_length}" if self.max_length else f"max_new_tokens={self.limit(length) - length}"
             raise UserError(
                 f"a prompt of {length} tokens and {asked} exceed the model's max_length of {model.longest}; shorten one of them"
             )
-
-    def _check_source(self, model: ModelConfig, source_length: int) -> None:
-        """An encoder-decoder has positions for both of its texts."""
-        asked = "max_length" if self.max_length else "1 + max_new_tokens"
-        for name, length in (("the input's length", source_length), (asked, self.limit(1))):
-            if model.longest is not None and length > model.longest:
-                raise UserError(f"{name} of {length} exceeds the model's max_length of {model.longest}; shorten it")
-
-    def _check_mask(self, model: ModelConfig, input_ids: np.ndarray, attention_mask: np.ndarray) -> None:
-        if attention_mask.shape != input_ids.shape:
-            raise UserError(
-                f"attention_mask has shape {list(attention_mask.shape)}, and input_ids {list(input_ids.shape)}; they must be equal"
-            )
-        if len(odd := np.setdiff1d(attention_mask, (0, 1))):
-            raise UserError(f"attention_mask has {odd[0]}; expected 1 for tokens and 0 for padding")
-        if model.architecture == "decoder" and not attention_mask[:, -1].all():
-            raise UserError("attention_mask ends in 0; pad prompts on the left, so that what is generated follows the prompt")
 
     def _check_ids(self, model: ModelConfig) -> None:
         """Every id of a setting is one of the vocabulary."""
@@ -258,12 +224,18 @@ class GenerationConfig(Config):
             "forced_bos_token_id": first,
             "forced_eos_token_id": self.forced_eos_token_id or (),
             "bad_words_ids": tuple(token for word in self.bad_words_ids for token in word),
+            "suppress_tokens": self.suppress_tokens,
+            "begin_suppress_tokens": self.begin_suppress_tokens,
         }
         for name, ids in groups.items():
             if outside := [token for token in ids if not 0 <= token < model.vocab_size]:
                 raise UserError(f"{name} is {outside[0]}, outside the vocabulary of {model.vocab_size}")
-        if len({word[0] for word in self.bad_words_ids if len(word) == 1} - set(ends)) == model.vocab_size:
-            raise UserError(f"bad_words_ids forbids each of the {model.vocab_size} tokens, and nothing may follow; leave some out")
+        forbidden = ({word[0] for word in self.bad_words_ids if len(word) == 1} - set(ends)) | set(self.suppress_tokens)
+        if len(forbidden | set(self.begin_suppress_tokens)) == model.vocab_size:
+            raise UserError(
+                f"bad_words_ids, suppress_tokens and begin_suppress_tokens forbid each of the {model.vocab_size} tokens, and nothing may "
+                f"follow; leave some out"
+            )
         if self.top_k is not None and self.top_k > model.vocab_size:
             raise UserError(f"top_k={self.top_k} is more than the vocabulary of {model.vocab_size}")
         if self.num_beams > model.vocab_size // (1 + max(1, len(ends))):

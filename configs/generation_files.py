@@ -32,12 +32,16 @@ SAME = (
     "bad_words_ids",
     "forced_bos_token_id",
     "forced_eos_token_id",
+    "suppress_tokens",
+    "begin_suppress_tokens",
     "renormalize_logits",
     "prompt_lookup_num_tokens",
     "max_matching_ngram_size",
     "eos_token_id",
     "stop_strings",
     "pad_token_id",
+    "language",
+    "task",
 )
 # They change no token: what is kept and given back, how it is computed, and what the model's config holds.
 WITHOUT_EFFECT = {
@@ -70,10 +74,19 @@ WITHOUT_EFFECT = {
     "assistant_confidence_threshold",
     "assistant_lookbehind",
     "target_lookbehind",
+    # Of Whisper: what `configs.speech` reads, and what is for timestamps alone.
+    "forced_decoder_ids",
+    "is_multilingual",
+    "lang_to_id",
+    "task_to_id",
+    "no_timestamps_token_id",
+    "prev_sot_token_id",
+    "alignment_heads",
+    "max_initial_timestamp_index",
+    "median_filter_width",
 }
 # They may change tokens, and are not built.
 UNBUILT = (
-    "begin_suppress_tokens",
     "constraints",
     "diversity_penalty",
     "dola_layers",
@@ -88,7 +101,6 @@ UNBUILT = (
     "num_beam_groups",
     "penalty_alpha",
     "sequence_bias",
-    "suppress_tokens",
     "token_healing",
     "top_h",
     "watermarking_config",

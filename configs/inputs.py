@@ -6,7 +6,6 @@ from typing import Any
 
 from configs.errors import UserError
 from configs.model import ModelConfig
-from configs.parts import PatchInputs
 
 # Inputs of shape (batch, length).
 MATRICES = ("input_ids", "attention_mask", "token_type_ids", "decoder_input_ids", "decoder_attention_mask")
@@ -15,9 +14,9 @@ MATRICES = ("input_ids", "attention_mask", "token_type_ids", "decoder_input_ids"
 def check_inputs(config: ModelConfig, **inputs: Any) -> None:
     """Refuse inputs that are missing, and those that this model has no use for. None stands for an input that is not given."""
     given = [name for name, value in inputs.items() if value is not None]
-    source = "pixel_values" if isinstance(config.inputs, PatchInputs) else "input_ids"
+    source = config.inputs.name
     known = [source]
-    if source == "input_ids":
+    if config.inputs.kind == "tokens":
         known += ["attention_mask", "position_ids", *(["token_type_ids"] if config.embedding.token_types else [])]
     if "decoder" in config.stacks:
         known += ["cache"]

@@ -27,6 +27,8 @@ from configs.parts import (
 )
 from configs.positions import DynamicScaling, LearnedPositions, NoPositions, Positions, RelativePositions, RotaryPositions
 
+TOKENS = TokenInputs()
+
 
 class ModelConfig(Config):
     """A whole model. Its parts are described in `configs.parts` and `configs.positions`.
@@ -35,7 +37,7 @@ class ModelConfig(Config):
     architecture: ``encoder`` (each token sees all), ``decoder`` (each token sees those before it), or ``encoder_decoder`` (a decoder
         that looks at what an encoder made of another text: "Attention Is All You Need", figure 1).
     vocab_size: rows of the token table, V; 0 where no tokens go in, only images.
-    max_length: the longest sequence, in tokens or patches.
+    max_length: the longest sequence, in tokens or patches; behind an encoder of audio, the decoder's.
     width: values of each hidden state, D.
     num_layers: layers of each stack.
     num_decoder_layers: layers of the decoder, where it has another number than the encoder. Default: num_layers.
@@ -62,7 +64,7 @@ class ModelConfig(Config):
     num_layers: PositiveInt
     num_decoder_layers: PositiveInt | None = None
     parallel_residual: bool = False
-    inputs: Inputs = TokenInputs()
+    inputs: Inputs = TOKENS
     embedding: Embedding = Embedding()
     positions: Positions = LearnedPositions()
     norm: Norm = Norm()
@@ -127,8 +129,8 @@ class ModelConfig(Config):
             raise ValueError(f"max_length={self.max_length}, and an image makes a sequence of {self.inputs.length}; set it to that")
         if not self.vocab_size and not (isinstance(self.inputs, PatchInputs) and self.architecture == "encoder"):
             raise ValueError("vocab_size must be set; only an encoder of images has no tokens")
-        if isinstance(self.inputs, AudioInputs) and self.architecture != "encoder_decoder":
-            raise ValueError(f"inputs.kind='audio' needs architecture 'encoder_decoder', and this one is '{self.architecture}'")
+        if isinstance(self.inputs, AudioInputs):
+            self._check_audio()
         if isinstance(self.inputs, PatchInputs) and (
             self.architecture != "encoder"
             or self.head.is_language_model
@@ -136,6 +138,14 @@ class ModelConfig(Config):
             or (isinstance(self.positions, LearnedPositions) and self.positions.offset)
         ):
             raise ValueError("inputs.kind='patches' is for an encoder with learned positions or none, without offset, and no vocabulary")
+
+    def _check_audio(self) -> None:
+        if self.architecture != "encoder_decoder":
+            raise ValueError(f"inputs.kind='audio' needs architecture 'encoder_decoder', and this one is '{self.architecture}'")
+        if not isinstance(self.positions, LearnedPositions) or self.positions != LearnedPositions():
+            raise ValueError("inputs.kind='audio' is for learned positions without offset; set positions.kind: learned")
+        if self.embedding.norm or self.embedding.token_types or self.embedding.width:
+            raise ValueError("embedding.norm, embedding.token_types and embedding.width are for tokens, and inputs.kind is 'audio'")
 
     def _check_layers(self) -> None:
         if self.num_decoder_layers is not None and self.architecture != "encoder_decoder":
@@ -177,6 +187,15 @@ class ModelConfig(Config):
         """The stacks of layers that there are, in the order in which data flows."""
         return ("encoder", "decoder") if self.architecture == "encoder_decoder" else (self.architecture,)
 
+    def inputs_of(self, stack: str) -> PatchInputs | AudioInputs | TokenInputs:
+        """What goes into a stack: a decoder behind an encoder reads tokens."""
+        return self.inputs if stack == self.stacks[0] else TOKENS
+
+    @property
+    def token_stacks(self) -> tuple[str, ...]:
+        """The stacks that read tokens; all share the table of the first."""
+        return tuple(stack for stack in self.stacks if self.inputs_of(stack).kind == "tokens")
+
     def layers_of(self, stack: str) -> int:
         """How many layers a stack has."""
         return self.num_decoder_layers or self.num_layers if stack == "decoder" else self.num_layers
@@ -185,6 +204,11 @@ class ModelConfig(Config):
         """The window of a layer, or None where it sees everything."""
         pattern = self.attention.window_layers
         return self.attention.window if pattern[layer % len(pattern)] == "w" else None
+
+    def longest_of(self, stack: str) -> int | None:
+        """The longest sequence of a stack; None where there is no end."""
+        inputs = self.inputs_of(stack)
+        return inputs.length if isinstance(inputs, AudioInputs) else self.longest
 
     @property
     def longest(self) -> int | None:

@@ -5,7 +5,7 @@ Where families differ in a mechanism, `kind` chooses it: a new mechanism is a ne
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -26,6 +26,7 @@ class PatchInputs(Config):
     bias: give the projection a bias (CLIP's has none).
     """
 
+    name: ClassVar[str] = "pixel_values"
     kind: Literal["patches"] = "patches"
     image_size: PositiveInt
     patch_size: PositiveInt
@@ -43,17 +44,25 @@ class AudioInputs(Config):
     """Log-mel frames through two convolutions, of which the second halves their number (Whisper, Radford et al. 2022, 2.2).
 
     num_mel_bins: values of each frame.
-    max_length: the encoder's longest sequence, after the convolutions; the model's max_length is the decoder's.
+    length: of every sequence after the convolutions; the model's max_length is the decoder's.
     """
 
+    name: ClassVar[str] = "input_features"
     kind: Literal["audio"] = "audio"
     num_mel_bins: PositiveInt = 80
-    max_length: PositiveInt = 1500
+    length: PositiveInt = 1500
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of a recording; shorter ones are filled up with silence."""
+        return 2 * self.length
 
 
 class TokenInputs(Config):
     """Token ids, each looked up in a table of `vocab_size` rows ("Attention Is All You Need", 3.4)."""
 
+    # Of every kind of inputs: under what name a model takes them.
+    name: ClassVar[str] = "input_ids"
     kind: Literal["tokens"] = "tokens"
 
 

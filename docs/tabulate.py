@@ -14,6 +14,7 @@ PRESETS = (
     "bart-base",
     "t5-small",
     "t5-v1_1-small",
+    "whisper-tiny",
     "bert-base",
     "roberta-base",
     "xlm-roberta-base",
@@ -95,7 +96,7 @@ def feed_forward(config: ModelConfig) -> str:
 
 def embeddings(config: ModelConfig) -> str:
     words = [
-        "patches, class token" if config.inputs.kind == "patches" else "tokens",
+        {"tokens": "tokens", "patches": "patches, class token", "audio": "tokens; audio through two convolutions"}[config.inputs.kind],
         "segments" if config.embedding.token_types else "",
         "times sqrt(D)" if config.embedding.scale else "",
         "norm" if config.embedding.norm else "",

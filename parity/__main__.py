@@ -61,6 +61,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     question = parser.add_mutually_exclusive_group()
     question.add_argument("--text", help="ask with a text, through the checkpoint's own tokenizer")
     question.add_argument("--image", type=Path, metavar="FILE", help="ask with an image")
+    question.add_argument("--audio", type=Path, metavar="FILE", help="ask with a recording, a WAV file")
     parser.add_argument("--batch", type=positive, default=4, help="rows of made-up inputs (default: 4)")
     parser.add_argument("--length", type=positive, default=32, help="their length in tokens (default: 32)")
     parser.add_argument("--seed", type=int, default=0, help="what they are drawn from (default: 0)")

@@ -36,6 +36,7 @@ class Options:
     architecture: str | None = None
     text: str | None = None
     image: Path | None = None
+    audio: Path | None = None
     batch: int = 4
     length: int = 32
     seed: int = 0
@@ -161,6 +162,8 @@ def question_of(options: Options, source: Source, other: Source | None) -> tuple
         return inputs, f"the text {options.text!r}, {inputs['input_ids'].shape[1]} tokens"
     if options.image is not None:
         return questions.from_image(options.image, folder, config), f"the image {options.image}"
+    if options.audio is not None:
+        return questions.from_audio(options.audio, config), f"the recording {options.audio}"
     both = [config, other.config] if other else [config]
     return questions.made_up(min(both, key=lambda config: config.vocab_size), options.batch, options.length, options.seed)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from transformers import GenerationConfig
+from transformers import GenerationConfig, GenerationMixin
 from transformers.core_model_loading import revert_weight_conversion
 
 from configs import ModelConfig
@@ -128,7 +128,7 @@ class HuggingFace:
         with self._arithmetic():
             if self.config.architecture == "encoder_decoder":
                 ids, mask = "decoder_input_ids", "decoder_attention_mask"
-                tensors["encoder_outputs"] = self.model.get_encoder()(tensors.pop("input_ids"), tensors.get("attention_mask"))
+                tensors["encoder_outputs"] = self.model.get_encoder()(tensors.pop(self.config.inputs.name), tensors.get("attention_mask"))
             else:
                 ids, mask = "input_ids", "attention_mask"
             whole = {name: tensors.pop(name) for name in (ids, mask, "position_ids") if name in tensors}
@@ -180,9 +180,11 @@ class HuggingFace:
 
     def generate(self, inputs: Inputs, **settings: Any) -> np.ndarray:
         tensors = self._begin(inputs)
-        tensors.setdefault("attention_mask", torch.ones_like(tensors["input_ids"]))
+        if "input_ids" in tensors:
+            tensors.setdefault("attention_mask", torch.ones_like(tensors["input_ids"]))
         with self._arithmetic():
-            return self.model.generate(**tensors, do_sample=False, num_beams=1, **settings).numpy()
+            # Whisper's own cuts what the decoder has read off again, and more.
+            return GenerationMixin.generate(self.model, **tensors, do_sample=False, num_beams=1, **settings).numpy()
 
 
 def _named(stack: str, states: Sequence[torch.Tensor]) -> dict[str, np.ndarray]:

@@ -7,13 +7,15 @@ from typing import Literal
 import numpy as np
 
 from configs import ModelConfig
+from configs.parts import AudioInputs
 from parity.implementation import Inputs
 
 Side = Literal["left", "right"]
 
 
 def example_inputs(config: ModelConfig, batch: int, length: int, seed: int = 0, decoder_length: int | None = None) -> dict[str, np.ndarray]:
-    """Random ids (B, T), segments where the model has them, or images (B, C, H, W), which have a length of their own.
+    """Random ids (B, T), segments where the model has them, or images (B, C, H, W) or audio (B, mel bins, frames), which have a length of
+    their own.
 
     A decoder that has an encoder gets `decoder_length` ids, about two thirds of `length` unless given. The padding token is not among
     the ids: some models count positions without it, and some train no vector for it.
@@ -22,7 +24,11 @@ def example_inputs(config: ModelConfig, batch: int, length: int, seed: int = 0, 
     if config.inputs.kind == "patches":
         size = config.inputs.image_size
         return {"pixel_values": random.standard_normal((batch, config.inputs.num_channels, size, size), np.float32)}
-    inputs = {"input_ids": _ids(random, config, batch, length)}
+    inputs: dict[str, np.ndarray] = {}
+    if isinstance(config.inputs, AudioInputs):
+        inputs["input_features"] = random.standard_normal((batch, config.inputs.num_mel_bins, config.inputs.num_frames), np.float32)
+    else:
+        inputs["input_ids"] = _ids(random, config, batch, length)
     if config.embedding.token_types > 1:
         inputs["token_type_ids"] = random.integers(0, config.embedding.token_types, (batch, length))
     if config.architecture == "encoder_decoder":

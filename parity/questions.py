@@ -1,4 +1,7 @@
-"""What a checkpoint is asked: a text, an image, or made-up inputs. Arrays under Hugging Face's names, as `parity.implementation` says."""
+"""What a checkpoint is asked: a text, an image, a recording, or made-up inputs.
+
+Arrays under Hugging Face's names, as `parity.implementation` says.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from configs import ModelConfig, UserError
-from configs.parts import PatchInputs
+from configs.audio import read_recording
+from configs.parts import AudioInputs, PatchInputs
 from parity.inputs import example_inputs, padded
 from weight_mapping.checkpoint import read_json
 
@@ -70,6 +74,15 @@ def from_image(path: str | os.PathLike[str], folder: Path, config: ModelConfig) 
     settings = _settings(folder / "preprocessor_config.json")
     mean, deviation = (np.array(settings.get(key) or 0.5, np.float32) for key in ("image_mean", "image_std"))
     return {"pixel_values": np.ascontiguousarray(((pixels_HWC - mean) / deviation).transpose(2, 0, 1)[None])}
+
+
+def from_audio(path: str | os.PathLike[str], config: ModelConfig) -> dict[str, np.ndarray]:
+    """A WAV file as a log-mel spectrum, of which a decoder is to say something: what it says first, and made-up tokens behind."""
+    if not isinstance(config.inputs, AudioInputs):
+        raise UserError(f"--audio is for models of audio, and this one takes {config.inputs.kind}; {MADE_UP}")
+    inputs = example_inputs(config, 1, 12)
+    inputs["decoder_input_ids"][:, 0] = config.special_tokens.decoder_start or 0
+    return inputs | {"input_features": read_recording(path, config.inputs)[None]}
 
 
 def _tokenize(text: str, folder: Path) -> tuple[list[int], list[int]]:

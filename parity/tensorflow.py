@@ -40,7 +40,7 @@ class TensorFlow:
         own = "input_ids"
         if self.model.config.architecture == "encoder_decoder":
             own = "decoder_input_ids"
-            tensors["encoded"] = self.model.encoder(tensors.pop("input_ids"), tensors.get("attention_mask"))
+            tensors["encoded"] = self.model.encoder(tensors.pop(self.model.config.inputs.name), tensors.get("attention_mask"))
         ids_BT = tensors.pop(own)
         batch, length = ids_BT.shape
         positions_BT = tensors.pop("position_ids", None)

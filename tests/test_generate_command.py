@@ -14,7 +14,9 @@ import pytest
 import transformer_tf.generate
 import transformer_torch.generate
 from configs import UserError, load_model_config
+from configs.audio import read_recording
 from configs.text import Tokenizer
+from tests.configs.test_audio import tone, write_wav
 from train.tokenization import train_bpe
 from transformer_torch import Transformer, for_inference, load, save
 from transformer_torch.inference import PRODUCTS
@@ -22,6 +24,7 @@ from weight_mapping.generate_command import WEIGHTS, Session, read_options
 from weight_mapping.text_files import read_lines
 
 TEXTS = ["the quick brown fox jumps over the lazy dog and the cat", "a dog and a fox and the quick cat jump"] * 20
+SPOKEN, HEARD = "special_tokens={eos: [7], pad: 7, decoder_start: 0}", "inputs={kind: audio, num_mel_bins: 80, length: 50}"
 COMMANDS = {"torch": transformer_torch.generate.main, "tensorflow": transformer_tf.generate.main}
 
 
@@ -224,3 +227,25 @@ def test_what_is_said_to_a_line_does_not_depend_on_the_lines_beside_it(run: Path
         COMMANDS["torch"]([str(run), *files, "eos_token_id=[]"])
         alone += (tmp_path / f"out{number}").read_text(encoding="utf-8").splitlines()
     assert alone[:3] == alone[3:]
+
+
+def test_a_recording_becomes_text(tmp_path: Path, command: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]) -> None:
+    run = folder(tmp_path / "speech", "whisper-tiny", "num_layers=1", "attention.num_heads=2", "max_length=64", SPOKEN, HEARD)
+    numbers = {"lang_to_id": {"<|en|>": 290}, "task_to_id": {"transcribe": 291}, "no_timestamps_token_id": 292}
+    (run / "generation_config.json").write_text(json.dumps({**numbers, "suppress_tokens": [7]}), encoding="utf-8")
+    first, second = (write_wav(tmp_path / f"{number}.wav", tone(0.3, 300.0 * number)) for number in (1, 2))
+    assert command([str(run), str(first), "language=en", "max_new_tokens=9"]) == 0
+    told = capsys.readouterr().out
+    model, tokenizer = load(run), Tokenizer(run)
+    spectrum = read_recording(first, model.config.inputs)
+    tokens = model.generate(input_features=spectrum[None], language="en", max_new_tokens=9)[0].tolist()
+    assert tokens[:4] == [0, 290, 291, 292]
+    assert told == tokenizer.decode(tokens[4:]) + "\n"
+    (tmp_path / "all.txt").write_text(f"{first}\n\n{second}\n", encoding="utf-8")
+    asked = ["--input", str(tmp_path / "all.txt"), "--output", str(tmp_path / "texts.txt"), "language=en", "max_new_tokens=9"]
+    assert command([str(run), *asked]) == 0
+    assert (tmp_path / "texts.txt").read_text(encoding="utf-8").splitlines()[:2] == [" ".join(told[:-1].splitlines()), ""]
+    with pytest.raises(UserError, match="language is missing"):
+        command([str(run), str(first)])
+    with pytest.raises(UserError, match=r"speech.mp3: No such file or directory; expected a WAV file"):
+        command([str(run), "speech.mp3", "language=en"])

@@ -85,6 +85,7 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
     },
     "generation.py": {
         "on_host": ("only in PyTorch", "NumPy reads TensorFlow's tensors from any device"),
+        "ask": ("[-name value-]", "the same"),
         "programs": ("only in TensorFlow", "XLA compiles the loop, PyTorch runs it as it is"),
         "search": (
             (
@@ -119,8 +120,8 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
         "the file": ("[-BUCKET=64-] {+(BUCKET, SOURCE_BUCKET)=(64, 32)+}", "the same"),
         "begin": (
             (
-                "[-weight held encoded_BSD encoder_mask_BS-] {+inputs attended_BT length padding+} ... [-attended_BT-] ... [-mask_BN-] ... "
-                "{+cache+} ... {+tensors logits_BV+}"
+                "[-weight held-] ... [-mask_BN encoded_BSD encoder_mask_BS source-] {+inputs length padding+} ... {+cache+} ... {+tensors "
+                "logits_BV+}"
             ),
             "the same",
         ),
@@ -202,6 +203,8 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
             "TensorFlow's convolution has its channels last",
         ),
         "PatchProjection.call": ("[-patches_BDP-] {+grid patches_BPD+}", "the same"),
+        "docstring of Convolution": ("[-(outputs,-] {+(3,+} ... [-3).-] {+outputs).+}", "the same"),
+        "Convolution.call": ("[-hidden_BDT-] {+padded+}", "the same"),
     },
     "loading.py": {
         "load_on_device": ("only in PyTorch", "TensorFlow takes a GPU by itself"),

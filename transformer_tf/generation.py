@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from configs import GenerationConfig, UserError, as_ids, build
+from configs import GenerationConfig, Prompts, UserError, as_prompts, build
 from configs.speculation import check_speculation
+from configs.speech import speech_prompt
 from configs.stopping import Stops, build_stops
 from transformer_tf.generation_beams import BeamSearch, best
 from transformer_tf.generation_ends import Ends
@@ -42,14 +43,13 @@ class Generated(NamedTuple):
 class Request(NamedTuple):
     """What is to be generated, checked.
 
-    start: tokens before the first new one: those of a prompt, of an encoder-decoder 1. limit: tokens of the longest text, those included.
+    start: tokens before the first new one, which are those of a prompt. limit: tokens of the longest text, those included.
     return_scores: whether greedy search is to compute log-probabilities, each a pass over the vocabulary.
     """
 
     model: Transformer
     assistant: Transformer | None
-    prompt_BT: np.ndarray
-    attended_BT: np.ndarray | None
+    prompts: Prompts
     generation: GenerationConfig
     stops: Stops
     start: int
@@ -58,40 +58,48 @@ class Request(NamedTuple):
 
     def uniforms(self) -> np.ndarray:
         """The random numbers of a sampling, one for each new token."""
-        shape = self.limit - self.start, len(self.prompt_BT) * self.generation.rows_of_a_prompt
+        shape = self.limit - self.start, len(self.prompts.prompt_BT) * self.generation.rows_of_a_prompt
         return np.random.default_rng(self.generation.seed).random(shape)
 
     def states(self) -> np.ndarray:
         """The state in which each row's prompt leaves the automaton of `Ends`."""
-        decoder_prompt_BT = self.prompt_BT
-        if self.model.encoder is not None:
-            decoder_prompt_BT = np.full((len(decoder_prompt_BT), 1), self.model.config.special_tokens.decoder_start)
-        return self.stops.begin(decoder_prompt_BT).repeat(self.generation.rows_of_a_prompt)
+        return self.stops.begin(self.prompts.prompt_BT).repeat(self.generation.rows_of_a_prompt)
 
 
 def generate(
     model: Transformer,
-    input_ids: Any,
+    input_ids: Any = None,
     attention_mask: Any = None,
     config: GenerationConfig | None = None,
     return_scores: bool = False,
     tokenizer: Any = None,
     assistant_model: Transformer | None = None,
+    input_features: Any = None,
+    decoder_input_ids: Any = None,
     **settings: Any,
 ) -> Any:
     """Prompts and the tokens that follow them; of an encoder-decoder the tokens of its decoder, decoder_start first.
 
-    input_ids: integers (B, T), of a decoder padded on the left.
+    input_ids: integers (B, T), of a decoder padded on the left; of an encoder-decoder, what the encoder reads.
     attention_mask: (B, T), 1 for tokens and 0 for padding. Default: there is no padding.
     config: settings, which come before those of the model's generation_config.json.
     return_scores: give a `Generated`, with scores and log-probabilities, and not its tokens alone.
     tokenizer: needed for `stop_strings`: one of the package `tokenizers`, Hugging Face's around it, or the folder of a tokenizer.json.
     assistant_model: a smaller model that guesses tokens.
+    input_features: log-mel spectra (B, mel bins, frames), in place of input_ids where the encoder reads audio.
+    decoder_input_ids: integers (B, T), or one row for all, what an encoder-decoder's decoder is to go on from, decoder_start first.
+        Default: decoder_start alone, of Whisper what `configs.speech` says.
     settings: those of `configs.GenerationConfig`, which come before those of `config`. Where nothing is set, the search is greedy.
 
     Returns integers (B * num_return_sequences, T + at most max_new_tokens). Raises UserError before anything is computed.
     """
-    request = ask(model, input_ids, attention_mask, config, tokenizer, assistant_model, return_scores, settings)
+    inputs = {
+        "input_ids": input_ids,
+        "attention_mask": attention_mask,
+        "input_features": input_features,
+        "decoder_input_ids": decoder_input_ids,
+    }
+    request = ask(model, inputs, config, tokenizer, assistant_model, return_scores, settings)
     for state, end in search(request, at_once=True):  # noqa: B007  # the last one counts
         pass
     generated = finish(request, state, end)
@@ -100,11 +108,13 @@ def generate(
 
 def stream(
     model: Transformer,
-    input_ids: Any,
+    input_ids: Any = None,
     attention_mask: Any = None,
     config: GenerationConfig | None = None,
     tokenizer: Any = None,
     assistant_model: Transformer | None = None,
+    input_features: Any = None,
+    decoder_input_ids: Any = None,
     **settings: Any,
 ) -> Iterator[np.ndarray]:
     """The new tokens of `generate` as soon as they are there: for each step int64 (R, 1), with guesses (1, M). A text that has
@@ -112,7 +122,13 @@ def stream(
 
     Arguments are those of `generate`. Raises UserError before anything is computed, and for beams, which are known at their end only.
     """
-    request = ask(model, input_ids, attention_mask, config, tokenizer, assistant_model, False, settings)
+    inputs = {
+        "input_ids": input_ids,
+        "attention_mask": attention_mask,
+        "input_features": input_features,
+        "decoder_input_ids": decoder_input_ids,
+    }
+    request = ask(model, inputs, config, tokenizer, assistant_model, False, settings)
     if request.generation.num_beams > 1:
         raise UserError(f"num_beams={request.generation.num_beams} and streaming: which beam is best is known at the end; use generate")
     return new_tokens(request)
@@ -120,8 +136,7 @@ def stream(
 
 def ask(
     model: Transformer,
-    input_ids: Any,
-    attention_mask: Any,
+    inputs: dict[str, Any],
     config: GenerationConfig | None,
     tokenizer: Any,
     assistant: Transformer | None,
@@ -129,21 +144,22 @@ def ask(
     settings: dict[str, Any],
 ) -> Request:
     """Check what a caller asks for. Raises UserError where the model cannot do it."""
-    prompt_BT = as_ids(input_ids, "input_ids")
-    attended_BT = None if attention_mask is None else as_ids(attention_mask, "attention_mask")
     given = {} if config is None else config.model_dump(exclude_unset=True)
     values = GenerationConfig.merged(model.generation_config, given | settings)
     generation = build(GenerationConfig, values, "generate").complete(model.config)
-    generation.check(model.config, prompt_BT, attended_BT)
-    start = 1 if model.encoder is not None else prompt_BT.shape[1]
+    generation.check_model(model.config)
+    if model.config.inputs.kind == "audio" and inputs["decoder_input_ids"] is None:
+        inputs["decoder_input_ids"] = [speech_prompt(model.config, model.generation_config, generation.language, generation.task)]
+    prompts = as_prompts(model.config, **inputs)
+    generation.check_room(model.config, prompts)
+    batch, start = prompts.prompt_BT.shape
     limit = generation.limit(start)
-    longest = max(limit, prompt_BT.shape[1])
-    check_speculation(generation, model.config, None if assistant is None else assistant.config, len(prompt_BT), longest)
+    longest = max(limit, prompts.source_ids.shape[1])
+    check_speculation(generation, model.config, None if assistant is None else assistant.config, batch, longest)
     stops = build_stops(generation.eos_token_id or (), model.config.vocab_size, generation.stop_strings, tokenizer)
     # The other searches know it anyway.
     return_scores = return_scores and not generation.do_sample and generation.num_beams == 1
-    prompt_BT, attended_BT = prompt_BT.astype(np.int64), None if attended_BT is None else attended_BT.astype(np.int64)
-    return Request(model, assistant, prompt_BT, attended_BT, generation, stops, start, limit, return_scores)
+    return Request(model, assistant, prompts, generation, stops, start, limit, return_scores)
 
 
 def new_tokens(request: Request) -> Iterator[np.ndarray]:
@@ -159,7 +175,7 @@ def search(request: Request, at_once: bool) -> Iterator[tuple[Any, int]]:
     model, generation, times = request.model, request.generation, request.generation.rows_of_a_prompt
     size = num_guesses(generation, request.assistant)
     room = rounded_up(request.limit + size, BUCKET)
-    rows, tokens_BN, logits_BV = begin(model, request.prompt_BT, request.attended_BT, room, pad_id(generation), generation.ahead)
+    rows, tokens_BN, logits_BV = begin(model, request.prompts, room, pad_id(generation), generation.ahead)
     rows.repeat(times)
     # Numbers that change from call to call go in as tensors.
     numbers = (tf.constant(number) for number in (request.start, generation.shortest(request.start), request.limit))
@@ -174,7 +190,7 @@ def search(request: Request, at_once: bool) -> Iterator[tuple[Any, int]]:
     state, chosen, goes_on = first(given, rows.cache.tensors(), tokens_BN, uniforms_MR, tf.repeat(logits_BV, times, 0))
     if size:
         yield state, request.start + 1
-        drafter = build_drafter(generation, model, request.assistant, request.prompt_BT, request.attended_BT, room, given)
+        drafter = build_drafter(generation, model, request.assistant, request.prompts, room, given)
         yield from speculate(generation, rows, drafter, given, state, request.start + 1, size, request.return_scores)
         return
     length, tensors = given.start, rows.cache.tensors()

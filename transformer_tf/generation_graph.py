@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from configs import GenerationConfig, UserError, build
+from configs.parts import AudioInputs
 from configs.stopping import build_stops
 from transformer_tf.generation import pad_id, programs
 from transformer_tf.generation_beams import best
@@ -29,7 +30,8 @@ def generation_graph(model: Transformer, batch_size: int, max_length: int, **set
     settings: those of `configs.GenerationConfig`, which come before those of the model's generation_config.json. Raises UserError for
     stop strings and guesses, which a graph has not, and for a `max_length` that the model has not.
 
-    It takes input_ids and attention_mask, int64 (B, T) of any T, padded on the left (of an encoder-decoder: what it reads, on the right);
+    It takes input_ids and attention_mask, int64 (B, T) of any T, padded on the left (of an encoder-decoder: what it reads, on the right),
+    or, where the encoder reads audio, input_features, float32 (B, mel bins, frames), and decoder_input_ids, int64 (B, T) of any T;
     limit, int32, the length of the longest text; and seed, int32. It gives tokens, int64 (B * num_return_sequences, max_length), and
     length, int32, that of the longest text.
     A graph checks nothing: ids must be in the vocabulary, and limit at most `max_length`.
@@ -37,20 +39,28 @@ def generation_graph(model: Transformer, batch_size: int, max_length: int, **set
     """
     values = GenerationConfig.merged(model.generation_config, settings | {"max_length": max_length})
     generation = build(GenerationConfig, values, "generation_graph").complete(model.config)
+    if {"language", "task"} & set(settings):
+        asked = f"language={generation.language!r} and task={generation.task!r}"
+        raise UserError(f"{asked}: a graph is given decoder_input_ids, which configs.speech_prompt makes of them")
     check_graph(generation, model)
     times = generation.rows_of_a_prompt
     table_AV = build_stops(generation.eos_token_id or (), model.config.vocab_size, (), None).table_AV
     first, go_on = programs(model, generation, return_scores=False)
 
-    def run(input_ids: tf.Tensor, attention_mask: tf.Tensor, limit: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        inputs = {"prompt": input_ids}
-        if model.encoder is not None:
-            first_token = tf.constant(model.config.special_tokens.decoder_start, tf.int64)
-            inputs = {"source": input_ids, "encoder_mask": attention_mask, "prompt": tf.fill((batch_size, 1), first_token)}
+    def run_text(input_ids: tf.Tensor, attention_mask: tf.Tensor, limit: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        if model.encoder is None:
+            mask_BN = tf.pad(attention_mask, ((0, 0), (0, max_length - shape_of(input_ids)[1])), constant_values=1)
+            return run({"prompt": input_ids, "mask": mask_BN}, limit, seed)
+        first_token = tf.constant(model.config.special_tokens.decoder_start, tf.int64)
+        inputs = {"source": input_ids, "encoder_mask": attention_mask, "prompt": tf.fill((batch_size, 1), first_token)}
+        return run(inputs, limit, seed)
+
+    def run_audio(input_features: tf.Tensor, decoder_input_ids: tf.Tensor, limit: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        return run({"source": input_features, "prompt": decoder_input_ids}, limit, seed)
+
+    def run(inputs: dict[str, tf.Tensor], limit: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         start = shape_of(inputs["prompt"])[1]
         room = (0, 0), (0, max_length - start)
-        if model.encoder is None:
-            inputs["mask"] = tf.pad(attention_mask, room, constant_values=1)
         tokens_BN = tf.ensure_shape(tf.pad(inputs["prompt"], room, constant_values=pad_id(generation)), (batch_size, max_length))
         rows, logits_BV = read_prompts(model, inputs, max_length, generation.ahead)
         rows.repeat(times)
@@ -67,7 +77,11 @@ def generation_graph(model: Transformer, batch_size: int, max_length: int, **set
         return {"tokens": tokens, "length": start + longest}
 
     ids, number = tf.TensorSpec((batch_size, None), tf.int64), tf.TensorSpec((), tf.int32)
-    return tf.function(run, input_signature=[ids, ids, number, number], autograph=False)
+    reads = model.config.inputs
+    if isinstance(reads, AudioInputs):
+        features = tf.TensorSpec((batch_size, reads.num_mel_bins, reads.num_frames), tf.float32)
+        return tf.function(run_audio, input_signature=[features, ids, number, number], autograph=False)
+    return tf.function(run_text, input_signature=[ids, ids, number, number], autograph=False)
 
 
 def check_graph(generation: GenerationConfig, model: Transformer) -> None:

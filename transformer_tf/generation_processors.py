@@ -16,20 +16,30 @@ from configs import GenerationConfig
 class Processors:
     """All the changes that `generation` asks for, one after the other.
 
-    min_length: tokens of the shortest text that may end. limit: tokens of the longest text. pads_R1: padding on the left of each row, None
-    without any.
+    start: tokens of a prompt. min_length: tokens of the shortest text that may end. limit: tokens of the longest text. pads_R1: padding
+    on the left of each row, None without any.
     """
 
     def __init__(
-        self, generation: GenerationConfig, vocab_size: int, min_length: int | tf.Tensor, limit: int | tf.Tensor, pads_R1: tf.Tensor | None
+        self,
+        generation: GenerationConfig,
+        vocab_size: int,
+        start: int | tf.Tensor,
+        min_length: int | tf.Tensor,
+        limit: int | tf.Tensor,
+        pads_R1: tf.Tensor | None,
     ) -> None:
         self.generation = generation
+        # Behind a token that is forced to follow one, a text begins later.
+        self.begins_at = start if generation.forced_bos_token_id is None else start + tf.cast(start == 1, tf.int32)
         self.min_length = min_length
         self.limit = limit
         self.pads_R1 = pads_R1
         self.ends_V = marked(generation.eos_token_id or (), vocab_size)
         self.first_V = marked(() if generation.forced_bos_token_id is None else (generation.forced_bos_token_id,), vocab_size)
         self.last_V = marked(generation.forced_eos_token_id or (), vocab_size)
+        self.never_V = marked(generation.suppress_tokens, vocab_size)
+        self.not_first_V = marked(generation.begin_suppress_tokens, vocab_size)
         # An end that is a bad word too stays allowed.
         self.bad_words = [word for word in generation.bad_words_ids if not (len(word) == 1 and word[0] in (generation.eos_token_id or ()))]
 
@@ -48,6 +58,10 @@ class Processors:
             scores_RV = tf.where(length == 1, force(scores_RV, self.first_V), scores_RV)
         if generation.forced_eos_token_id is not None:
             scores_RV = tf.where(length == self.limit - 1, force(scores_RV, self.last_V), scores_RV)
+        if generation.suppress_tokens:
+            scores_RV = forbid(scores_RV, self.never_V)
+        if generation.begin_suppress_tokens:
+            scores_RV = forbid(scores_RV, self.not_first_V & (length == self.begins_at))
         return tf.nn.log_softmax(scores_RV) if generation.renormalize_logits else scores_RV
 
 

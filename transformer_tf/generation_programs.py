@@ -48,7 +48,7 @@ def parts(
     cache.length = length
     cache.set_tensors(tensors)
     rows = Rows(model, cache, given.mask_RN, given.encoder_mask_RS)
-    processors = Processors(generation, model.config.vocab_size, given.min_length, given.limit, rows.pads_R1)
+    processors = Processors(generation, model.config.vocab_size, given.start, given.min_length, given.limit, rows.pads_R1)
     return rows, processors, Ends(given.table_AV, given.state_R)
 
 

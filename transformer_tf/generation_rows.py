@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from configs import Prompts
 from transformer_tf.cache import Cache
 from transformer_tf.module import shape_of
 
@@ -85,24 +86,20 @@ class Strategy(Protocol):
         """Whether another token is to follow the one behind the first `length`."""
 
 
-def begin(
-    model: Transformer, prompt_BT: np.ndarray, attended_BT: np.ndarray | None, room: int, pad_id: int, ahead: int
-) -> tuple[Rows, tf.Tensor, tf.Tensor]:
-    """Read the prompts: the rows, their tokens (B, N) with room for more, and the logits (B, V) of what follows. Of an encoder-decoder, the
-    encoder reads the prompts, and the decoder reads decoder_start."""
-    config = model.config
+def begin(model: Transformer, prompts: Prompts, room: int, pad_id: int, ahead: int) -> tuple[Rows, tf.Tensor, tf.Tensor]:
+    """Read the prompts: the rows, their tokens (B, N) with room for more, and the logits (B, V) of what follows."""
+    config, (batch, start), attended_BS = model.config, prompts.prompt_BT.shape, prompts.attended_BS
     inputs: dict[str, tf.Tensor] = {}
-    if model.encoder is not None:
-        if attended_BT is None:
-            attended_BT = np.ones_like(prompt_BT)
-        length = rounded_up(prompt_BT.shape[1], SOURCE_BUCKET)
-        padding = (0, 0), (0, min(length, config.longest or length) - prompt_BT.shape[1])
-        inputs |= {"source": tf.constant(np.pad(prompt_BT, padding)), "encoder_mask": tf.constant(np.pad(attended_BT, padding))}
-        prompt_BT, attended_BT = np.full((len(prompt_BT), 1), config.special_tokens.decoder_start), None
-    batch, start = prompt_BT.shape
-    if attended_BT is not None and not attended_BT.all():
-        inputs["mask"] = tf.pad(tf.constant(attended_BT, tf.int64), ((0, 0), (0, room - start)), constant_values=1)
-    tokens_BN = tf.pad(tf.constant(prompt_BT, tf.int64), ((0, 0), (0, room - start)), constant_values=pad_id)
+    if config.inputs.kind != "tokens":
+        inputs["source"] = tf.constant(prompts.source)
+    elif prompts.source is not None:
+        length = rounded_up(prompts.source.shape[1], SOURCE_BUCKET)
+        padding = (0, 0), (0, min(length, config.longest or length) - prompts.source.shape[1])
+        attended_BS = np.ones_like(prompts.source) if attended_BS is None else attended_BS
+        inputs |= {"source": tf.constant(np.pad(prompts.source, padding)), "encoder_mask": tf.constant(np.pad(attended_BS, padding))}
+    elif attended_BS is not None and not attended_BS.all():
+        inputs["mask"] = tf.pad(tf.constant(attended_BS), ((0, 0), (0, room - start)), constant_values=1)
+    tokens_BN = tf.pad(tf.constant(prompts.prompt_BT), ((0, 0), (0, room - start)), constant_values=pad_id)
     inputs["prompt"] = tokens_BN[:, :start]
     cache = Cache(config, batch, room, tf.as_dtype(model.compute_dtype), ahead)
     rows = Rows(model, cache, inputs.get("mask"), inputs.get("encoder_mask"))
@@ -121,7 +118,10 @@ def reader(model: Transformer, inputs: dict[str, tf.Tensor], room: int, ahead: i
 
     programs, key = kept_programs(model), ("read", *inputs, room, ahead)
     if key not in programs:
-        specs = {name: tf.TensorSpec((None, None), tensor.dtype) for name, tensor in inputs.items()}
+        specs = {
+            name: tf.TensorSpec((None, *(tensor.shape[1:] if tensor.shape.rank > 2 else (None,))), tensor.dtype)
+            for name, tensor in inputs.items()
+        }
         programs[key] = tf.function(read, input_signature=[specs], autograph=False)
     return programs[key]
 
@@ -129,9 +129,9 @@ def reader(model: Transformer, inputs: dict[str, tf.Tensor], room: int, ahead: i
 def read_prompts(model: Transformer, inputs: dict[str, tf.Tensor], room: int, ahead: int) -> tuple[Rows, tf.Tensor]:
     """Read `prompt` (B, T) into an empty cache: what is remembered of it, and the logits (B, V) of what follows.
 
-    inputs: beside it `mask` (B, N), and of an encoder-decoder `source` and `encoder_mask` (B, S).
+    inputs: beside it `mask` (B, N), and of an encoder-decoder `source` and `encoder_mask` (B, S), of audio `source` alone.
     """
-    encoded_BSD = model.encoder(inputs["source"], inputs["encoder_mask"]) if "source" in inputs else None
+    encoded_BSD = model.encoder(inputs["source"], inputs.get("encoder_mask")) if "source" in inputs else None
     cache = Cache(model.config, shape_of(inputs["prompt"])[0], room, tf.as_dtype(model.compute_dtype), ahead)
     rows = Rows(model, cache, inputs.get("mask"), inputs.get("encoder_mask"))
     return rows, rows.first(inputs["prompt"], encoded_BSD)

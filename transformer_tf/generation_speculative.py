@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from configs import GenerationConfig
+from configs import GenerationConfig, Prompts
 from configs.speculation import longest_with_guesses, look_up
 from transformer_tf.generation_ends import Ends
 from transformer_tf.generation_processors import Processors
@@ -118,15 +118,14 @@ def build_drafter(
     generation: GenerationConfig,
     model: Transformer,
     assistant: Transformer | None,
-    prompt_BT: np.ndarray,
-    attended_BT: np.ndarray | None,
+    prompts: Prompts,
     room: int,
     given: Given,
 ) -> Drafter:
     """The drafter that is asked for. Prompt lookup looks through the encoder's input too."""
     if assistant is None:
-        return PromptLookup(generation, model.config.vocab_size, prompt_BT[0].tolist() if model.encoder is not None else [])
-    rows, _, _ = begin(assistant, prompt_BT, attended_BT, room, 0, generation.ahead)
+        return PromptLookup(generation, model.config.vocab_size, prompts.source_ids[0].tolist())
+    rows, _, _ = begin(assistant, prompts, room, 0, generation.ahead)
     return Assistant(generation, assistant, given, rows)
 
 

@@ -85,10 +85,10 @@ class Stack(Module):
     def __init__(self, config: ModelConfig, name: str, attention: str, token: Embedding | None = None) -> None:
         super().__init__()
         self.stack = name
-        self.longest = config.longest
+        self.longest = config.longest_of(name)
         self.gradient_checkpointing = False
         self.seeds = keras.random.SeedGenerator() if any(config.dropout.model_dump().values()) else None
-        self.embeddings: Any = build_embeddings(config, token)
+        self.embeddings: Any = build_embeddings(config, name, token)
         self.rotary = build_rotary(config, windowed=False)
         self.window_rotary = build_rotary(config, windowed=True) if config.attention.window else None
         self.relative_bias = RelativeBias(config, bidirectional=name == "encoder") if config.positions.kind == "relative" else None
@@ -109,7 +109,7 @@ class Stack(Module):
         hidden_states: MutableMapping[str, tf.Tensor] | None = None,
         training: bool | None = None,
     ) -> tf.Tensor:
-        """Hidden states (B, T, D) after the last layer. inputs: ids (B, T) or images. encoded_BSD: what an encoder has made.
+        """Hidden states (B, T, D) after the last layer. inputs: ids (B, T), images or audio. encoded_BSD: what an encoder has made.
 
         A mapping given as `hidden_states` receives those of every layer too.
         """

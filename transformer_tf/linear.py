@@ -1,4 +1,4 @@
-"""The parts with large weights: linear layers, tables of vectors, and the projection of patches.
+"""The parts with large weights: linear layers, tables of vectors, the projection of patches, and convolutions over time.
 
 B batch, T query length, D model width, C channels, Y image height, X image width, P patches.
 """
@@ -51,3 +51,18 @@ class PatchProjection(Module):
         grid = tf.nn.conv2d(tf.transpose(pixel_values_BCYX, (0, 2, 3, 1)), self.weight, self.patch_size, "VALID")
         patches_BPD = tf.reshape(grid, (-1, grid.shape[1] * grid.shape[2], grid.shape[3]))
         return patches_BPD if self.bias is None else patches_BPD + self.bias
+
+
+class Convolution(Module):
+    """Each frame with its two neighbours to one vector, at every `stride`-th frame. `weight` has shape (3, inputs, outputs)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.weight = self.add_weight(name="weight", shape=(3, inputs, outputs))
+        self.bias = self.add_weight(name="bias", shape=(outputs,))
+
+    def call(self, frames: tf.Tensor) -> tf.Tensor:
+        """From frames (B, frames, inputs) to (B, T, D); beyond both ends there are zeros."""
+        padded = tf.pad(frames, ((0, 0), (1, 1), (0, 0)))
+        return tf.nn.conv1d(padded, self.weight, self.stride, "VALID") + self.bias

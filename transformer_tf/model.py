@@ -53,6 +53,7 @@ class Transformer(keras.Model):
         position_ids: tf.Tensor | None = None,
         token_type_ids: tf.Tensor | None = None,
         pixel_values: tf.Tensor | None = None,
+        input_features: tf.Tensor | None = None,
         decoder_input_ids: tf.Tensor | None = None,
         decoder_attention_mask: tf.Tensor | None = None,
         encoded: tf.Tensor | None = None,
@@ -67,6 +68,7 @@ class Transformer(keras.Model):
         position_ids: integers (B, T). Default: 0, 1, 2, ... after those in the cache.
         token_type_ids: the segment of each token, integers (B, T). Default: 0.
         pixel_values: images (B, channels, height, width), in place of input_ids.
+        input_features: log-mel spectra (B, mel bins, frames), in place of input_ids.
         decoder_input_ids: of an encoder-decoder, the decoder's tokens.
         decoder_attention_mask: of an encoder-decoder, the decoder's mask.
         encoded: of an encoder-decoder, what the encoder has computed (B, S, D), so that it need not run again.
@@ -87,12 +89,13 @@ class Transformer(keras.Model):
             position_ids=position_ids,
             token_type_ids=token_type_ids,
             pixel_values=pixel_values,
+            input_features=input_features,
             decoder_input_ids=decoder_input_ids,
             decoder_attention_mask=decoder_attention_mask,
             encoded=encoded,
             cache=cache,
         )
-        inputs = input_ids if pixel_values is None else pixel_values
+        inputs = {"input_ids": input_ids, "pixel_values": pixel_values, "input_features": input_features}[self.config.inputs.name]
         if self.encoder is None:
             hidden_BTD = self.decoder(inputs, attention_mask, position_ids, token_type_ids, cache=cache, hidden_states=hidden_states)
             return self.apply_head(hidden_BTD, attention_mask)
@@ -127,14 +130,14 @@ class Transformer(keras.Model):
 
     def token_table(self) -> tf.Tensor | None:
         """The vectors of the vocabulary (V, E), which a tied head shares. None for a model of images."""
-        stack = self.decoder if self.encoder is None else self.encoder
-        return stack.embeddings.token.weight if self.config.inputs.kind == "tokens" else None
+        stacks = self.config.token_stacks
+        return getattr(self, stacks[0]).embeddings.token.weight if stacks else None
 
-    def generate(self, input_ids: Any, **settings: Any) -> Any:
+    def generate(self, input_ids: Any = None, **settings: Any) -> Any:
         """Continue prompts; see `transformer_tf.generation.generate`."""
         return generate(self, input_ids, **settings)
 
-    def stream(self, input_ids: Any, **settings: Any) -> Iterator[np.ndarray]:
+    def stream(self, input_ids: Any = None, **settings: Any) -> Iterator[np.ndarray]:
         """Continue prompts token by token; see `transformer_tf.generation.stream`."""
         return stream(self, input_ids, **settings)
 

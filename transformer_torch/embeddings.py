@@ -1,6 +1,8 @@
-"""From ids and images to vectors ("Attention Is All You Need", 3.4 and 3.5; ViT, Dosovitskiy et al. 2021, 3.1).
+"""From ids, images and audio to vectors ("Attention Is All You Need", 3.4 and 3.5; ViT, Dosovitskiy et al. 2021, 3.1;
+Whisper, Radford et al. 2022, 2.2).
 
-B batch, T query length, S key length, D model width, E embedding width, P patches, C channels, Y image height, X image width.
+B batch, T query length, S key length, D model width, E embedding width, P patches,
+C channels (of audio: mel bins), Y image height, X image width (of audio: frames).
 """
 
 from __future__ import annotations
@@ -9,10 +11,11 @@ import torch
 from torch import nn
 
 from configs import ModelConfig, UserError
-from configs.parts import PatchInputs
+from configs.parts import AudioInputs, PatchInputs
 from configs.positions import LearnedPositions
 from transformer_torch.dropout import Dropout
-from transformer_torch.linear import Embedding, Linear, PatchProjection
+from transformer_torch.feed_forward import gelu
+from transformer_torch.linear import Convolution, Embedding, Linear, PatchProjection
 from transformer_torch.normalization import build_norm
 from transformer_torch.positions import SinusoidalPositions
 
@@ -112,6 +115,42 @@ class PatchEmbeddings(nn.Module):
         return torch.arange(self.inputs.length, device=pixel_values_BCYX.device)[None]
 
 
-def build_embeddings(config: ModelConfig, token: Embedding | None = None) -> nn.Module:
-    """The embeddings that the config asks for: of an image's patches, or of tokens."""
-    return PatchEmbeddings(config) if config.inputs.kind == "patches" else TokenEmbeddings(config, token)
+class AudioEmbeddings(nn.Module):
+    """Log-mel frames through two convolutions, of which the second halves their number, plus positions (Whisper, 2.2)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        assert isinstance(config.inputs, AudioInputs)
+        self.inputs = config.inputs
+        self.convolution1 = Convolution(self.inputs.num_mel_bins, config.width, stride=1)
+        self.convolution2 = Convolution(config.width, config.width, stride=2)
+        self.position = Embedding(self.inputs.length, config.width)
+        self.dropout = Dropout(config.dropout.embedding)
+
+    def forward(
+        self, input_features_BCX: torch.Tensor, position_ids_BT: torch.Tensor, token_type_ids_BT: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        hidden_BXD = gelu(self.convolution1(input_features_BCX.transpose(1, 2)))
+        hidden_BTD = gelu(self.convolution2(hidden_BXD))
+        return self.dropout(hidden_BTD + self.position(position_ids_BT))
+
+    def length(self, input_features_BCX: torch.Tensor) -> int:
+        """Half as many as there are frames. Raises UserError for another number of them than the model's."""
+        expected = (self.inputs.num_mel_bins, self.inputs.num_frames)
+        if input_features_BCX.ndim != 3 or tuple(input_features_BCX.shape[1:]) != expected:
+            raise UserError(f"input_features has shape {list(input_features_BCX.shape)}; expected (batch, {', '.join(map(str, expected))})")
+        return self.inputs.length
+
+    def positions(
+        self, input_features_BCX: torch.Tensor, start: int | torch.Tensor, attention_mask_BS: torch.Tensor | None
+    ) -> torch.Tensor:
+        """0, 1, 2, ...: silence at the end is heard too."""
+        return torch.arange(self.inputs.length, device=input_features_BCX.device)[None]
+
+
+def build_embeddings(config: ModelConfig, stack: str, token: Embedding | None = None) -> nn.Module:
+    """The embeddings of what goes into a stack: an image's patches, audio, or tokens."""
+    kind = config.inputs_of(stack).kind
+    if kind == "tokens":
+        return TokenEmbeddings(config, token)
+    return PatchEmbeddings(config) if kind == "patches" else AudioEmbeddings(config)

@@ -15,20 +15,31 @@ from configs import GenerationConfig
 class Processors:
     """All the changes that `generation` asks for, one after the other.
 
-    min_length: tokens of the shortest text that may end. limit: tokens of the longest text. pads_R1: padding on the left of each row, None
-    without any.
+    start: tokens of a prompt. min_length: tokens of the shortest text that may end. limit: tokens of the longest text. pads_R1: padding
+    on the left of each row, None without any.
     """
 
     def __init__(
-        self, generation: GenerationConfig, vocab_size: int, min_length: int, limit: int, pads_R1: torch.Tensor | None, device: torch.device
+        self,
+        generation: GenerationConfig,
+        vocab_size: int,
+        start: int,
+        min_length: int,
+        limit: int,
+        pads_R1: torch.Tensor | None,
+        device: torch.device,
     ) -> None:
         self.generation = generation
+        # Behind a token that is forced to follow one, a text begins later.
+        self.begins_at = start if generation.forced_bos_token_id is None else start + (start == 1)
         self.min_length = min_length
         self.limit = limit
         self.pads_R1 = pads_R1
         self.ends_V = marked(generation.eos_token_id or (), vocab_size, device)
         self.first_V = marked(() if generation.forced_bos_token_id is None else (generation.forced_bos_token_id,), vocab_size, device)
         self.last_V = marked(generation.forced_eos_token_id or (), vocab_size, device)
+        self.never_V = marked(generation.suppress_tokens, vocab_size, device)
+        self.not_first_V = marked(generation.begin_suppress_tokens, vocab_size, device)
         # An end that is a bad word too stays allowed.
         self.bad_words = [word for word in generation.bad_words_ids if not (len(word) == 1 and word[0] in (generation.eos_token_id or ()))]
 
@@ -49,6 +60,10 @@ class Processors:
             scores_RV = force(scores_RV, self.first_V)
         if generation.forced_eos_token_id is not None and length == self.limit - 1:
             scores_RV = force(scores_RV, self.last_V)
+        if generation.suppress_tokens:
+            scores_RV = forbid(scores_RV, self.never_V)
+        if generation.begin_suppress_tokens and length == self.begins_at:
+            scores_RV = forbid(scores_RV, self.not_first_V)
         return scores_RV.log_softmax(-1) if generation.renormalize_logits else scores_RV
 
 

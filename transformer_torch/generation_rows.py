@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 import torch
 
+from configs import Prompts
 from transformer_torch.cache import Cache
 from transformer_torch.cuda_graphs import StepMemory, are_recorded
 
@@ -102,25 +102,21 @@ class Strategy(Protocol):
         """Whether another token is to follow the one behind the first `length`."""
 
 
-def begin(
-    model: Transformer, prompt_BT: np.ndarray, attended_BT: np.ndarray | None, room: int, pad_id: int, ahead: int
-) -> tuple[Rows, torch.Tensor, torch.Tensor]:
-    """Read the prompts: the rows, their tokens (B, N) with room for more, and the logits (B, V) of what follows. Of an encoder-decoder, the
-    encoder reads the prompts, and the decoder reads decoder_start."""
+def begin(model: Transformer, prompts: Prompts, room: int, pad_id: int, ahead: int) -> tuple[Rows, torch.Tensor, torch.Tensor]:
+    """Read the prompts: the rows, their tokens (B, N) with room for more, and the logits (B, V) of what follows."""
     config, weight = model.config, next(model.parameters())
     device, held = weight.device, room if model.compiled_continue is None else rounded_up(room, BUCKET)
-    encoded_BSD = encoder_mask_BS = None
-    if model.encoder is not None:
-        encoder_mask_BS = None if attended_BT is None else torch.from_numpy(attended_BT).to(device)
-        encoded_BSD = model.encoder(torch.from_numpy(prompt_BT).to(device), encoder_mask_BS)
-        prompt_BT, attended_BT = np.full((len(prompt_BT), 1), config.special_tokens.decoder_start), None
-    batch, start = prompt_BT.shape
-    mask_BN = None
-    if attended_BT is not None and not attended_BT.all():
+    (batch, start), attended_BS = prompts.prompt_BT.shape, prompts.attended_BS
+    mask_BN = encoded_BSD = encoder_mask_BS = None
+    if prompts.source is not None:
+        source = torch.from_numpy(prompts.source).to(device)
+        encoder_mask_BS = None if attended_BS is None else torch.from_numpy(attended_BS).to(device)
+        encoded_BSD = model.encoder(source.to(weight.dtype) if source.is_floating_point() else source, encoder_mask_BS)
+    elif attended_BS is not None and not attended_BS.all():
         mask_BN = torch.ones(batch, held, dtype=torch.long, device=device)
-        mask_BN[:, :start] = torch.from_numpy(attended_BT)
+        mask_BN[:, :start] = torch.from_numpy(attended_BS)
     tokens_BN = torch.full((batch, room), pad_id, dtype=torch.long, device=device)
-    tokens_BN[:, :start] = torch.from_numpy(prompt_BT)
+    tokens_BN[:, :start] = torch.from_numpy(prompts.prompt_BT)
     rows = Rows(model, Cache(config, batch, held, weight.dtype, device, ahead), mask_BN, encoder_mask_BS)
     return rows, tokens_BN, rows.first(tokens_BN[:, :start], encoded_BSD)
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from configs import GenerationConfig
+from configs import GenerationConfig, Prompts
 from configs.speculation import look_up
 from transformer_torch.generation_ends import Ends
 from transformer_torch.generation_processors import Processors
@@ -87,15 +87,14 @@ def build_drafter(
     generation: GenerationConfig,
     model: Transformer,
     assistant: Transformer | None,
-    prompt_BT: np.ndarray,
-    attended_BT: np.ndarray | None,
+    prompts: Prompts,
     room: int,
     processors: Processors,
 ) -> Drafter:
     """The drafter that is asked for. Prompt lookup looks through the encoder's input too."""
     if assistant is None:
-        return PromptLookup(generation, model.config.vocab_size, prompt_BT[0].tolist() if model.encoder is not None else [])
-    rows, _, _ = begin(assistant, prompt_BT, attended_BT, room, 0, generation.ahead)
+        return PromptLookup(generation, model.config.vocab_size, prompts.source_ids[0].tolist())
+    rows, _, _ = begin(assistant, prompts, room, 0, generation.ahead)
     return Assistant(generation, assistant, processors, rows)
 
 

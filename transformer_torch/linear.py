@@ -1,4 +1,4 @@
-"""The parts with large weights: linear layers, tables of vectors, and the projection of patches.
+"""The parts with large weights: linear layers, tables of vectors, the projection of patches, and convolutions over time.
 
 B batch, T query length, D model width, C channels, Y image height, X image width, P patches.
 """
@@ -52,3 +52,18 @@ class PatchProjection(nn.Module):
         """Patches (B, P, D), row by row."""
         patches_BDP = F.conv2d(pixel_values_BCYX, self.weight, self.bias, stride=self.patch_size).flatten(2)
         return patches_BDP.transpose(1, 2)
+
+
+class Convolution(nn.Module):
+    """Each frame with its two neighbours to one vector, at every `stride`-th frame. `weight` has shape (outputs, inputs, 3)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, 3))
+        self.bias = nn.Parameter(torch.empty(outputs))
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        """From frames (B, frames, inputs) to (B, T, D); beyond both ends there are zeros."""
+        hidden_BDT = F.conv1d(frames.transpose(1, 2), self.weight, self.bias, stride=self.stride, padding=1)
+        return hidden_BDT.transpose(1, 2)

@@ -54,6 +54,7 @@ class Transformer(nn.Module):
         position_ids: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
         pixel_values: torch.Tensor | None = None,
+        input_features: torch.Tensor | None = None,
         decoder_input_ids: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
         encoded: torch.Tensor | None = None,
@@ -68,6 +69,7 @@ class Transformer(nn.Module):
         position_ids: integers (B, T). Default: 0, 1, 2, ... after those in the cache.
         token_type_ids: the segment of each token, integers (B, T). Default: 0.
         pixel_values: images (B, channels, height, width), in place of input_ids.
+        input_features: log-mel spectra (B, mel bins, frames), in place of input_ids.
         decoder_input_ids: of an encoder-decoder, the decoder's tokens.
         decoder_attention_mask: of an encoder-decoder, the decoder's mask.
         encoded: of an encoder-decoder, what the encoder has computed (B, S, D), so that it need not run again.
@@ -85,12 +87,13 @@ class Transformer(nn.Module):
             position_ids=position_ids,
             token_type_ids=token_type_ids,
             pixel_values=pixel_values,
+            input_features=input_features,
             decoder_input_ids=decoder_input_ids,
             decoder_attention_mask=decoder_attention_mask,
             encoded=encoded,
             cache=cache,
         )
-        inputs = input_ids if pixel_values is None else pixel_values
+        inputs = {"input_ids": input_ids, "pixel_values": pixel_values, "input_features": input_features}[self.config.inputs.name]
         if self.encoder is None:
             hidden_BTD = self.decoder(inputs, attention_mask, position_ids, token_type_ids, cache=cache, hidden_states=hidden_states)
             return self.apply_head(hidden_BTD, attention_mask)
@@ -124,14 +127,14 @@ class Transformer(nn.Module):
 
     def token_table(self) -> torch.Tensor | None:
         """The vectors of the vocabulary (V, E), which a tied head shares. None for a model of images."""
-        stack = self.decoder if self.encoder is None else self.encoder
-        return stack.embeddings.token.weight if self.config.inputs.kind == "tokens" else None
+        stacks = self.config.token_stacks
+        return getattr(self, stacks[0]).embeddings.token.weight if stacks else None
 
-    def generate(self, input_ids: Any, **settings: Any) -> Any:
+    def generate(self, input_ids: Any = None, **settings: Any) -> Any:
         """Continue prompts; see `transformer_torch.generation.generate`."""
         return generate(self, input_ids, **settings)
 
-    def stream(self, input_ids: Any, **settings: Any) -> Iterator[np.ndarray]:
+    def stream(self, input_ids: Any = None, **settings: Any) -> Iterator[np.ndarray]:
         """Continue prompts token by token; see `transformer_torch.generation.stream`."""
         return stream(self, input_ids, **settings)
 

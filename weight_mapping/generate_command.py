@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from configs import GenerationConfig, ModelConfig, UserError, build, nearest
+from configs import GenerationConfig, ModelConfig, UserError, as_prompts, build, nearest, speech_prompt
+from configs.audio import read_recording
+from configs.parts import AudioInputs
 from configs.reading import read_settings
 from configs.speculation import check_speculation
 from configs.text import Tokenizer
@@ -20,12 +22,13 @@ from weight_mapping.hub import local_folder
 from weight_mapping.text_files import Progress, read_lines, whole_file
 
 DESCRIPTION = """\
-Continue prompts, or say what an encoder-decoder makes of them, token by token. Settings are those of generation_config.json, where the
-folder has one (else of an old config.json), and key=value, under Hugging Face's names.
+Continue prompts, or say what an encoder-decoder makes of them, token by token; of a model of speech, a prompt is a WAV file. Settings are
+those of generation_config.json, where the folder has one (else of an old config.json), and key=value, under Hugging Face's names.
 
   python -m {package}.generate runs/gpt2_stdlib "Return a" max_new_tokens=40
   python -m {package}.generate runs/gpt2_stdlib --interactive do_sample=true top_k=50
   python -m {package}.generate runs/dates --input dates.txt --output iso.txt num_beams=4
+  python -m {package}.generate openai/whisper-tiny speech.wav language=en
 """
 DEFAULT_NEW_TOKENS = 100
 # Those of transformer_torch.for_inference.
@@ -40,7 +43,8 @@ class Session:
         self.folder = local_folder(source)
         with Checkpoint(self.folder) as checkpoint:
             self.config: ModelConfig = checkpoint.config
-            values = GenerationConfig.merged(checkpoint.generation_config, read_settings(words))
+            self.generation_file = checkpoint.generation_config
+            values = GenerationConfig.merged(self.generation_file, read_settings(words))
         self.generation = build(GenerationConfig, values, "settings")
         self.assistant: ModelConfig | None = None
         if assistant:
@@ -49,6 +53,12 @@ class Session:
         if self.config.head.kind != "language_model":
             raise UserError(f"{source} has head.kind={self.config.head.kind!r}; only a language-model head generates")
         self.tokenizer = Tokenizer(self.folder)
+
+    def read(self, prompt: str, where: str) -> Sequence[Any]:
+        """What the model reads of a prompt: its ids, or, where the prompt names a recording, its spectrum (mel bins, frames)."""
+        if isinstance(self.config.inputs, AudioInputs):
+            return read_recording(prompt, self.config.inputs)  # type: ignore[return-value]
+        return self.encode(prompt, where)
 
     def encode(self, text: str, where: str) -> list[int]:
         """The ids of a prompt that the model can serve; an encoder's end in its end token."""
@@ -63,21 +73,32 @@ class Session:
             raise UserError(f"{where}: {error}") from None
         return ids
 
-    def for_batch(self, rows: Sequence[Sequence[int]]) -> dict[str, Any]:
+    def for_batch(self, rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
         """What `generate` is asked for: rows of like lengths, padded on the left for a decoder, and room for what the model may say."""
-        width, pad = max(map(len, rows)), self.config.special_tokens.pad or 0
+        width, generation = max(map(len, rows)), self.generation
+        if generation.max_new_tokens is None and generation.max_length is None:
+            generation = generation.model_copy(update={"max_new_tokens": self.room(width)})
+        generation.complete(self.config).check_model(self.config)
+        inputs = self.audio(rows) if self.config.inputs.kind == "audio" else self.text(rows, width)
+        prompts = as_prompts(self.config, **inputs)
+        generation.check_room(self.config, prompts)
+        limit = generation.limit(prompts.prompt_BT.shape[1])
+        check_speculation(generation, self.config, self.assistant, 1, max(prompts.source_ids.shape[1], limit))
+        return {**inputs, "config": generation, "tokenizer": self.tokenizer if generation.stop_strings else None}
+
+    def text(self, rows: Sequence[Sequence[int]], width: int) -> dict[str, Any]:
+        """Ids and what of them is padding."""
+        pad = self.config.special_tokens.pad or 0
         ids, mask = np.full((len(rows), width), pad, np.int64), np.zeros((len(rows), width), np.int64)
         for number, row in enumerate(rows):
             place = slice(width - len(row), width) if self.config.architecture == "decoder" else slice(0, len(row))
             ids[number, place], mask[number, place] = row, 1
-        generation = self.generation
-        start = 1 if self.config.architecture == "encoder_decoder" else width
-        if generation.max_new_tokens is None and generation.max_length is None:
-            generation = generation.model_copy(update={"max_new_tokens": self.room(width)})
-        generation.complete(self.config).check(self.config, ids, mask)
-        check_speculation(generation, self.config, self.assistant, 1, max(width, generation.limit(start)))
-        tokenizer = self.tokenizer if generation.stop_strings else None
-        return {"input_ids": ids, "attention_mask": mask, "config": generation, "tokenizer": tokenizer}
+        return {"input_ids": ids, "attention_mask": mask}
+
+    def audio(self, rows: Sequence[Any]) -> dict[str, Any]:
+        """Spectra, and what the decoder is told of them."""
+        first = speech_prompt(self.config, self.generation_file, self.generation.language, self.generation.task)
+        return {"input_ids": None, "input_features": np.stack(rows), "decoder_input_ids": [first]}
 
     def room(self, width: int) -> int:
         """How many tokens follow a prompt of this length where nobody says it: what there is room for, and not more than a paragraph."""
@@ -87,9 +108,10 @@ class Session:
         return max(1, min(DEFAULT_NEW_TOKENS, self.config.longest - start))
 
     def generated(self, model: Any, asked: dict[str, Any]) -> list[list[int]]:
-        """What `generate` gives, without an encoder-decoder's decoder_start."""
+        """What `generate` gives, without what an encoder-decoder's decoder has read first."""
         rows: list[list[int]] = np.asarray(model.generate(**asked)).tolist()
-        return [row[1:] for row in rows] if self.config.architecture == "encoder_decoder" else rows
+        first = len(asked["decoder_input_ids"][0]) if "decoder_input_ids" in asked else 1
+        return [row[first:] for row in rows] if self.config.architecture == "encoder_decoder" else rows
 
     def said(self, row: Sequence[int], asked: dict[str, Any]) -> str:
         """The text that the model has added to the first prompt, up to its end. row: as `generated` gives it."""
@@ -113,9 +135,9 @@ def generate_command(
     session = Session(options.source, options.settings, options.assistant)
     if options.output and (texts := session.generation.num_return_sequences) > 1:
         raise UserError(f"num_return_sequences={texts} and --output: a line has one text; set it to 1")
-    asked = [session.for_batch([session.encode(prompt, f"the prompt {prompt!r}")]) for prompt in options.prompts]
+    asked = [session.for_batch([session.read(prompt, f"the prompt {prompt!r}")]) for prompt in options.prompts]
     lines = read_lines(options.input) if options.input else []
-    rows = {number: session.encode(line, f"{options.input}, line {number + 1}") for number, line in enumerate(lines) if line.strip()}
+    rows = {number: session.read(line, f"{options.input}, line {number + 1}") for number, line in enumerate(lines) if line.strip()}
 
     def read(source: Any) -> Any:
         model = load(source, dtype=options.dtype)
@@ -144,7 +166,10 @@ def read_options(package: str, arguments: Sequence[str] | None = None) -> argpar
     )
     parser.add_argument("source", metavar="RUN_OR_CHECKPOINT", help="folder of a run, of a Hugging Face checkpoint, or a hub name")
     parser.add_argument(
-        "words", nargs="*", metavar="PROMPT or key=value", help="prompts, and settings such as num_beams=4; behind -- prompts alone"
+        "words",
+        nargs="*",
+        metavar="PROMPT or key=value",
+        help="prompts, or WAV files, and settings such as num_beams=4; behind -- prompts alone",
     )
     parser.add_argument("--interactive", action="store_true", help="ask for prompts, until the end of the input (Ctrl-D)")
     parser.add_argument("--input", type=Path, metavar="FILE", help="prompts, one a line, gzipped or not; needs --output")
@@ -213,7 +238,7 @@ def pieces(session: Session, model: Any, asked: dict[str, Any]) -> Iterator[str]
     yield session.said(row, asked)[len(shown) :]
 
 
-def answer(session: Session, model: Any, rows: list[list[int]], batch_size: int, more: dict[str, Any]) -> list[str]:
+def answer(session: Session, model: Any, rows: list[Sequence[Any]], batch_size: int, more: dict[str, Any]) -> list[str]:
     """What the model says to each row, one line each: rows of like lengths at once, the longest first, so that memory is known at once.
     Rows with another room are another group: what is said to a row does not depend on its neighbours."""
     guesses = bool(more) or session.generation.prompt_lookup_num_tokens is not None
@@ -227,8 +252,8 @@ def answer(session: Session, model: Any, rows: list[list[int]], batch_size: int,
             order = order[len(group) :]
             asked = session.for_batch([rows[number] for number in group])
             for place, row in enumerate(session.generated(model, asked | more)):
-                prompt = {"config": asked["config"], "input_ids": asked["input_ids"][place : place + 1]}
-                answers[group[place]] = " ".join(session.said(row, prompt).splitlines())
+                own = asked if asked["input_ids"] is None else {**asked, "input_ids": asked["input_ids"][place : place + 1]}
+                answers[group[place]] = " ".join(session.said(row, own).splitlines())
             progress.advance(len(group))
     return answers
 
@@ -243,6 +268,6 @@ def converse(session: Session, model: Any, more: dict[str, Any]) -> None:
             print(end="\n" if is_asked else "")
             return
         try:
-            tell(session, model, prompt, session.for_batch([session.encode(prompt, "the prompt")]) | more)
+            tell(session, model, prompt, session.for_batch([session.read(prompt, "the prompt")]) | more)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)

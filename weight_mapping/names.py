@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from configs import ModelConfig, UserError
-from configs.parts import PatchInputs, Transform
+from configs import ModelConfig
+from configs.parts import AudioInputs, PatchInputs, Transform
 from configs.positions import RelativePositions
 
 Kind = Literal["linear", "embedding", "convolution", "vector"]
@@ -36,32 +36,21 @@ class Tensor:
 
 def canonical_tensors(config: ModelConfig) -> list[Tensor]:
     """Every tensor of the model, in the order in which data flows. Tied tensors stand once, under their first owner's name."""
-    _refuse_what_is_not_built(config)
     stacks = [tensor for stack in config.stacks for tensor in _stack(stack, config)]
     return [*stacks, *_pooler(config), *_head(config)]
 
 
-def _refuse_what_is_not_built(config: ModelConfig) -> None:
-    """The fields are laid out for every family; what has no line in the code yet must not be left out in silence."""
-    unbuilt = {
-        "inputs.kind='audio'": config.inputs.kind == "audio",
-    }
-    for part, is_asked_for in unbuilt.items():
-        if is_asked_for:
-            raise UserError(f"{part} is not built yet; docs/families.md has what is planned")
-
-
 def tied_tensors(config: ModelConfig) -> dict[str, str]:
     """Names that stand for another tensor: ``{"head.weight": "decoder.embeddings.token.weight"}``."""
-    if config.inputs.kind != "tokens":
+    if not config.token_stacks:
         return {}
-    owner = f"{config.stacks[0]}.embeddings.token.weight"
-    tied = {f"{stack}.embeddings.token.weight": owner for stack in config.stacks[1:]}
+    owner = f"{config.token_stacks[0]}.embeddings.token.weight"
+    tied = {f"{stack}.embeddings.token.weight": owner for stack in config.token_stacks[1:]}
     return tied | ({"head.weight": owner} if config.head.is_language_model and config.head.tied else {})
 
 
 def _stack(stack: str, config: ModelConfig) -> Iterator[Tensor]:
-    yield from _embeddings(f"{stack}.embeddings", config, is_first=stack == config.stacks[0])
+    yield from _embeddings(f"{stack}.embeddings", stack, config)
     if isinstance(config.positions, RelativePositions):
         yield Tensor(f"{stack}.relative_bias.weight", (config.positions.num_buckets, config.attention.num_heads), "embedding")
     for layer in range(config.layers_of(stack)):
@@ -74,18 +63,23 @@ def _stack(stack: str, config: ModelConfig) -> Iterator[Tensor]:
         yield from _norm(f"{stack}.norm", config.width, config)
 
 
-def _embeddings(path: str, config: ModelConfig, is_first: bool) -> Iterator[Tensor]:
-    width, inputs = config.embedding.width or config.width, config.inputs
+def _embeddings(path: str, stack: str, config: ModelConfig) -> Iterator[Tensor]:
+    width, inputs, length = config.embedding.width or config.width, config.inputs_of(stack), config.max_length
     if isinstance(inputs, PatchInputs):
         yield Tensor(f"{path}.patch.weight", (width, inputs.num_channels, inputs.patch_size, inputs.patch_size), "convolution")
         if inputs.bias:
             yield Tensor(f"{path}.patch.bias", (width,), "vector", "zeros")
         if inputs.class_token:
             yield Tensor(f"{path}.class_token", (width,), "vector", "drawn")
-    elif is_first:
+    elif isinstance(inputs, AudioInputs):
+        length = inputs.length
+        for number, channels in ((1, inputs.num_mel_bins), (2, width)):
+            yield Tensor(f"{path}.convolution{number}.weight", (width, channels, 3), "convolution")
+            yield Tensor(f"{path}.convolution{number}.bias", (width,), "vector", "zeros")
+    elif stack == config.token_stacks[0]:
         yield Tensor(f"{path}.token.weight", (config.vocab_size, width), "embedding")
     if config.positions.kind == "learned":
-        yield Tensor(f"{path}.position.weight", (config.max_length + config.positions.offset, width), "embedding")
+        yield Tensor(f"{path}.position.weight", (length + config.positions.offset, width), "embedding")
     if config.embedding.token_types:
         yield Tensor(f"{path}.token_type.weight", (config.embedding.token_types, width), "embedding")
     if config.embedding.norm:

@@ -6,22 +6,27 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from configs import GenerationConfig, UserError, load_model_config
+from configs import GenerationConfig, ModelConfig, UserError, as_prompts, load_model_config
 
 MODEL = load_model_config("gpt2-mini", ["special_tokens={bos: 0, eos: [3, 4]}"])
 PROMPT = np.array([[1, 2, 3], [4, 5, 6]])
 
 
+def check(config: GenerationConfig, model: ModelConfig = MODEL, prompt: np.ndarray = PROMPT, mask: np.ndarray | None = None) -> None:
+    config.check_model(model)
+    config.check_room(model, as_prompts(model, prompt, mask))
+
+
 def refused(config: GenerationConfig = GenerationConfig(), prompt: np.ndarray = PROMPT, mask: np.ndarray | None = None) -> str:
     with pytest.raises(UserError) as caught:
-        config.check(MODEL, prompt, mask)
+        check(config, MODEL, prompt, mask)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_a_good_prompt_passes() -> None:
-    GenerationConfig().check(MODEL, PROMPT, None)
-    GenerationConfig(max_new_tokens=125).check(MODEL, PROMPT, np.array([[0, 1, 1], [1, 1, 1]]))
+    check(GenerationConfig())
+    check(GenerationConfig(max_new_tokens=125), mask=np.array([[0, 1, 1], [1, 1, 1]]))
 
 
 @pytest.mark.parametrize(
@@ -48,16 +53,20 @@ def test_top_k_beyond_the_vocabulary() -> None:
 
 def test_some_token_may_follow() -> None:
     words = tuple((token,) for token in range(MODEL.vocab_size))
-    assert "bad_words_ids forbids each of the 4096 tokens, and nothing may follow" in refused(GenerationConfig(bad_words_ids=words))
-    GenerationConfig(bad_words_ids=(*words[1:], (0, 0))).check(MODEL, PROMPT, None)
+    assert "forbid each of the 4096 tokens, and nothing may follow" in refused(GenerationConfig(bad_words_ids=words))
+    check(GenerationConfig(bad_words_ids=(*words[1:], (0, 0))))
     # An end that is a bad word too stays allowed.
-    GenerationConfig(bad_words_ids=words).complete(MODEL).check(MODEL, PROMPT, None)
+    check(GenerationConfig(bad_words_ids=words).complete(MODEL))
+    # The others are forbidden in other ways.
+    rest = tuple(range(1, MODEL.vocab_size))
+    assert "forbid each of the 4096 tokens" in refused(GenerationConfig(bad_words_ids=((0,),), begin_suppress_tokens=rest))
+    assert "suppress_tokens is 4096, outside the vocabulary" in refused(GenerationConfig(suppress_tokens=(4096,)))
 
 
 def test_hugging_faces_default_of_top_k_is_cut_to_the_vocabulary() -> None:
     small = load_model_config("gpt2-mini", ["vocab_size=40"])
     generation = GenerationConfig.from_hugging_face({"do_sample": True}).complete(small)
-    generation.check(small, PROMPT, None)
+    check(generation, small)
     assert generation.top_k == 40
     assert GenerationConfig.from_hugging_face({"do_sample": True}).complete(MODEL).top_k == 50
 
@@ -65,14 +74,14 @@ def test_hugging_faces_default_of_top_k_is_cut_to_the_vocabulary() -> None:
 def test_masks() -> None:
     assert "attention_mask has 2; expected 1 for tokens and 0 for padding" in refused(mask=np.array([[1, 2, 1], [1, 1, 1]]))
     assert "attention_mask has 0.5" in refused(mask=np.array([[0.5, 1, 1], [1, 1, 1]]))
-    GenerationConfig().check(MODEL, PROMPT, np.array([[False, True, True], [True, True, True]]))
+    check(GenerationConfig(), mask=np.array([[False, True, True], [True, True, True]]))
     assert "attention_mask has shape [2, 2]" in refused(mask=np.ones((2, 2), int))
     assert "pad prompts on the left" in refused(mask=np.array([[1, 1, 0], [1, 1, 1]]))
 
 
 def test_only_language_models_generate() -> None:
     with pytest.raises(UserError, match="only a language-model head generates"):
-        GenerationConfig().check(load_model_config("gpt2-mini", ["head.kind=none"]), PROMPT, None)
+        check(GenerationConfig(), load_model_config("gpt2-mini", ["head.kind=none"]))
 
 
 @pytest.mark.parametrize("settings", [{"max_new_tokens": 0}, {"temperature": 0.0}, {"top_k": 0}, {"seed": -1}, {"top_q": 1}])

@@ -85,6 +85,11 @@ class Subject:
     def inputs(self, batch: int, length: int, seed: int = 0, decoder_length: int | None = None) -> dict[str, np.ndarray]:
         return example_inputs(self.config, batch, length, seed, decoder_length)
 
+    def prompts(self, batch: int, length: int, seed: int = 0) -> dict[str, np.ndarray]:
+        """What a model generates from, and what an encoder reads: of `inputs` the first alone."""
+        name = self.config.inputs.name
+        return {name: self.inputs(batch, length, seed)[name]}
+
     def valid(self, output: np.ndarray, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """What stands for something that is not padding: nothing is promised of the rest."""
         mask = inputs.get("decoder_attention_mask" if "decoder_input_ids" in inputs else "attention_mask")

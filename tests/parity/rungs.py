@@ -21,6 +21,8 @@ KINDS = (
     "encoder_decoder, a vector each",
     "encoder_decoder, one answer",
     IMAGES,
+    "encoder_decoder of audio, a next token each",
+    "encoder_decoder of audio, a vector each",
 )
 NEXT_TOKEN = tuple(kind for kind in KINDS if kind.endswith("a next token each"))
 
@@ -99,11 +101,12 @@ def kind_of(config: ModelConfig) -> str:
     """One of KINDS."""
     if config.inputs.kind == "patches":
         return IMAGES
+    stacks = f"{config.architecture}{' of audio' if config.inputs.kind == 'audio' else ''}"
     if config.pooler is not None:
         return f"{config.architecture}, one answer"
     if config.architecture == "encoder":
         return "encoder, an answer for each token"
-    return f"{config.architecture}, {'a next token' if config.head.kind == 'language_model' else 'a vector'} each"
+    return f"{stacks}, {'a next token' if config.head.kind == 'language_model' else 'a vector'} each"
 
 
 def head_of(config: ModelConfig) -> tuple[str, ...]:

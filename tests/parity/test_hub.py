@@ -33,6 +33,7 @@ CHECKPOINTS = {
     "roberta": ["FacebookAI/roberta-base"],
     "t5": ["google-t5/t5-small", "google/t5-v1_1-small"],
     "vit": ["google/vit-base-patch16-224", "facebook/deit-small-patch16-224"],
+    "whisper": ["openai/whisper-tiny"],
     "xlm_roberta": ["FacebookAI/xlm-roberta-base"],
 }
 # Families without one, each with the reason.

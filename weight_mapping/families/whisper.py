@@ -1,0 +1,86 @@
+"""Whisper (Radford et al. 2022): speech to text. An encoder of audio, and BART's layers with norms before them and keys without bias."""
+
+from dataclasses import replace
+
+from weight_mapping.families.marian import CONSTANTS, FIELDS, layer_rules
+from weight_mapping.family import Family
+from weight_mapping.table import Field, Rule, of_both_stacks, special_tokens
+
+# Hugging Face has scale_embedding in the config, and nothing that reads it.
+OTHERS = ("max_position_embeddings", "scale_embedding")
+DEFAULTS = {"vocab_size": 51865, "d_model": 384, "encoder_layers": 4, "decoder_layers": 4, "dropout": 0.0}
+KEPT = tuple(
+    replace(entry, default=DEFAULTS.get(entry.source, entry.default))
+    for entry in FIELDS
+    if entry.source not in OTHERS and not entry.target.startswith("special_tokens")
+)
+
+FAMILY = Family(
+    name="whisper",
+    model_type="whisper",
+    architectures={
+        "WhisperForConditionalGeneration": {"head.kind": "language_model"},
+        "WhisperModel": {"head.kind": "none"},
+    },
+    prefix="model.",
+    fields=(
+        *KEPT,
+        Field("max_target_positions", "max_length", default=448),
+        Field("max_source_positions", "inputs.length", default=1500),
+        Field("num_mel_bins", "inputs.num_mel_bins", default=80),
+        *special_tokens(bos=50256, eos=50256, pad=50256, decoder_start=50257),
+    ),
+    parts=(
+        of_both_stacks("attention.num_heads", "encoder_attention_heads", "decoder_attention_heads", default=6),
+        of_both_stacks("feed_forward.width", "encoder_ffn_dim", "decoder_ffn_dim", default=1536),
+    ),
+    constants={
+        **CONSTANTS,
+        "inputs.kind": "audio",
+        "positions.kind": "learned",
+        "positions.offset": 0,
+        "positions.counted": "all",
+        "norm.placement": "before",
+        "attention.bias": ("query", "value", "output"),
+        "embedding.scale": False,
+        "embedding.norm": False,
+        "head.bias": False,
+    },
+    required={"tie_word_embeddings": True},
+    rules=(
+        Rule("model.encoder.conv1.weight", ("encoder.embeddings.convolution1.weight",)),
+        Rule("model.encoder.conv1.bias", ("encoder.embeddings.convolution1.bias",)),
+        Rule("model.encoder.conv2.weight", ("encoder.embeddings.convolution2.weight",)),
+        Rule("model.encoder.conv2.bias", ("encoder.embeddings.convolution2.bias",)),
+        # Sines, but the file has them.
+        Rule("model.encoder.embed_positions.weight", ("encoder.embeddings.position.weight",)),
+        *layer_rules("encoder"),
+        Rule("model.encoder.layer_norm.weight", ("encoder.norm.weight",)),
+        Rule("model.encoder.layer_norm.bias", ("encoder.norm.bias",)),
+        Rule("model.decoder.embed_tokens.weight", ("decoder.embeddings.token.weight",)),
+        Rule("model.decoder.embed_positions.weight", ("decoder.embeddings.position.weight",)),
+        *layer_rules("decoder"),
+        Rule("model.decoder.layer_norm.weight", ("decoder.norm.weight",)),
+        Rule("model.decoder.layer_norm.bias", ("decoder.norm.bias",)),
+        Rule("proj_out.weight", ("head.weight",)),
+    ),
+    revealing={
+        "vocab_size": 83,
+        "num_mel_bins": 6,
+        "max_source_positions": 23,
+        "max_target_positions": 29,
+        "d_model": 30,
+        "encoder_layers": 3,
+        "decoder_layers": 2,
+        "encoder_attention_heads": 5,
+        "decoder_attention_heads": 5,
+        "encoder_ffn_dim": 37,
+        "decoder_ffn_dim": 37,
+        "bos_token_id": 2,
+        "eos_token_id": 2,
+        "pad_token_id": 82,
+        "decoder_start_token_id": 81,
+        "begin_suppress_tokens": None,
+    },
+    variants={"relu": {"activation_function": "relu"}},
+)
