@@ -140,6 +140,8 @@ class ModelConfig(Config):
             raise ValueError("inputs.kind='patches' is for an encoder with learned positions or none, without offset, and no vocabulary")
 
     def _check_audio(self) -> None:
+        if self.width % 2:
+            raise ValueError(f"width={self.width} is odd, and inputs.kind='audio' has as many sines as cosines; make it even")
         if self.architecture != "encoder_decoder":
             raise ValueError(f"inputs.kind='audio' needs architecture 'encoder_decoder', and this one is '{self.architecture}'")
         if not isinstance(self.positions, LearnedPositions) or self.positions != LearnedPositions():

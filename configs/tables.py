@@ -99,6 +99,13 @@ def sinusoidal_table(config: ModelConfig) -> np.ndarray:
     return np.stack([sines_NJ, cosines_NJ], axis=2).reshape(config.max_length, -1)[:, :width]
 
 
+def audio_table(length: int, width: int) -> np.ndarray:
+    """Sines, then cosines, of position * 10000^(-i / (width / 2 - 1)) for each i; shape (length, width). Whisper's encoder has it, whose
+    last frequency is 1/10000 itself."""
+    angles_NJ = np.arange(length)[:, None] * 10000.0 ** -np.linspace(0.0, 1.0, width // 2)
+    return np.concatenate([np.sin(angles_NJ), np.cos(angles_NJ)], axis=1)
+
+
 def _unscaled_frequencies(base: float | np.ndarray, size: int) -> np.ndarray:
     """base ** (-2 i / size) for each pair i."""
     return base ** (-np.arange(0, size, 2, dtype=np.float64) / size)

@@ -59,7 +59,7 @@ class HuggingFace:
                 module._relative_position_bucket = in_float32(module._relative_position_bucket)
 
     def _load(self, state: dict[str, torch.Tensor]) -> None:
-        """Every tensor that a file holds becomes a parameter to be trained, be it a buffer or frozen in Hugging Face."""
+        """Every buffer that a file holds becomes a parameter to be trained."""
         tensors = dict(self.model.named_parameters(remove_duplicate=False)) | dict(self.model.named_buffers(remove_duplicate=False))
         held = {id(tensor) for _, tensor in self._held(tensors)}
         # A frozen table that no file holds, such as sines and cosines, is computed: it stays as exact as it was made.
@@ -69,11 +69,7 @@ class HuggingFace:
         assert sorted(missing) == sorted(computed), missing
         assert not unexpected, unexpected
         for name, tensor in tensors.items():
-            if id(tensor) not in held:
-                continue
-            if isinstance(tensor, nn.Parameter):
-                tensor.requires_grad_()
-            else:
+            if id(tensor) in held and not isinstance(tensor, nn.Parameter):
                 path, _, last = name.rpartition(".")
                 module = self.model.get_submodule(path)
                 delattr(module, last)

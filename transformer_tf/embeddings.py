@@ -122,7 +122,8 @@ class AudioEmbeddings(Module):
         self.inputs = config.inputs
         self.convolution1 = Convolution(self.inputs.num_mel_bins, config.width, stride=1)
         self.convolution2 = Convolution(config.width, config.width, stride=2)
-        self.position = Embedding(self.inputs.length, config.width)
+        # Sines, which stand in the file, and stay as they are.
+        self.position = Embedding(self.inputs.length, config.width, is_trained=False)
         self.dropout = Dropout(config.dropout.embedding)
 
     def call(self, input_features_BCX: tf.Tensor, position_ids_BT: tf.Tensor, token_type_ids_BT: tf.Tensor | None = None) -> tf.Tensor:

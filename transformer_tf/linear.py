@@ -26,9 +26,9 @@ class Linear(Module):
 class Embedding(Module):
     """One vector for each id. `weight` has shape (ids, width)."""
 
-    def __init__(self, size: int, width: int) -> None:
+    def __init__(self, size: int, width: int, is_trained: bool = True) -> None:
         super().__init__()
-        self.weight = self.add_weight(name="weight", shape=(size, width))
+        self.weight = self.add_weight(name="weight", shape=(size, width), trainable=is_trained)
 
     def call(self, ids_BT: tf.Tensor) -> tf.Tensor:
         return tf.gather(tf.convert_to_tensor(self.weight), ids_BT)

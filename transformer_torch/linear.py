@@ -28,9 +28,9 @@ class Linear(nn.Module):
 class Embedding(nn.Module):
     """One vector for each id. `weight` has shape (ids, width)."""
 
-    def __init__(self, size: int, width: int) -> None:
+    def __init__(self, size: int, width: int, is_trained: bool = True) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(size, width))
+        self.weight = nn.Parameter(torch.empty(size, width), requires_grad=is_trained)
 
     def forward(self, ids_BT: torch.Tensor) -> torch.Tensor:
         return F.embedding(ids_BT, self.weight)

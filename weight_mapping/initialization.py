@@ -8,6 +8,7 @@ from math import prod
 import numpy as np
 
 from configs import ModelConfig
+from configs.tables import audio_table
 from weight_mapping.names import Tensor, canonical_tensors
 
 
@@ -19,6 +20,8 @@ def initial_tensors(config: ModelConfig, seed: int) -> Iterator[tuple[str, np.nd
     for tensor in canonical_tensors(config):
         if tensor.initial in ("zeros", "ones"):
             yield tensor.name, np.full(tensor.shape, float(tensor.initial == "ones"), np.float32)
+        elif tensor.initial == "sines":
+            yield tensor.name, audio_table(*tensor.shape).astype(np.float32)
         else:
             scale = residual if tensor.initial == "residual" else 1.0
             yield tensor.name, draw(tensor, config, scale, generator)

@@ -15,7 +15,7 @@ from configs.parts import AudioInputs, PatchInputs, Transform
 from configs.positions import RelativePositions
 
 Kind = Literal["linear", "embedding", "convolution", "vector"]
-Initial = Literal["drawn", "residual", "zeros", "ones"]
+Initial = Literal["drawn", "residual", "zeros", "ones", "sines"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Tensor:
     shape: in PyTorch's layout.
     kind: decides its layout in TensorFlow: ``linear`` is transposed, ``convolution`` has its channels last, the others are the same.
     initial: how it begins: ``zeros``, ``ones``, or ``drawn``; ``residual`` is drawn too, for projections that end in the residual sum.
+        ``sines`` of positions are not trained.
     """
 
     name: str
@@ -79,7 +80,8 @@ def _embeddings(path: str, stack: str, config: ModelConfig) -> Iterator[Tensor]:
     elif stack == config.token_stacks[0]:
         yield Tensor(f"{path}.token.weight", (config.vocab_size, width), "embedding")
     if config.positions.kind == "learned":
-        yield Tensor(f"{path}.position.weight", (length + config.positions.offset, width), "embedding")
+        initial: Initial = "sines" if isinstance(inputs, AudioInputs) else "drawn"
+        yield Tensor(f"{path}.position.weight", (length + config.positions.offset, width), "embedding", initial)
     if config.embedding.token_types:
         yield Tensor(f"{path}.token_type.weight", (config.embedding.token_types, width), "embedding")
     if config.embedding.norm:

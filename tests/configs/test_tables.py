@@ -24,6 +24,7 @@ from configs import (
     rotary_tables,
     sinusoidal_table,
 )
+from configs.tables import audio_table
 from parity.true_float64 import true_float64
 
 # Our scaling, and Hugging Face's spelling of it.
@@ -207,3 +208,13 @@ def test_what_cannot_be_is_refused() -> None:
         dynamic_frequencies(rotary_config("{kind: dynamic, factor: 2.0}", fraction=2 / 64))
     with pytest.raises(UserError, match=r"low_frequency_factor=4\.0 is not less than"):
         rotary_frequencies(rotary_config("{kind: llama3, factor: 8.0, original_max_length: 60, low_frequency_factor: 4.0}"))
+
+
+def test_an_encoder_of_audio_has_hugging_faces_sines() -> None:
+    from transformers.models.whisper.modeling_whisper import sinusoids
+
+    np.testing.assert_allclose(audio_table(1500, 384), sinusoids(1500, 384).double().numpy(), atol=1e-4)
+    # Hugging Face's are float32's: the formula of the original, once more, in float64.
+    step = math.log(10000) / (384 // 2 - 1)
+    angles = np.arange(1500)[:, None] * np.exp(-step * np.arange(192))
+    np.testing.assert_allclose(audio_table(1500, 384), np.concatenate([np.sin(angles), np.cos(angles)], 1), atol=1e-12)

@@ -103,7 +103,8 @@ def test_gradients_of_every_tensor(subject: Subject, framework: str) -> None:
         inputs = padded(inputs, subject.config, "right")
     labels = subject.labels(inputs, seed=1)
     found, expected = subject.ours(framework, "float64").gradients(inputs, labels), subject.truth.gradients(inputs, labels)
-    assert sorted(found) == sorted(expected) == sorted(tensor.name for tensor in canonical_tensors(subject.config))
+    trained = [tensor.name for tensor in canonical_tensors(subject.config) if tensor.initial != "sines"]
+    assert sorted(found) == sorted(expected) == sorted(trained)
     largest_of_all = max(np.abs(gradient).max() for gradient in expected.values())
     for name in expected:
         is_zero = np.abs(expected[name]).max() < tolerances.ZERO_GRADIENT * largest_of_all

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from math import prod
 
+import numpy as np
 import pytest
 
 from configs import load_model_config
+from configs.tables import audio_table
 from weight_mapping import canonical_tensors, initial_tensors, tied_tensors
 
 GPT2_WITH_ONE_LAYER = {
@@ -120,6 +122,13 @@ def test_initial_weights() -> None:
             ends_in_the_sum = tensor.name.endswith(("output.weight", "down.weight"))
             assert (array != other[tensor.name]).any()
             assert array.std() == pytest.approx(0.02 / (8**0.5 if ends_in_the_sum else 1), rel=0.05)
+
+
+def test_positions_of_audio_begin_as_sines() -> None:
+    config = load_model_config("whisper-tiny", ["num_layers=1"])
+    drawn = dict(initial_tensors(config, 1))
+    np.testing.assert_array_equal(drawn["encoder.embeddings.position.weight"], audio_table(1500, 384).astype(np.float32))
+    assert 0.015 < drawn["decoder.embeddings.position.weight"].std() < 0.025
 
 
 def test_initial_weights_of_the_original_transformer() -> None:
