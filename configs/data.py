@@ -44,7 +44,8 @@ class HubData(Config):
     columns: one of running text; two of a source and its target, of a text and its label, or of an image and its label.
     streaming: for running text: read it row by row, and keep tokens in files below train.output: neither has to fit into memory.
     train_split: the name of the split to train on.
-    validation_split: the name of the split to validate on. Default: `validation_fraction` of the rows is held out, at the end.
+    validation_split: the name of the split to validate on. Default: `validation_fraction` of the rows is held out, at the end; of rows
+        with labels, of each label.
     test_split: the name of the split to test on. Default: none.
     validation_fraction: share that is held out where there is no validation_split.
     """

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from configs import UserError
 from configs.data import HubData
@@ -73,15 +76,30 @@ def open_stream(data: HubData, split: str) -> Any:
     return rows
 
 
-def read_splits(data: HubData) -> Splits:
-    """The splits that the config names. Raises UserError where the hub, the dataset or a split is not there."""
+def read_splits(data: HubData, label: str | None = None) -> Splits:
+    """The splits that the config names; without one to validate on, the end of the training rows is held out, or, where they have a
+    `label`, a share of each. Raises UserError where the hub, the dataset or a split is not there."""
     if data.streaming:
         raise UserError("data.streaming is for running text; leave it out")
     rows, held_out, test = (load(data, split) for split in (data.train_split, data.validation_split, data.test_split))
     if held_out is None:
-        border = int(len(rows) * (1 - data.validation_fraction))
-        rows, held_out = rows.select(range(border)), rows.select(range(border, len(rows)))
+        places = set(range(int(len(rows) * (1 - data.validation_fraction)), len(rows)))
+        if label in rows.column_names:
+            # Rows may stand in the order of their labels.
+            places = places_held_out(rows[label], data.validation_fraction, seed=0)
+        kept = [place for place in range(len(rows)) if place not in places]
+        rows, held_out = rows.select(kept), rows.select(sorted(places))
     return Splits(rows, held_out, test)
+
+
+def places_held_out(labels: Sequence[Any], fraction: float, seed: int) -> set[int]:
+    """The same share of the places of each label, drawn by `seed`."""
+    random = np.random.default_rng(seed)
+    places: dict[str, list[int]] = {}
+    for place, label in enumerate(labels):
+        places.setdefault(str(label), []).append(place)
+    shares = [random.permutation(places[label])[: round(len(places[label]) * fraction)] for label in sorted(places)]
+    return {int(place) for share in shares for place in share}
 
 
 def check_text(value: Any, column: str, row: int) -> str:

@@ -18,7 +18,7 @@ def read_images(data: Data) -> tuple[Images, Images]:
     if isinstance(data, DigitsData):
         return read_digits(data)
     if isinstance(data, HubData):
-        train, validation, _ = read_splits(data).columns(data.columns, 2)
+        train, validation, _ = read_splits(data, data.columns[-1]).columns(data.columns, 2)
         return to_arrays(train, data.columns), to_arrays(validation, data.columns)
     raise UserError(f"data.source={data.source!r} holds no images")
 

@@ -10,11 +10,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from configs import UserError
 from configs.data import Data, DocstringsData, HubData, LabelledData
-from train.sources.hub import read_splits
+from train.sources.hub import places_held_out, read_splits
 from train.sources.pairs import Pair, read_file
 from train.sources.text import docstrings, standard_library
 
@@ -45,7 +43,7 @@ def read_labelled(data: Data) -> Labelled:
         else:
             validation = with_text(read_file(data.validation, "validation", data.fields), "validation", notes)
     elif isinstance(data, HubData):
-        splits = read_splits(data)
+        splits = read_splits(data, data.columns[-1])
         train_rows, validation_rows, _ = splits.columns(data.columns, 2, texts=1)
         names = splits.label_names(data.columns[1])
         if names is None and all(isinstance(label, int) for _, label in train_rows):
@@ -87,11 +85,7 @@ def with_text(pairs: list[Pair], split: str, notes: list[str]) -> list[Pair]:
 
 def hold_out(pairs: list[Pair], fraction: float, seed: int) -> tuple[list[Pair], list[Pair]]:
     """The same share of each label to train on and to validate on, drawn by `seed`."""
-    random = np.random.default_rng(seed)
-    held_out: set[int] = set()
-    for label in sorted({label for _, label in pairs}):
-        places = [place for place, pair in enumerate(pairs) if pair[1] == label]
-        held_out.update(random.permutation(places)[: round(len(places) * fraction)].tolist())
+    held_out = places_held_out([label for _, label in pairs], fraction, seed)
     return [pair for place, pair in enumerate(pairs) if place not in held_out], [pairs[place] for place in sorted(held_out)]
 
 
