@@ -7,7 +7,7 @@ from configs.model import ModelConfig
 from configs.prompts import Prompts, as_prompts
 from configs.reading import build, dump, load_model_config, load_run_config
 from configs.run import RunConfig
-from configs.speech import speech_prompt
+from configs.speech import speech_prompt, spoken_languages
 from configs.tables import dynamic_frequencies, relative_buckets, rotary_frequencies, rotary_tables, sinusoidal_table
 
 __all__ = [
@@ -30,4 +30,5 @@ __all__ = [
     "run_command",
     "sinusoidal_table",
     "speech_prompt",
+    "spoken_languages",
 ]

@@ -38,3 +38,19 @@ def chosen(name: str, value: str, known: Mapping[str, Any]) -> str:
     if value not in known:
         raise UserError(f"{name}={value!r} is none that the model knows{nearest(value, known)}")
     return value
+
+
+def spoken_languages(model: Any, input_features: Any) -> list[str]:
+    """The language of each recording, such as "en": the one of those that a model knows which it takes for the most probable (2.3).
+
+    model: a Whisper, loaded in either framework. input_features: log-mel spectra (B, mel bins, frames).
+    """
+    languages = (model.generation_config or {}).get("lang_to_id")
+    if not languages:
+        raise UserError("this model's generation_config.json has no lang_to_id: it knows one language, or none")
+    others = sorted(set(range(model.config.vocab_size)) - set(languages.values()))
+    settings = {"max_new_tokens": 1, "suppress_tokens": others, "begin_suppress_tokens": (), "num_beams": 1, "do_sample": False}
+    start = [[model.config.special_tokens.decoder_start]]
+    tokens = model.generate(input_features=input_features, decoder_input_ids=start, **settings)[:, -1].numpy()
+    names = {token: name.strip("<|>") for name, token in languages.items()}
+    return [names[int(token)] for token in tokens]

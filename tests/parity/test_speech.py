@@ -11,7 +11,7 @@ import torch
 
 import transformer_tf
 import transformer_torch
-from configs import ModelConfig, UserError, speech_prompt
+from configs import ModelConfig, UserError, speech_prompt, spoken_languages
 from parity.inputs import example_inputs
 from tests.revealing import hugging_face_model, save_hugging_face
 from weight_mapping import families
@@ -70,6 +70,18 @@ def test_tokens_are_those_of_hugging_faces_own_generate(
     new = np.where(found == 2, 82, found)[:, len(prompt) :]
     np.testing.assert_array_equal(new[:, : expected.shape[1]], expected)
     assert (new[:, expected.shape[1] :] == 82).all()
+
+
+def test_the_language_that_is_heard_is_hugging_faces(framework: str, tmp_path: Path) -> None:
+    # Any tokens will do for languages, and with all of them recordings differ in theirs.
+    model, folder = saved(tmp_path, {**MULTILINGUAL, "lang_to_id": {f"<|{token}|>": token for token in range(3, 60)}})
+    audio = np.concatenate([features(model), -9 * features(model)])
+    expected = model.detect_language(torch.from_numpy(audio)).tolist()
+    found = spoken_languages(PACKAGES[framework].load(folder), audio)
+    assert list(map(int, found)) == expected
+    assert len(set(found)) > 1
+    with pytest.raises(UserError, match="knows one language, or none"):
+        spoken_languages(PACKAGES[framework].load(saved(tmp_path / "english", ENGLISH)[1]), audio)
 
 
 def test_a_prompt_of_ones_own_comes_before_what_the_file_says(framework: str, tmp_path: Path) -> None:
