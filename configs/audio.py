@@ -35,7 +35,9 @@ def read_wav(path: str | os.PathLike[str]) -> np.ndarray:
         raise UserError(f"{path}: not readable as a WAV file ({str(error) or 'it is empty'}); {advice(path)}") from None
     if rate != RATE or size != 2:
         raise UserError(f"{path} has {rate:,} samples a second of {8 * size} bits; expected {RATE:,} of 16 bits: {advice(path)}")
-    samples = np.frombuffer(data, "<i2").reshape(-1, channels).mean(1)
+    # A file that was cut off may end within a sample.
+    whole = len(data) - len(data) % (size * channels)
+    samples = np.frombuffer(data[:whole], "<i2").reshape(-1, channels).mean(1)
     return (samples / 2**15).astype(np.float32)
 
 
@@ -49,7 +51,9 @@ def log_mel(samples: np.ndarray, inputs: AudioInputs, where: str = "the recordin
     Raises UserError for more than that, and for none.
     """
     room = inputs.num_frames * HOP
-    if not 0 < len(samples) <= room:
+    if samples.ndim != 1 or not len(samples):
+        raise UserError(f"{where} has samples of shape {list(samples.shape)}; expected one after the other, at least one")
+    if len(samples) > room:
         raise UserError(f"{where} lasts {len(samples) / RATE:.1f} s; a model of these inputs hears up to {room / RATE:.1f} s: cut it")
     padded = np.pad(np.pad(samples, (0, room - len(samples))), WINDOW // 2, mode="reflect")
     window = np.hanning(WINDOW + 1)[:-1]

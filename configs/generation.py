@@ -52,8 +52,8 @@ class GenerationConfig(Config):
     bad_words_ids: sequences of tokens that are never generated.
     forced_bos_token_id: the token that follows a prompt of one token, such as decoder_start: a language, for multilingual translators.
     forced_eos_token_id: the last token of a text that reaches its longest length; of several, all are equally probable.
-    suppress_tokens: tokens that are never generated, not even where one is forced.
-    begin_suppress_tokens: tokens that are not generated right behind a prompt (nor behind the forced_bos_token_id that follows one).
+    suppress_tokens: tokens that are never generated.
+    begin_suppress_tokens: tokens that are not generated right behind a prompt; where forced_bos_token_id follows one, behind that.
     renormalize_logits: make probabilities add up to 1 again after the settings above; it changes the scores of beams.
     prompt_lookup_num_tokens: guess so many tokens at once: those that followed, earlier in the text, the tokens it now ends in (Saxena
         2023). Default: no guesses. What the model would not have generated is dropped (Leviathan et al. 2023, algorithm 1).
@@ -211,6 +211,8 @@ class GenerationConfig(Config):
             raise UserError(f"the input's length of {source_length} exceeds the model's max_length of {model.longest}; shorten it")
         if model.longest is not None and self.limit(length) > model.longest:
             asked = f"max_length={self.max_length}" if self.max_length else f"max_new_tokens={self.limit(length) - length}"
+            if length == 1 and prompts.source is not None:
+                raise UserError(f"{asked} behind decoder_start exceeds the model's max_length of {model.longest}; make it smaller")
             raise UserError(
                 f"a prompt of {length} tokens and {asked} exceed the model's max_length of {model.longest}; shorten one of them"
             )
@@ -230,7 +232,11 @@ class GenerationConfig(Config):
         for name, ids in groups.items():
             if outside := [token for token in ids if not 0 <= token < model.vocab_size]:
                 raise UserError(f"{name} is {outside[0]}, outside the vocabulary of {model.vocab_size}")
+        for name, ids in (("forced_bos_token_id", first), ("forced_eos_token_id", self.forced_eos_token_id or ())):
+            if ids and set(ids) <= {*self.suppress_tokens, *self.begin_suppress_tokens}:
+                raise UserError(f"{name}={ids[0]} is among the tokens that are suppressed, and nothing may follow; leave one of them out")
         forbidden = ({word[0] for word in self.bad_words_ids if len(word) == 1} - set(ends)) | set(self.suppress_tokens)
+        forbidden |= set(ends) if self.min_new_tokens or self.min_length else set()
         if len(forbidden | set(self.begin_suppress_tokens)) == model.vocab_size:
             raise UserError(
                 f"bad_words_ids, suppress_tokens and begin_suppress_tokens forbid each of the {model.vocab_size} tokens, and nothing may "

@@ -63,8 +63,11 @@ def as_prompts(
 
 def decoder_prompts(model: ModelConfig, decoder_input_ids: Any, batch: int) -> np.ndarray:
     """What an encoder-decoder's decoder reads first (B, T)."""
-    given = [[model.special_tokens.decoder_start]] if decoder_input_ids is None else decoder_input_ids
-    prompt_BT = as_tokens(given, "decoder_input_ids", model)
+    start = model.special_tokens.decoder_start
+    prompt_BT = as_tokens([[start]] if decoder_input_ids is None else decoder_input_ids, "decoder_input_ids", model)
+    if start is not None and model.inputs.kind == "tokens" and (prompt_BT[:, 0] != start).all():
+        # As Hugging Face does, but for Whisper.
+        prompt_BT = np.pad(prompt_BT, ((0, 0), (1, 0)), constant_values=start)
     if len(prompt_BT) not in (1, batch):
         raise UserError(f"decoder_input_ids has {len(prompt_BT)} rows, and {model.inputs.name} {batch}; give one for each, or one for all")
     return np.repeat(prompt_BT, batch // len(prompt_BT), 0)
@@ -89,7 +92,10 @@ def as_ids(ids: Any, name: str) -> np.ndarray:
     try:
         return np.asarray(ids)
     except ValueError:
-        raise UserError(f"{name} has rows of different lengths; pad them, on the left for a decoder, and give attention_mask") from None
+        advice = (
+            "give rows of one length" if name == "decoder_input_ids" else "pad them, on the left for a decoder, and give attention_mask"
+        )
+        raise UserError(f"{name} has rows of different lengths; {advice}") from None
 
 
 def as_mask(mask: Any, ids_BS: np.ndarray, model: ModelConfig) -> np.ndarray:
@@ -106,9 +112,16 @@ def as_mask(mask: Any, ids_BS: np.ndarray, model: ModelConfig) -> np.ndarray:
 
 def as_features(features: Any, inputs: AudioInputs) -> np.ndarray:
     """Log-mel spectra as float32 (B, mel bins, frames)."""
-    found, expected = np.asarray(features), (inputs.num_mel_bins, inputs.num_frames)
-    # TensorFlow's bfloat16 is a type that NumPy does not know.
-    if found.dtype.kind not in "fV" or found.shape[1:] != expected or not len(found):
-        shape = ", ".join(map(str, expected))
-        raise UserError(f"input_features is {found.dtype} of shape {list(found.shape)}; expected floats (batch, {shape})")
-    return found.astype(np.float32)
+    expected = (inputs.num_mel_bins, inputs.num_frames)
+    wanted = f"expected floats (batch, {', '.join(map(str, expected))})"
+    try:
+        found = np.asarray(features)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"input_features is no array of numbers ({error}); {wanted}") from None
+    # TensorFlow's bfloat16 is a type that NumPy itself has not.
+    if (found.dtype.kind != "f" and found.dtype.name != "bfloat16") or found.shape[1:] != expected or not len(found):
+        raise UserError(f"input_features is {found.dtype} of shape {list(found.shape)}; {wanted}")
+    spectra = found.astype(np.float32)
+    if not np.isfinite(spectra).all():
+        raise UserError("input_features holds numbers that are infinite or none; expected a log-mel spectrum")
+    return spectra

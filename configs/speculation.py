@@ -28,6 +28,8 @@ def check_speculation(generation: GenerationConfig, model: ModelConfig, assistan
             f"assistant_model is a {assistant.architecture} with a vocabulary of {assistant.vocab_size}, and the model a "
             f"{model.architecture} with {model.vocab_size}; use one that reads the same ids"
         )
+    if assistant is not None and assistant.inputs != model.inputs:
+        raise UserError(f"assistant_model reads {assistant.inputs}, and the model {model.inputs}; use one that reads the same")
     if assistant is not None and assistant.longest is not None and limit > assistant.longest:
         raise UserError(f"texts of {limit} tokens exceed assistant_model's max_length of {assistant.longest}; shorten them")
     for config in (model, assistant or model):

@@ -245,6 +245,8 @@ def test_a_recording_becomes_text(tmp_path: Path, command: Callable[[list[str]],
     asked = ["--input", str(tmp_path / "all.txt"), "--output", str(tmp_path / "texts.txt"), "language=en", "max_new_tokens=9"]
     assert command([str(run), *asked]) == 0
     assert (tmp_path / "texts.txt").read_text(encoding="utf-8").splitlines()[:2] == [" ".join(told[:-1].splitlines()), ""]
+    # Without a length there are as many as there is room for behind what is told first.
+    assert command([str(run), str(first), "language=en"]) == 0
     with pytest.raises(UserError, match="language is missing"):
         command([str(run), str(first)])
     with pytest.raises(UserError, match=r"speech.mp3: No such file or directory; expected a WAV file"):

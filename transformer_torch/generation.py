@@ -87,8 +87,8 @@ def generate(
     tokenizer: needed for `stop_strings`: one of the package `tokenizers`, Hugging Face's around it, or the folder of a tokenizer.json.
     assistant_model: a smaller model that guesses tokens.
     input_features: log-mel spectra (B, mel bins, frames), in place of input_ids where the encoder reads audio.
-    decoder_input_ids: integers (B, T), or one row for all, what an encoder-decoder's decoder is to go on from, decoder_start first.
-        Default: decoder_start alone, of Whisper what `configs.speech` says.
+    decoder_input_ids: integers (B, T), or one row for all, what an encoder-decoder's decoder is to go on from; where no row begins with
+        decoder_start, that comes first. Default: decoder_start alone, of Whisper what `configs.speech` says.
     settings: those of `configs.GenerationConfig`, which come before those of `config`. Where nothing is set, the search is greedy.
 
     Returns integers (B * num_return_sequences, T + at most max_new_tokens). Raises UserError before anything is computed.
@@ -148,6 +148,8 @@ def ask(
     values = GenerationConfig.merged(model.generation_config, given | settings)
     generation = build(GenerationConfig, values, "generate").complete(model.config)
     generation.check_model(model.config)
+    if inputs["decoder_input_ids"] is not None and (settings.get("language") or settings.get("task")):
+        raise UserError("decoder_input_ids say language and task themselves; leave out either the former or the latter")
     if model.config.inputs.kind == "audio" and inputs["decoder_input_ids"] is None:
         inputs["decoder_input_ids"] = [speech_prompt(model.config, model.generation_config, generation.language, generation.task)]
     prompts = as_prompts(model.config, **{name: on_host(value) for name, value in inputs.items()})

@@ -47,10 +47,13 @@ COMPANIONS = (
     "sentencepiece.bpe.model",
     "added_tokens.json",
     "chat_template.jinja",
+    "normalizer.json",
     "preprocessor_config.json",
     "processor_config.json",
 )
 GENERATION = "generation_config.json"
+# What an old Whisper's decoder reads first; Hugging Face looks for it in both files.
+FORCED = "forced_decoder_ids"
 # In the place of a type: zeros are meant.
 ABSENT = "absent"
 # What Hugging Face takes from there when it generates, before config.json.
@@ -60,7 +63,7 @@ SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start
 def old_settings(config: Mapping[str, Any], tokens: SpecialTokens) -> dict[str, Any] | None:
     """What a config.json says of generation: before version 4.26 of transformers there was no file for it. None where it says nothing but
     special tokens, which are with the rest, since Hugging Face looks for them in one place alone."""
-    settings = {name: config[name] for name in (*SAME, *UNBUILT) if name not in SPECIAL_TOKENS and config.get(name) is not None}
+    settings = {name: config[name] for name in (*SAME, *UNBUILT, FORCED) if name not in SPECIAL_TOKENS and config.get(name) is not None}
     if config.get("force_bos_token_to_be_generated") and tokens.bos is not None:
         settings.setdefault("forced_bos_token_id", tokens.bos)
     if not settings:
@@ -136,6 +139,8 @@ class Checkpoint:
             self.generation_config = old_settings(values, self.config.special_tokens)
         if self.generation_config is not None:
             self.generation_config |= known_tokens(self.generation_config, self.config.vocab_size)
+            if self.generation_config.get(FORCED) is None and values.get(FORCED):
+                self.generation_config[FORCED] = values[FORCED]
 
     def check(self) -> None:
         """Refuse a file that does not fit the model tensor for tensor. Nothing but tied tensors is read."""

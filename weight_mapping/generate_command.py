@@ -75,20 +75,20 @@ class Session:
 
     def for_batch(self, rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
         """What `generate` is asked for: rows of like lengths, padded on the left for a decoder, and room for what the model may say."""
-        width, generation = max(map(len, rows)), self.generation
-        if generation.max_new_tokens is None and generation.max_length is None:
-            generation = generation.model_copy(update={"max_new_tokens": self.room(width)})
+        generation = self.generation
         generation.complete(self.config).check_model(self.config)
-        inputs = self.audio(rows) if self.config.inputs.kind == "audio" else self.text(rows, width)
+        inputs = self.audio(rows) if self.config.inputs.kind == "audio" else self.text(rows)
         prompts = as_prompts(self.config, **inputs)
+        if generation.max_new_tokens is None and generation.max_length is None:
+            generation = generation.model_copy(update={"max_new_tokens": self.room(prompts.prompt_BT.shape[1])})
         generation.check_room(self.config, prompts)
         limit = generation.limit(prompts.prompt_BT.shape[1])
         check_speculation(generation, self.config, self.assistant, 1, max(prompts.source_ids.shape[1], limit))
         return {**inputs, "config": generation, "tokenizer": self.tokenizer if generation.stop_strings else None}
 
-    def text(self, rows: Sequence[Sequence[int]], width: int) -> dict[str, Any]:
+    def text(self, rows: Sequence[Sequence[int]]) -> dict[str, Any]:
         """Ids and what of them is padding."""
-        pad = self.config.special_tokens.pad or 0
+        width, pad = max(map(len, rows)), self.config.special_tokens.pad or 0
         ids, mask = np.full((len(rows), width), pad, np.int64), np.zeros((len(rows), width), np.int64)
         for number, row in enumerate(rows):
             place = slice(width - len(row), width) if self.config.architecture == "decoder" else slice(0, len(row))
@@ -101,11 +101,9 @@ class Session:
         return {"input_ids": None, "input_features": np.stack(rows), "decoder_input_ids": [first]}
 
     def room(self, width: int) -> int:
-        """How many tokens follow a prompt of this length where nobody says it: what there is room for, and not more than a paragraph."""
-        if self.config.longest is None:
-            return DEFAULT_NEW_TOKENS
-        start = 1 if self.config.architecture == "encoder_decoder" else width
-        return max(1, min(DEFAULT_NEW_TOKENS, self.config.longest - start))
+        """How many tokens follow a decoder's prompt of this length where nobody says it: what there is room for, and not more than a
+        paragraph."""
+        return DEFAULT_NEW_TOKENS if self.config.longest is None else max(1, min(DEFAULT_NEW_TOKENS, self.config.longest - width))
 
     def generated(self, model: Any, asked: dict[str, Any]) -> list[list[int]]:
         """What `generate` gives, without what an encoder-decoder's decoder has read first."""
@@ -243,12 +241,13 @@ def answer(session: Session, model: Any, rows: list[Sequence[Any]], batch_size: 
     Rows with another room are another group: what is said to a row does not depend on its neighbours."""
     guesses = bool(more) or session.generation.prompt_lookup_num_tokens is not None
     order = sorted(range(len(rows)), key=lambda number: -len(rows[number]))
+    is_decoder = session.config.architecture == "decoder"
+    rooms = [session.room(len(row)) if is_decoder else 0 for row in rows]
     size = 1 if guesses else batch_size
     answers = [""] * len(rows)
     with Progress(len(rows)) as progress:
         while order:
-            room = session.room(len(rows[order[0]]))
-            group = [number for number in order[:size] if session.room(len(rows[number])) == room]
+            group = [number for number in order[:size] if rooms[number] == rooms[order[0]]]
             order = order[len(group) :]
             asked = session.for_batch([rows[number] for number in group])
             for place, row in enumerate(session.generated(model, asked | more)):

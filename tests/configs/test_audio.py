@@ -63,6 +63,14 @@ def test_a_wav_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_recording(tmp_path / "mono.wav", inputs), log_mel(read_wav(tmp_path / "mono.wav"), inputs))
 
 
+def test_a_file_that_was_cut_off_ends_with_its_last_whole_sample(tmp_path: Path) -> None:
+    samples = tone(0.1)
+    for name, written, whole in (("mono", samples, 1599), ("stereo", np.stack([samples, samples], 1), 1599)):
+        path = write_wav(tmp_path / f"{name}.wav", written)
+        path.write_bytes(path.read_bytes()[:-1])
+        assert len(read_wav(path)) == whole
+
+
 def test_what_is_no_recording_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("no audio", encoding="utf-8")
     (tmp_path / "empty.wav").touch()
@@ -73,7 +81,7 @@ def test_what_is_no_recording_is_refused_in_one_line(tmp_path: Path) -> None:
         write_wav(tmp_path / "fast.wav", tone(0.1), rate=44_100): "has 44,100 samples a second of 16 bits; expected 16,000 of 16 bits",
         write_wav(tmp_path / "bytes.wav", tone(0.1), size=1): "has 16,000 samples a second of 8 bits",
         write_wav(tmp_path / "long.wav", tone(1.2)): "long.wav lasts 1.2 s; a model of these inputs hears up to 1.0 s: cut it",
-        write_wav(tmp_path / "nothing.wav", tone(0.0)): "nothing.wav lasts 0.0 s",
+        write_wav(tmp_path / "nothing.wav", tone(0.0)): "nothing.wav has samples of shape [0]; expected one after the other",
     }
     for path, message in mistakes.items():
         with pytest.raises(UserError) as caught:

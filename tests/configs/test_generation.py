@@ -60,6 +60,9 @@ def test_some_token_may_follow() -> None:
     # The others are forbidden in other ways.
     rest = tuple(range(1, MODEL.vocab_size))
     assert "forbid each of the 4096 tokens" in refused(GenerationConfig(bad_words_ids=((0,),), begin_suppress_tokens=rest))
+    forced = GenerationConfig(forced_bos_token_id=8, begin_suppress_tokens=(8,))
+    assert "forced_bos_token_id=8 is among the tokens that are suppressed" in refused(forced)
+    assert "forbid each of the 4096" in refused(GenerationConfig(suppress_tokens=rest[1:], eos_token_id=(0, 1), min_new_tokens=1))
     assert "suppress_tokens is 4096, outside the vocabulary" in refused(GenerationConfig(suppress_tokens=(4096,)))
 
 

@@ -54,8 +54,21 @@ def features(model: Any) -> np.ndarray:
         (MULTILINGUAL, {"language": "<|de|>", "task": "translate"}, [81, 61, 71, 72]),
         ({**MULTILINGUAL, "language": "de", "task": "transcribe"}, {"num_beams": 3}, [81, 61, 70, 72]),
         (ENGLISH, {}, [81, 72]),
+        ({**MULTILINGUAL, "language": "German"}, {}, [81, 61, 70, 72]),
+        ({**ENGLISH, "forced_decoder_ids": [[1, 60], [2, 70], [3, 72]]}, {}, [81, 60, 70, 72]),
+        ({**MULTILINGUAL, "forced_decoder_ids": [[1, 61], [2, 71]]}, {}, [81, 61, 71, 72]),
+        ({**MULTILINGUAL, "forced_decoder_ids": [[1, None], [2, 71]]}, {"language": "en"}, [81, 60, 70, 72]),
     ],
-    ids=["a language", "a language and a task", "as the file says, with beams", "English alone"],
+    ids=[
+        "a language",
+        "a language and a task",
+        "as the file says, with beams",
+        "English alone",
+        "a language by name",
+        "an old file",
+        "an old file of several languages",
+        "an old file that leaves the language open",
+    ],
 )
 def test_tokens_are_those_of_hugging_faces_own_generate(
     framework: str, generation: dict[str, Any], settings: dict[str, Any], prompt: list[int], tmp_path: Path
@@ -97,8 +110,22 @@ def test_a_translator_goes_on_from_what_it_is_given(framework: str, tmp_path: Pa
     ours = PACKAGES[framework].load(save_hugging_face(reference, tmp_path))
     source = example_inputs(ours.config, 3, 7)["input_ids"]
     begun = np.array([[82, 5, 6], [82, 7, 8], [82, 9, 10]])
-    expected = reference.generate(torch.from_numpy(source), decoder_input_ids=torch.from_numpy(begun), max_new_tokens=9).numpy()
-    np.testing.assert_array_equal(ours.generate(source, decoder_input_ids=begun, max_new_tokens=9).numpy(), expected)
+    # Without decoder_start, which then comes first, too.
+    for first in (begun, begun[:, 1:]):
+        expected = reference.generate(torch.from_numpy(source), decoder_input_ids=torch.from_numpy(first), max_new_tokens=9).numpy()
+        np.testing.assert_array_equal(ours.generate(source, decoder_input_ids=first, max_new_tokens=9).numpy(), expected)
+
+
+def test_an_assistant_must_hear_the_same(framework: str, tmp_path: Path) -> None:
+    model, folder = saved(tmp_path / "model", ENGLISH)
+    translator = save_hugging_face(hugging_face_model(families()["marian"]), tmp_path / "translator")
+    ours, other = PACKAGES[framework].load(folder), PACKAGES[framework].load(translator)
+    with pytest.raises(UserError, match=r"assistant_model reads kind='tokens', and the model kind='audio'"):
+        ours.generate(input_features=features(model)[:1], assistant_model=other)
+    settings = {"max_new_tokens": 9, "eos_token_id": ()}
+    alone = ours.generate(input_features=features(model)[:1], **settings).numpy()
+    helped = ours.generate(input_features=features(model)[:1], assistant_model=PACKAGES[framework].load(folder), **settings).numpy()
+    np.testing.assert_array_equal(helped, alone)
 
 
 def test_one_graph_hears_and_writes(tmp_path: Path) -> None:
@@ -130,7 +157,10 @@ def test_a_language_is_asked_for_and_must_be_known() -> None:
     assert "language is missing; a model of 2 languages is told which one is spoken" in refused(config, MULTILINGUAL)
     assert refused(config, MULTILINGUAL, language="fr") == "language='fr' is none that the model knows; choose one of: de, en"
     assert "did you mean 'translate'?" in refused(config, MULTILINGUAL, language="de", task="translat")
+    assert "language is missing" in refused(config, {**MULTILINGUAL, "forced_decoder_ids": [[1, None], [2, 71]]})
     assert "no choice of them" in refused(config, ENGLISH, language="de")
+    assert "tells the decoder 600 first, outside the vocabulary of 83" in refused(config, {**ENGLISH, "no_timestamps_token_id": 600})
+    assert speech_prompt(config, {**MULTILINGUAL, "task_to_id": {}}, language="DE") == [81, 61, 72]
     assert speech_prompt(config, None) == [81]
 
 
@@ -144,6 +174,13 @@ def test_a_language_is_asked_for_and_must_be_known() -> None:
             "input_features is float32 of shape [1, 6, 45]; expected floats (batch, 6, 46)",
         ),
         ({"input_features": np.zeros((1, 6, 46), int)}, "input_features is int64 of shape [1, 6, 46]; expected floats"),
+        ({"input_features": [[[1.0, 2.0], [3.0]]]}, "input_features is no array of numbers"),
+        ({"input_features": np.full((1, 6, 46), np.nan, np.float32)}, "input_features holds numbers that are infinite or none"),
+        ({"input_features": np.zeros((1, 6, 46), np.float32), "decoder_input_ids": [[81], [81, 3]]}, "give rows of one length"),
+        (
+            {"input_features": np.zeros((1, 6, 46), np.float32), "decoder_input_ids": [[81]], "language": "en"},
+            "decoder_input_ids say language and task themselves",
+        ),
         (
             {"input_features": np.zeros((3, 6, 46), np.float32), "decoder_input_ids": [[81], [81]]},
             "decoder_input_ids has 2 rows, and input_features 3; give one for each, or one for all",
