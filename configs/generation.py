@@ -103,6 +103,12 @@ class GenerationConfig(Config):
     def _one_or_several(cls, value: Any) -> Any:
         return (value,) if isinstance(value, int) else value
 
+    @field_validator("language", mode="before")
+    @classmethod
+    def _norwegian(cls, value: Any) -> Any:
+        # YAML, in which the command line is read, takes its code for a boolean.
+        return "no" if value is False else value
+
     @field_validator("stop_strings", mode="before")
     @classmethod
     def _one_string_or_several(cls, value: Any) -> Any:

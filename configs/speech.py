@@ -43,7 +43,8 @@ def speech_prompt(
     tasks: Mapping[str, int] = known.get("task_to_id") or {}
     ids = [] if model.special_tokens.decoder_start is None else [model.special_tokens.decoder_start]
     forced = known.get("forced_decoder_ids") if language is None and task is None else None
-    told = [token for _, token in sorted(forced or [])]
+    # A language that is left open is guessed, where there are several.
+    told = [token for _, token in sorted(forced or []) if token is not None or languages]
     if told and None not in told:
         ids += told
     elif languages:
@@ -55,7 +56,9 @@ def speech_prompt(
         if tasks or task is not None:
             ids.append(tasks[chosen("task", task or "transcribe", tasks)])
     elif language is not None or task is not None:
-        raise UserError(f"language={language!r} and task={task!r}: the model has no choice of them; leave both out")
+        raise UserError(
+            f"language={language!r} and task={task!r}: the model has no choice of them; leave both out, or give decoder_input_ids"
+        )
     end = known.get("no_timestamps_token_id")
     ids += [] if end is None or ids[-1:] == [end] else [end]
     if outside := [token for token in ids if not 0 <= token < model.vocab_size]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tokenizers
 
 import transformer_tf.generate
 import transformer_torch.generate
@@ -245,6 +246,14 @@ def test_a_recording_becomes_text(tmp_path: Path, command: Callable[[list[str]],
     asked = ["--input", str(tmp_path / "all.txt"), "--output", str(tmp_path / "texts.txt"), "language=en", "max_new_tokens=9"]
     assert command([str(run), *asked]) == 0
     assert (tmp_path / "texts.txt").read_text(encoding="utf-8").splitlines()[:2] == [" ".join(told[:-1].splitlines()), ""]
+    assert Session(str(run), ["language=no"]).generation.language == "no"
+    # Timestamps are words of a tokenizer, and no part of what is said.
+    words = tokenizers.Tokenizer.from_file(str(run / "tokenizer.json"))
+    words.add_tokens(["<|0.00|>"])
+    words.save(str(run / "tokenizer.json"))
+    session = Session(str(run), ["language=en"])
+    asked = session.for_batch([spectrum])
+    assert session.said([words.token_to_id("<|0.00|>"), 40], asked) == session.said([40], asked)
     # Without a length there are as many as there is room for behind what is told first.
     assert command([str(run), str(first), "language=en"]) == 0
     with pytest.raises(UserError, match="language is missing"):

@@ -52,6 +52,7 @@ COMPANIONS = (
     "processor_config.json",
 )
 GENERATION = "generation_config.json"
+ADAPTER = "adapter_config.json"
 # What an old Whisper's decoder reads first; Hugging Face looks for it in both files.
 FORCED = "forced_decoder_ids"
 # In the place of a type: zeros are meant.
@@ -127,6 +128,8 @@ class Checkpoint:
             wrong = f"found neither {MODEL} (a run of this project) nor {HUGGING_FACE} (Hugging Face)"
             if (self.folder / RUN).is_file():
                 wrong = "the run is not finished; go on with it (train.existing=resume), or name one of its checkpoints/step_N"
+            if (self.folder / ADAPTER).is_file():
+                wrong = f"it is an adapter ({ADAPTER}); merge it into its model (peft: merge_and_unload), and save that"
             raise UserError(f"{self.folder}: {wrong}")
         generation = self.generation_config or {}
         values = {**read_json(self.folder / HUGGING_FACE)}
@@ -257,8 +260,10 @@ def convert(
         checkpoint.check()
         if notes is not None:
             notes += checkpoint.notes
-        # Its own file comes along as it is.
-        generation = None if (checkpoint.folder / GENERATION).is_file() else checkpoint.generation_config
+        file, generation = checkpoint.folder / GENERATION, checkpoint.generation_config
+        if generation is not None and file.is_file() and read_json(file).get(FORCED) == generation.get(FORCED):
+            # It comes along as it is.
+            generation = None
         save(destination, checkpoint.config, checkpoint.read, to, checkpoint.folder, checkpoint.dtype(), generation)
         return len(canonical_tensors(checkpoint.config))
 

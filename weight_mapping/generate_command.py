@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -34,6 +35,8 @@ DEFAULT_NEW_TOKENS = 100
 # Those of transformer_torch.for_inference.
 WEIGHTS = ("float32", "bf16", "int8")
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
+# Of Whisper, whose tokenizers do not all take them for special tokens.
+TIMESTAMP = re.compile(r"<\|\d+\.\d+\|>")
 
 
 class Session:
@@ -120,7 +123,8 @@ class Session:
         # A text that nothing ends is not filled up either.
         while (ends or generation.stop_strings) and new and new[-1] == generation.pad_token_id:
             new.pop()
-        return self.tokenizer.decode(prompt + new)[len(self.tokenizer.decode(prompt)) :]
+        text = self.tokenizer.decode(prompt + new)[len(self.tokenizer.decode(prompt)) :]
+        return TIMESTAMP.sub("", text) if self.config.inputs.kind == "audio" else text
 
 
 def generate_command(

@@ -11,7 +11,8 @@ from configs import UserError
 
 # Other files of weights repeat these: of another type, or for another program, in folders of their own.
 PATTERNS = ["*.json", "model*.safetensors", "pytorch_model*.safetensors", "tokenizer*", "*.txt", "*.model", "*.spm", "*.jinja"]
-LEFT_OUT = ["*/*"]
+# Folders, and the same weights once more, as a large Whisper has them.
+LEFT_OUT = ["*/*", "model.fp32*"]
 
 
 def local_folder(source: str | os.PathLike[str]) -> Path:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
+from transformers import WhisperForConditionalGeneration
 
 import transformer_tf
 import transformer_torch
@@ -15,6 +17,7 @@ from configs import ModelConfig, UserError, speech_prompt, spoken_languages
 from parity.inputs import example_inputs
 from tests.revealing import hugging_face_model, save_hugging_face
 from weight_mapping import families
+from weight_mapping.checkpoint import convert
 
 # What the file of a multilingual Whisper has, with ids of a vocabulary of 83.
 MULTILINGUAL = {
@@ -95,6 +98,26 @@ def test_the_language_that_is_heard_is_hugging_faces(framework: str, tmp_path: P
     assert len(set(found)) > 1
     with pytest.raises(UserError, match="knows one language, or none"):
         spoken_languages(PACKAGES[framework].load(saved(tmp_path / "english", ENGLISH)[1]), audio)
+
+
+@pytest.mark.parametrize("has_generation_config", [True, False])
+@pytest.mark.parametrize("to", ["hf", "run"])
+def test_what_an_old_config_json_forces_survives(has_generation_config: bool, to: Literal["hf", "run"], tmp_path: Path) -> None:
+    model, folder = saved(tmp_path / "old", {})
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"forced_decoder_ids": [[1, 60], [2, 70]], "suppress_tokens": [7, 62]}
+    (folder / "config.json").write_text(json.dumps(config))
+    if not has_generation_config:
+        (folder / "generation_config.json").unlink()
+    converted = tmp_path / "converted"
+    convert(folder, converted, to)
+    reference = WhisperForConditionalGeneration.from_pretrained(folder)
+    audio = features(model)
+    expected = reference.generate(torch.from_numpy(audio), max_new_tokens=6).numpy()
+    for place in (folder, converted):
+        found = transformer_torch.load(place).generate(input_features=audio, max_new_tokens=6).numpy()
+        assert (found[:, :3] == [81, 60, 70]).all()
+        np.testing.assert_array_equal(np.where(found == 2, 82, found)[:, 3 : 3 + expected.shape[1]], expected)
 
 
 def test_a_prompt_of_ones_own_comes_before_what_the_file_says(framework: str, tmp_path: Path) -> None:

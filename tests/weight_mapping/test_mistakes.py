@@ -169,6 +169,8 @@ class TestFiles:
     def test_no_checkpoint_at_all(self, tmp_path: Path) -> None:
         message = refused(lambda: convert(tmp_path, tmp_path / "destination", "run"))
         assert message.startswith(f"{tmp_path}: found neither model.yaml")
+        (tmp_path / "adapter_config.json").touch()
+        assert "it is an adapter (adapter_config.json); merge it into its model" in refused(lambda: Checkpoint(tmp_path))
 
     def test_no_folder(self, tmp_path: Path) -> None:
         assert refused(lambda: convert(tmp_path / "nowhere", tmp_path / "run", "run")) == f"no folder {tmp_path / 'nowhere'}"

@@ -28,6 +28,7 @@ FAMILY = Family(
         Field("max_target_positions", "max_length", default=448),
         Field("max_source_positions", "inputs.length", default=1500),
         Field("num_mel_bins", "inputs.num_mel_bins", default=80),
+        Field("tie_word_embeddings", "head.tied", default=True),
         *special_tokens(bos=50256, eos=50256, pad=50256, decoder_start=50257),
     ),
     parts=(
@@ -35,7 +36,7 @@ FAMILY = Family(
         of_both_stacks("feed_forward.width", "encoder_ffn_dim", "decoder_ffn_dim", default=1536),
     ),
     constants={
-        **CONSTANTS,
+        **{target: value for target, value in CONSTANTS.items() if target != "head.tied"},
         "inputs.kind": "audio",
         "positions.kind": "learned",
         "positions.offset": 0,
@@ -46,7 +47,6 @@ FAMILY = Family(
         "embedding.norm": False,
         "head.bias": False,
     },
-    required={"tie_word_embeddings": True},
     rules=(
         Rule("model.encoder.conv1.weight", ("encoder.embeddings.convolution1.weight",)),
         Rule("model.encoder.conv1.bias", ("encoder.embeddings.convolution1.bias",)),
@@ -82,5 +82,5 @@ FAMILY = Family(
         "decoder_start_token_id": 81,
         "begin_suppress_tokens": None,
     },
-    variants={"relu": {"activation_function": "relu"}},
+    variants={"relu, untied": {"activation_function": "relu", "tie_word_embeddings": False}},
 )
