@@ -120,7 +120,7 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
         "the file": ("[-BUCKET=64-] {+(BUCKET, SOURCE_BUCKET)=(64, 32)+}", "the same"),
         "begin": (
             (
-                "[-weight held-] ... [-mask_BN encoded_BSD encoder_mask_BS source-] {+inputs length padding+} ... {+cache+} ... {+tensors "
+                "[-weight held-] ... [-mask_BN encoded_BSD encoder_mask_BS-] {+inputs length padding+} ... {+cache+} ... {+tensors "
                 "logits_BV+}"
             ),
             "the same",

@@ -127,7 +127,8 @@ class AudioEmbeddings(Module):
         self.dropout = Dropout(config.dropout.embedding)
 
     def call(self, input_features_BCX: tf.Tensor, position_ids_BT: tf.Tensor, token_type_ids_BT: tf.Tensor | None = None) -> tf.Tensor:
-        hidden_BXD = gelu(self.convolution1(tf.transpose(input_features_BCX, (0, 2, 1))))
+        features_BXC = tf.transpose(input_features_BCX, (0, 2, 1))
+        hidden_BXD = gelu(self.convolution1(features_BXC))
         hidden_BTD = gelu(self.convolution2(hidden_BXD))
         return self.dropout(hidden_BTD + self.position(position_ids_BT))
 

@@ -91,7 +91,7 @@ class PatchEmbeddings(nn.Module):
     def forward(
         self, pixel_values_BCYX: torch.Tensor, position_ids_BT: torch.Tensor, token_type_ids_BT: torch.Tensor | None = None
     ) -> torch.Tensor:
-        patches_BPD = self.patch(pixel_values_BCYX)
+        patches_BPD = self.patch(pixel_values_BCYX.to(self.patch.weight.dtype))
         if self.class_token is None:
             hidden_BTD = patches_BPD
         else:
@@ -131,7 +131,8 @@ class AudioEmbeddings(nn.Module):
     def forward(
         self, input_features_BCX: torch.Tensor, position_ids_BT: torch.Tensor, token_type_ids_BT: torch.Tensor | None = None
     ) -> torch.Tensor:
-        hidden_BXD = gelu(self.convolution1(input_features_BCX.transpose(1, 2)))
+        features_BXC = input_features_BCX.transpose(1, 2).to(self.convolution1.weight.dtype)
+        hidden_BXD = gelu(self.convolution1(features_BXC))
         hidden_BTD = gelu(self.convolution2(hidden_BXD))
         return self.dropout(hidden_BTD + self.position(position_ids_BT))
 

@@ -109,9 +109,8 @@ def begin(model: Transformer, prompts: Prompts, room: int, pad_id: int, ahead: i
     (batch, start), attended_BS = prompts.prompt_BT.shape, prompts.attended_BS
     mask_BN = encoded_BSD = encoder_mask_BS = None
     if prompts.source is not None:
-        source = torch.from_numpy(prompts.source).to(device)
         encoder_mask_BS = None if attended_BS is None else torch.from_numpy(attended_BS).to(device)
-        encoded_BSD = model.encoder(source.to(weight.dtype) if source.is_floating_point() else source, encoder_mask_BS)
+        encoded_BSD = model.encoder(torch.from_numpy(prompts.source).to(device), encoder_mask_BS)
     elif attended_BS is not None and not attended_BS.all():
         mask_BN = torch.ones(batch, held, dtype=torch.long, device=device)
         mask_BN[:, :start] = torch.from_numpy(attended_BS)

@@ -40,3 +40,15 @@ def test_a_tie_lets_no_expert_in_beyond_its_number() -> None:
     torch.nn.init.zeros_(experts.router.weight)
     shares = experts.shares(torch.randn(2, 5, 64))
     assert ((shares > 0).sum(-1) == 2).all()
+
+
+def test_images_and_spectra_come_in_float32_whatever_the_weights_are() -> None:
+    from transformer_torch import Transformer
+
+    vit = Transformer(load_model_config("vit-base-patch16-224", ["num_layers=1", "head.num_labels=3"])).bfloat16()
+    pixels = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(vit(pixel_values=pixels), vit(pixel_values=pixels.bfloat16()))
+    whisper = Transformer(load_model_config("whisper-tiny", ["num_layers=1", "inputs={kind: audio, length: 50}"])).bfloat16()
+    spectra, ids = torch.randn(2, 80, 100, generator=torch.Generator().manual_seed(0)), torch.tensor([[50258], [50258]])
+    found, expected = (whisper(input_features=each, decoder_input_ids=ids) for each in (spectra, spectra.bfloat16()))
+    assert torch.equal(found, expected)
