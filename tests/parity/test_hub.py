@@ -90,7 +90,8 @@ def check(folder: Path, family: str) -> None:
     for implementation in ours:
         assert usual(implementation.logits(inputs), truth) <= allowed
         if config.head.kind == "language_model":
-            prompt, ending = {"input_ids": inputs["input_ids"]}, {"max_new_tokens": 20, "pad_token_id": 0, "eos_token_id": 0}
+            prompt = {config.inputs.name: inputs[config.inputs.name]}
+            ending = {"max_new_tokens": 20, "pad_token_id": 0, "eos_token_id": 0}
             # `HuggingFace` searches greedily, whatever generation_config.json says.
             implementation.model.generation_config = None
             np.testing.assert_array_equal(implementation.generate(prompt, **ending), reference.generate(prompt, **ending))
