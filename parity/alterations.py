@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import permutations
 
 import ml_dtypes
 import numpy as np
@@ -48,13 +49,18 @@ def _rearranged(found: np.ndarray, expected: np.ndarray, head_size: int | None) 
             return "read in the wrong order: the transposed tensor's numbers in this shape"
         if found.shape[0] == found.shape[1] and equal(found, -expected.T):
             return "transposed, and its sign flipped"
+    if found.ndim > 2:
+        for axes in list(permutations(range(found.ndim)))[1:]:
+            if found.shape == (turned := expected.transpose(axes)).shape and equal(found, turned):
+                return f"axes swapped: in the order {', '.join(map(str, axes))}"
     if head_size and found.shape[0] % head_size == 0 and (what := _rotary_order(found, expected, head_size)):
         return what
     if equal(np.abs(found), np.abs(expected)):
         flipped = int((found != expected).sum())
         return f"sign flipped in {count_of(flipped, found)}"
-    for axis, kind in ((0, "rows" if found.ndim > 1 else "elements"), (1, "columns")):
-        if found.ndim > axis and (order := _permutation(found, expected, axis)) is not None:
+    kinds = {1: ("elements",), 2: ("rows", "columns")}.get(found.ndim) or [f"along axis {axis}, places" for axis in range(found.ndim)]
+    for axis, kind in enumerate(kinds):
+        if (order := _permutation(found, expected, axis)) is not None:
             return _describe_permutation(order, kind)
     return None
 

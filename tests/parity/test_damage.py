@@ -217,6 +217,24 @@ DAMAGES = {
         "encoder.layers.1.feed_forward.norm.weight: scaled by 2",
         edit("encoder.block.1.layer.1.layer_norm.weight", lambda array: array * 2),
     ),
+    "a convolution backwards in time": Damage(
+        "whisper",
+        "encoder.embeddings",
+        "encoder.embeddings.convolution1.weight: along axis 2, places 0 and 2 swapped",
+        edit("model.encoder.conv1.weight", lambda array: array[:, :, ::-1]),
+    ),
+    "a convolution's inputs for its outputs": Damage(
+        "whisper",
+        "encoder.embeddings",
+        "encoder.embeddings.convolution2.weight: axes swapped: in the order 1, 0, 2",
+        edit("model.encoder.conv2.weight", lambda array: array.transpose(1, 0, 2)),
+    ),
+    "rows and columns of a patch swapped": Damage(
+        "vit",
+        "encoder.embeddings",
+        "encoder.embeddings.patch.weight: axes swapped: in the order 0, 1, 3, 2",
+        edit("vit.embeddings.patch_embeddings.projection.weight", lambda array: array.transpose(0, 1, 3, 2)),
+    ),
     "patches upside down": Damage(
         "vit",
         "encoder.embeddings",
