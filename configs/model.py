@@ -144,7 +144,7 @@ class ModelConfig(Config):
             raise ValueError(f"width={self.width} is odd, and inputs.kind='audio' has as many sines as cosines; make it even")
         if self.architecture != "encoder_decoder":
             raise ValueError(f"inputs.kind='audio' needs architecture 'encoder_decoder', and this one is '{self.architecture}'")
-        if not isinstance(self.positions, LearnedPositions) or self.positions != LearnedPositions():
+        if self.positions != LearnedPositions():
             raise ValueError("inputs.kind='audio' is for learned positions without offset; set positions.kind: learned")
         if self.embedding.norm or self.embedding.token_types or self.embedding.width:
             raise ValueError("embedding.norm, embedding.token_types and embedding.width are for tokens, and inputs.kind is 'audio'")

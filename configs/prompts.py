@@ -41,8 +41,12 @@ def as_prompts(
     decoder_input_ids: Any = None,
 ) -> Prompts:
     """The prompts that a caller gives, None for what is not given. Raises UserError for those that the model cannot read."""
-    given = {"input_ids": input_ids, "attention_mask": attention_mask, "input_features": input_features}
-    given["decoder_input_ids"] = decoder_input_ids
+    given = {
+        "input_ids": input_ids,
+        "attention_mask": attention_mask,
+        "input_features": input_features,
+        "decoder_input_ids": decoder_input_ids,
+    }
     known = [model.inputs.name]
     known += ["attention_mask"] if model.inputs.kind == "tokens" else []
     known += ["decoder_input_ids"] if model.architecture == "encoder_decoder" else []

@@ -85,7 +85,6 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
     },
     "generation.py": {
         "on_host": ("only in PyTorch", "NumPy reads TensorFlow's tensors from any device"),
-        "ask": ("[-name value-]", "the same"),
         "programs": ("only in TensorFlow", "XLA compiles the loop, PyTorch runs it as it is"),
         "search": (
             (

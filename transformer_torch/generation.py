@@ -93,13 +93,8 @@ def generate(
 
     Returns integers (B * num_return_sequences, T + at most max_new_tokens). Raises UserError before anything is computed.
     """
-    inputs = {
-        "input_ids": input_ids,
-        "attention_mask": attention_mask,
-        "input_features": input_features,
-        "decoder_input_ids": decoder_input_ids,
-    }
-    request = ask(model, inputs, config, tokenizer, assistant_model, return_scores, settings)
+    inputs = input_ids, attention_mask, input_features, decoder_input_ids
+    request = ask(model, *inputs, config, tokenizer, assistant_model, return_scores, settings)
     for state, end in search(request):  # noqa: B007  # the last one counts
         pass
     generated = finish(request, state, end)
@@ -122,13 +117,8 @@ def stream(
 
     Arguments are those of `generate`. Raises UserError before anything is computed, and for beams, which are known at their end only.
     """
-    inputs = {
-        "input_ids": input_ids,
-        "attention_mask": attention_mask,
-        "input_features": input_features,
-        "decoder_input_ids": decoder_input_ids,
-    }
-    request = ask(model, inputs, config, tokenizer, assistant_model, False, settings)
+    inputs = input_ids, attention_mask, input_features, decoder_input_ids
+    request = ask(model, *inputs, config, tokenizer, assistant_model, False, settings)
     if request.generation.num_beams > 1:
         raise UserError(f"num_beams={request.generation.num_beams} and streaming: which beam is best is known at the end; use generate")
     return new_tokens(request)
@@ -136,7 +126,10 @@ def stream(
 
 def ask(
     model: Transformer,
-    inputs: dict[str, Any],
+    input_ids: Any,
+    attention_mask: Any,
+    input_features: Any,
+    decoder_input_ids: Any,
     config: GenerationConfig | None,
     tokenizer: Any,
     assistant: Transformer | None,
@@ -148,11 +141,11 @@ def ask(
     values = GenerationConfig.merged(model.generation_config, given | settings)
     generation = build(GenerationConfig, values, "generate").complete(model.config)
     generation.check_model(model.config)
-    if inputs["decoder_input_ids"] is not None and (settings.get("language") or settings.get("task")):
+    if decoder_input_ids is not None and (settings.get("language") or settings.get("task")):
         raise UserError("decoder_input_ids say language and task themselves; leave out either the former or the latter")
-    if model.config.inputs.kind == "audio" and inputs["decoder_input_ids"] is None:
-        inputs["decoder_input_ids"] = [speech_prompt(model.config, model.generation_config, generation.language, generation.task)]
-    prompts = as_prompts(model.config, **{name: on_host(value) for name, value in inputs.items()})
+    if model.config.inputs.kind == "audio" and decoder_input_ids is None:
+        decoder_input_ids = [speech_prompt(model.config, model.generation_config, generation.language, generation.task)]
+    prompts = as_prompts(model.config, on_host(input_ids), on_host(attention_mask), on_host(input_features), on_host(decoder_input_ids))
     generation.check_room(model.config, prompts)
     batch, start = prompts.prompt_BT.shape
     limit = generation.limit(start)

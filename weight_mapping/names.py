@@ -66,6 +66,7 @@ def _stack(stack: str, config: ModelConfig) -> Iterator[Tensor]:
 
 def _embeddings(path: str, stack: str, config: ModelConfig) -> Iterator[Tensor]:
     width, inputs, length = config.embedding.width or config.width, config.inputs_of(stack), config.max_length
+    initial: Initial = "drawn"
     if isinstance(inputs, PatchInputs):
         yield Tensor(f"{path}.patch.weight", (width, inputs.num_channels, inputs.patch_size, inputs.patch_size), "convolution")
         if inputs.bias:
@@ -73,14 +74,13 @@ def _embeddings(path: str, stack: str, config: ModelConfig) -> Iterator[Tensor]:
         if inputs.class_token:
             yield Tensor(f"{path}.class_token", (width,), "vector", "drawn")
     elif isinstance(inputs, AudioInputs):
-        length = inputs.length
+        length, initial = inputs.length, "sines"
         for number, channels in ((1, inputs.num_mel_bins), (2, width)):
             yield Tensor(f"{path}.convolution{number}.weight", (width, channels, 3), "convolution")
             yield Tensor(f"{path}.convolution{number}.bias", (width,), "vector", "zeros")
     elif stack == config.token_stacks[0]:
         yield Tensor(f"{path}.token.weight", (config.vocab_size, width), "embedding")
     if config.positions.kind == "learned":
-        initial: Initial = "sines" if isinstance(inputs, AudioInputs) else "drawn"
         yield Tensor(f"{path}.position.weight", (length + config.positions.offset, width), "embedding", initial)
     if config.embedding.token_types:
         yield Tensor(f"{path}.token_type.weight", (config.embedding.token_types, width), "embedding")

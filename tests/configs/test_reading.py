@@ -271,6 +271,11 @@ def test_validation_happens_in_python_too() -> None:
         ("opt-125m", ["positions.counted=not_padding"], "a decoder's cache holds no ids to count"),
         ("bert-base", ["norm.first=false"], "norm.first=False needs norm.placement 'before' or 'both'"),
         ("vit-base-patch16-224", ["positions={kind: sinusoidal}"], "inputs.kind='patches' is for an encoder with learned positions"),
+        ("whisper-tiny", ["architecture=encoder"], "inputs.kind='audio' needs architecture 'encoder_decoder', and this one is 'encoder'"),
+        ("whisper-tiny", ["positions={kind: sinusoidal}"], "inputs.kind='audio' is for learned positions without offset"),
+        ("whisper-tiny", ["positions={kind: learned, offset: 2}"], "inputs.kind='audio' is for learned positions without offset"),
+        ("whisper-tiny", ["embedding.norm=true"], "are for tokens, and inputs.kind is 'audio'"),
+        ("whisper-tiny", ["width=385", "attention.head_size=64"], "width=385 is odd, and inputs.kind='audio' has as many sines as cosines"),
     ],
 )
 def test_parts_that_have_no_place_together(preset: str, overrides: list[str], message: str) -> None:

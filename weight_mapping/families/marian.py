@@ -34,6 +34,17 @@ CONSTANTS = {
     "feed_forward.gated": False,
     "head.tied": True,
 }
+# Of the tests' models, and all different.
+REVEALING_SIZES = {
+    "vocab_size": 83,
+    "d_model": 30,
+    "encoder_layers": 3,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 5,
+    "decoder_attention_heads": 5,
+    "encoder_ffn_dim": 37,
+    "decoder_ffn_dim": 37,
+}
 
 
 def layer_rules(stack: str) -> tuple[Rule, ...]:
@@ -84,15 +95,8 @@ FAMILY = Family(
     # The sines, which are computed.
     ignored=("model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight"),
     revealing={
-        "vocab_size": 83,
+        **REVEALING_SIZES,
         "max_position_embeddings": 29,
-        "d_model": 30,
-        "encoder_layers": 3,
-        "decoder_layers": 2,
-        "encoder_attention_heads": 5,
-        "decoder_attention_heads": 5,
-        "encoder_ffn_dim": 37,
-        "decoder_ffn_dim": 37,
         "activation_function": "silu",
         "scale_embedding": True,
         "dropout": 0.0,

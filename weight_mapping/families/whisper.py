@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from weight_mapping.families.marian import CONSTANTS, FIELDS, layer_rules
+from weight_mapping.families.marian import CONSTANTS, FIELDS, REVEALING_SIZES, layer_rules
 from weight_mapping.family import Family
 from weight_mapping.table import Field, Rule, of_both_stacks, special_tokens
 
@@ -65,17 +65,10 @@ FAMILY = Family(
         Rule("proj_out.weight", ("head.weight",)),
     ),
     revealing={
-        "vocab_size": 83,
+        **REVEALING_SIZES,
         "num_mel_bins": 6,
         "max_source_positions": 23,
         "max_target_positions": 29,
-        "d_model": 30,
-        "encoder_layers": 3,
-        "decoder_layers": 2,
-        "encoder_attention_heads": 5,
-        "decoder_attention_heads": 5,
-        "encoder_ffn_dim": 37,
-        "decoder_ffn_dim": 37,
         "bos_token_id": 2,
         "eos_token_id": 2,
         "pad_token_id": 82,
