@@ -58,18 +58,20 @@ class Search:
 
     def advance(self, texts: Texts, logits_RV: tf.Tensor, length: tf.Tensor) -> tuple[Texts, tuple[tf.Tensor]]:
         scores_RV = self.processors(logits_RV, texts.tokens_RN, length)
+        log_probs_R = None
         if self.uniforms_MR is not None:
             next_R, log_probs_R = sample(scores_RV, self.generation, tf.gather(self.uniforms_MR, length - self.start))
         else:
             next_R = tf.argmax(scores_RV, -1)
-            log_probs_R = tf.zeros(next_R.shape, tf.float32)
             if self.return_scores:
                 log_probs_R = tf.gather(scores_RV, next_R, batch_dims=1) - tf.reduce_logsumexp(scores_RV, -1)
         has_ended_R = self.ends.has_come(texts.state_R)
         next_R = tf.where(has_ended_R, tf.constant(self.generation.pad_token_id, next_R.dtype), next_R)
         tokens_RN = keras.ops.slice_update(texts.tokens_RN, (0, length), next_R[:, None])
-        log_probs_R = tf.where(has_ended_R, 0.0, tf.cast(log_probs_R, tf.float32))
-        log_probs_RN = keras.ops.slice_update(texts.log_probs_RN, (0, length), log_probs_R[:, None])
+        log_probs_RN = texts.log_probs_RN
+        if log_probs_R is not None:
+            log_probs_R = tf.where(has_ended_R, 0.0, tf.cast(log_probs_R, tf.float32))
+            log_probs_RN = keras.ops.slice_update(log_probs_RN, (0, length), log_probs_R[:, None])
         return Texts(tokens_RN, log_probs_RN, self.ends.after(texts.state_R, next_R)), (next_R,)
 
     def goes_on(self, texts: Texts, length: tf.Tensor) -> tf.Tensor:

@@ -57,17 +57,18 @@ class Search:
 
     def advance(self, texts: Texts, logits_RV: torch.Tensor, length: int) -> tuple[Texts, tuple[torch.Tensor]]:
         scores_RV = self.processors(logits_RV, texts.tokens_RN, length)
+        log_probs_R = None
         if self.uniforms_MR is not None:
             next_R, log_probs_R = sample(scores_RV, self.generation, self.uniforms_MR[length - self.start])
         else:
             next_R = scores_RV.argmax(-1)
-            log_probs_R = torch.zeros_like(next_R, dtype=torch.float32)
             if self.return_scores:
                 log_probs_R = scores_RV.gather(-1, next_R[:, None])[:, 0] - scores_RV.logsumexp(-1)
         has_ended_R = self.ends.has_come(texts.state_R)
         next_R = torch.where(has_ended_R, self.generation.pad_token_id, next_R)
         texts.tokens_RN[:, length] = next_R
-        texts.log_probs_RN[:, length] = torch.where(has_ended_R, 0.0, log_probs_R.float())
+        if log_probs_R is not None:
+            texts.log_probs_RN[:, length] = torch.where(has_ended_R, 0.0, log_probs_R.float())
         return Texts(texts.tokens_RN, texts.log_probs_RN, self.ends.after(texts.state_R, next_R)), (next_R,)
 
     def goes_on(self, texts: Texts, length: int) -> bool:
