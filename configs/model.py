@@ -171,12 +171,17 @@ class ModelConfig(Config):
             raise ValueError(
                 f"head.labels has {len(self.head.labels)} names, and head.num_labels is {self.head.num_labels}; make them equal"
             )
-        if self.head.kind in ("classification", "next_sentence") and self.pooler is None:
+        if self.head.kind == "projection" and self.head.width is None:
+            raise ValueError("head.kind='projection' needs head.width")
+        if self.head.kind in ("classification", "next_sentence", "projection") and self.pooler is None:
             raise ValueError(f"head.kind='{self.head.kind}' needs a pooler, such as pooler: {{kind: first}}")
         if self.pooler is not None and (self.head.is_language_model or self.head.kind == "token_classification"):
             raise ValueError(
                 f"pooler makes one vector of a sequence, and head.kind='{self.head.kind}' reads every token; leave the pooler out"
             )
+
+        if self.pooler is not None and self.pooler.kind == "end" and not (self.special_tokens.eos and self.inputs.kind == "tokens"):
+            raise ValueError("pooler.kind='end' looks for a token that ends a text; set special_tokens.eos, or another pooler.kind")
 
     def _check_special_tokens(self) -> None:
         for name, ids in self.special_tokens.model_dump().items():

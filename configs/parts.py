@@ -188,12 +188,13 @@ class Transform(Config):
 class Pooler(Config):
     """How a sequence becomes one vector.
 
-    kind: the vector of the ``first`` token (BERT, ViT), that of the ``last`` token with 1 in attention_mask (GPT-2, BART, CLIP), or the
-        ``mean`` over all tokens with 1 in attention_mask (Sentence-BERT, Reimers and Gurevych 2019, 3).
+    kind: the vector of the ``first`` token (BERT, ViT), that of the ``last`` token with 1 in attention_mask (GPT-2, BART), that of the
+        first token that is an ``end`` of texts (CLIP, Radford et al. 2021, 2.4), or the ``mean`` over all tokens with 1 in attention_mask
+        (Sentence-BERT, Reimers and Gurevych 2019, 3).
     transform: a layer after it. Default: none.
     """
 
-    kind: Literal["first", "last", "mean"] = "first"
+    kind: Literal["first", "last", "end", "mean"] = "first"
     transform: Transform | None = None
 
 
@@ -202,22 +203,25 @@ class Head(Config):
 
     kind: ``none`` gives the hidden states, or the pooler's vector; ``language_model`` and ``masked_language_model`` a logit for each token
         of the vocabulary; ``token_classification`` logits of classes for each token; ``classification`` and ``next_sentence`` (two classes:
-        it is, it is not) logits of classes for each sequence, from the pooler's vector.
+        it is, it is not) logits of classes for each sequence, from the pooler's vector; ``projection`` that vector in another width, in
+        which texts and images are compared (CLIP, Radford et al. 2021, 2.3).
     tied: a language model's output matrix is the token table (Press and Wolf 2017; "Attention Is All You Need", 3.4).
     bias: give the output matrix a bias.
     transform: a layer before the output matrix; a language model's gives vectors as wide as the token table. Default: none.
+    width: values of a projection's vector; needed for it.
     num_labels: how many classes there are; needed for classification.
     labels: the names of the classes. Default: they have none.
     soft_cap: logits become cap * tanh(logits / cap), as scores do in `Attention`. Default: they stay as they are.
     scale: factor on the hidden states before the output matrix (T5: width ** -0.5). Default: none.
     """
 
-    kind: Literal["none", "language_model", "masked_language_model", "classification", "token_classification", "next_sentence"] = (
-        "language_model"
-    )
+    kind: Literal[
+        "none", "language_model", "masked_language_model", "classification", "token_classification", "next_sentence", "projection"
+    ] = "language_model"
     tied: bool = True
     bias: bool = False
     transform: Transform | None = None
+    width: PositiveInt | None = None
     num_labels: PositiveInt | None = None
     labels: Annotated[tuple[str, ...], Field(strict=False)] = ()
     soft_cap: PositiveFloat | None = None
@@ -232,6 +236,11 @@ class Head(Config):
     def num_classes(self) -> int:
         """Classes of a classifier; the next sentence is one or is not."""
         return 2 if self.kind == "next_sentence" else self.num_labels or 0
+
+    @property
+    def num_outputs(self) -> int:
+        """Rows of the matrix of a classifier or a projection."""
+        return self.width or 0 if self.kind == "projection" else self.num_classes
 
 
 class Dropout(Config):

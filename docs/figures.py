@@ -31,9 +31,9 @@ Multi30k's goal of 41.02 BLEU (Wu et al. 2021, text only) is reached by `multi30
 two minutes two more runs, were on one GPU together. On a CPU the averaged weights of seed 1 translate the test set to the same 42.06.
 
 What it took is against learning by heart. Without dropout of attention weights and hidden layers, the loss of pairs that the model was
-trained on is 0.62, that of others 1.62. `multi30k_gpu` has the published repository's batch (8,192 tokens), rate, start (Xavier) and biases,
-a cosine in the place of `inverse_sqrt`, and what that repository has not: R-Drop (Liang et al. 2021) of 3, and weight decay of 0.03. What
-was tried besides, each as BLEU (validation loss):
+trained on is 0.62, that of others 1.62. `multi30k_gpu` has the published repository's batch (8,192 tokens), rate, start (Xavier) and
+biases, a cosine in the place of `inverse_sqrt`, and what that repository has not: R-Drop (Liang et al. 2021) of 3, and weight decay of
+0.03. What was tried besides, each as BLEU (validation loss):
 
 - The published recipe as it is, with the mean of ten checkpoints nearly an epoch apart: 40.24 (1.674 at best). With a cosine 40.51 (1.615).
 - The same with dropout of 0.1 on attention weights and hidden layers of the feed-forward networks, 7,000 steps, in the place of R-Drop and

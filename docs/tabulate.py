@@ -23,6 +23,8 @@ PRESETS = (
     "modernbert-base",
     "vit-base-patch16-224",
     "deit-small-patch16-224",
+    "clip-vision-base-patch32",
+    "clip-text-base",
     "gpt2",
     "opt-125m",
     "pythia-70m",
@@ -97,6 +99,7 @@ def feed_forward(config: ModelConfig) -> str:
 def embeddings(config: ModelConfig) -> str:
     words = [
         {"tokens": "tokens", "patches": "patches, class token", "audio": "tokens; audio through two convolutions"}[config.inputs.kind],
+        "no bias" if not getattr(config.inputs, "bias", True) else "",
         "segments" if config.embedding.token_types else "",
         "times sqrt(D)" if config.embedding.scale else "",
         "norm" if config.embedding.norm else "",
@@ -110,6 +113,7 @@ def head(config: ModelConfig) -> str:
         config.head.kind.replace("_", " "),
         ("tied" if config.head.tied else "own matrix") if config.head.is_language_model else "",
         "transform" if config.head.transform else "",
+        f"to {config.head.width}" if config.head.width else "",
         "bias" if config.head.bias and config.head.is_language_model else "",
         "times 1/sqrt(D)" if config.head.scale else "",
         f"soft cap {config.head.soft_cap:g}" if config.head.soft_cap else "",

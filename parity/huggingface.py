@@ -103,6 +103,8 @@ class HuggingFace:
             # Hugging Face drops the axis of a class that is alone.
             is_alone = self.config.head.kind == "token_classification" and out.logits.ndim == 2
             return out.logits[..., None] if is_alone else out.logits
+        if self.config.head.kind == "projection":
+            return out["text_embeds" if "text_embeds" in out else "image_embeds"]
         return out.pooler_output if self.config.pooler is not None else out.last_hidden_state
 
     @torch.no_grad()
@@ -114,9 +116,12 @@ class HuggingFace:
     def hidden_states(self, inputs: Inputs) -> dict[str, np.ndarray]:
         with self._arithmetic():
             out = self.model(**self._begin(inputs), output_hidden_states=True)
-        if self.config.architecture == "encoder_decoder":
-            return _named("encoder", out.encoder_hidden_states) | _named("decoder", out.decoder_hidden_states)
-        return _named(self.config.architecture, out.hidden_states)
+            if self.config.architecture == "encoder_decoder":
+                return _named("encoder", out.encoder_hidden_states) | _named("decoder", out.decoder_hidden_states)
+            *states, last = out.hidden_states
+            # CLIP's tower of images gives its final norm the pooled vector alone.
+            norm = getattr(self.model.base_model, "post_layernorm", nn.Identity())
+            return _named(self.config.architecture, [*states, norm(last)])
 
     @torch.no_grad()
     def step_by_step(self, inputs: Inputs) -> np.ndarray:

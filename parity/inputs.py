@@ -18,7 +18,7 @@ def example_inputs(config: ModelConfig, batch: int, length: int, seed: int = 0, 
     their own.
 
     A decoder that has an encoder gets `decoder_length` ids, about two thirds of `length` unless given. The padding token is not among
-    the ids: some models count positions without it, and some train no vector for it.
+    the ids: some models count positions without it, and some train no vector for it. A text that is read at its end has one.
     """
     random = np.random.default_rng(seed)
     if config.inputs.kind == "patches":
@@ -29,6 +29,9 @@ def example_inputs(config: ModelConfig, batch: int, length: int, seed: int = 0, 
         inputs["input_features"] = random.standard_normal((batch, config.inputs.num_mel_bins, config.inputs.num_frames), np.float32)
     else:
         inputs["input_ids"] = _ids(random, config, batch, length)
+    if config.pooler is not None and config.pooler.kind == "end":
+        # In the middle, which `padded` leaves as it is.
+        inputs["input_ids"][:, length // 2] = config.special_tokens.eos[0]
     if config.embedding.token_types > 1:
         inputs["token_type_ids"] = random.integers(0, config.embedding.token_types, (batch, length))
     if config.architecture == "encoder_decoder":

@@ -79,9 +79,10 @@ def _hugging_face(source: Source, dtype: str) -> Implementation:
     transformers.utils.logging.disable_progress_bar()
     assert source.hugging_face
     # The class that our config was read as.
-    values = read_json(source.hugging_face / HUGGING_FACE)
-    kind = getattr(transformers, get_family(source.config.family).class_of(values, source.name, source.architecture))
-    model, loading = kind.from_pretrained(str(source.hugging_face), dtype=torch.float32, output_loading_info=True)
+    family, values = get_family(source.config.family), read_json(source.hugging_face / HUGGING_FACE)
+    kind, own = getattr(transformers, family.class_of(values, source.name, source.architecture)), family.own(values)
+    settings = None if own is values else kind.config_class(**own)
+    model, loading = kind.from_pretrained(str(source.hugging_face), config=settings, dtype=torch.float32, output_loading_info=True)
     if wrong := {name: sorted(found) for name in ("missing_keys", "mismatched_keys") if (found := loading.get(name))}:
         raise UserError(f"{source.name}: Hugging Face does not load it whole: {wrong}")
     return HuggingFace(model.eval(), source.config, double=dtype == "float64")

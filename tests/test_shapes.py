@@ -285,7 +285,7 @@ def everything(package: str) -> Iterator[tuple[tuple[str, ...], Callable[[], Any
     for name in SEARCHES:
         yield (*LENGTHS, *ROWS), search(package, gpt2, name)
     yield (*LENGTHS, *ROWS), search(package, config_of("marian"), "beams")
-    configs = [config_of(family) for family in ("t5", "mixtral", "modernbert", "roberta", "electra", "vit", "whisper")]
+    configs = [config_of(family) for family in ("t5", "mixtral", "modernbert", "roberta", "electra", "vit", "whisper", "clip_text")]
     configs.append(config_of("llama", **{**families()["llama"].variants["dynamic"], "max_position_embeddings": 13}))
     configs += [config_of("gpt2", "GPT2Model", {"pooler": {"kind": kind}}) for kind in ("first", "last", "mean")]
     for config in configs:

@@ -60,6 +60,16 @@ class ClassificationHead(Linear):
         return super().call(hidden)
 
 
+class ProjectionHead(Linear):
+    """A pooled vector in another width, where those of texts and images lie side by side (CLIP, Radford et al. 2021, 2.3)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config.width, config.head.num_outputs, config.head.bias)
+
+    def call(self, hidden: tf.Tensor, token_VE: tf.Tensor | None = None) -> tf.Tensor:
+        return super().call(hidden)
+
+
 HEADS = {
     "none": NoHead,
     "language_model": LanguageModelHead,
@@ -67,6 +77,7 @@ HEADS = {
     "classification": ClassificationHead,
     "token_classification": ClassificationHead,
     "next_sentence": ClassificationHead,
+    "projection": ProjectionHead,
 }
 
 

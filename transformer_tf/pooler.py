@@ -29,12 +29,12 @@ class Transform(Linear):
         return hidden if self.norm is None else self.norm(hidden)
 
 
-def first(hidden_BTD: tf.Tensor, attention_mask_BT: tf.Tensor | None) -> tf.Tensor:
+def first(hidden_BTD: tf.Tensor, attention_mask_BT: tf.Tensor | None, is_end_BT: tf.Tensor | None) -> tf.Tensor:
     """The first token's vector (BERT, ViT)."""
     return hidden_BTD[:, 0]
 
 
-def last(hidden_BTD: tf.Tensor, attention_mask_BT: tf.Tensor | None) -> tf.Tensor:
+def last(hidden_BTD: tf.Tensor, attention_mask_BT: tf.Tensor | None, is_end_BT: tf.Tensor | None) -> tf.Tensor:
     """The vector of the last token that the mask lets through (GPT, Radford et al. 2018, 3.2)."""
     if attention_mask_BT is None:
         return hidden_BTD[:, -1]
@@ -43,7 +43,13 @@ def last(hidden_BTD: tf.Tensor, attention_mask_BT: tf.Tensor | None) -> tf.Tenso
     return tf.gather(hidden_BTD, last_B, batch_dims=1)
 
 
-def mean(hidden_BTD: tf.Tensor, attention_mask_BT: tf.Tensor | None) -> tf.Tensor:
+def end(hidden_BTD: tf.Tensor, attention_mask_BT: tf.Tensor | None, is_end_BT: tf.Tensor | None) -> tf.Tensor:
+    """The vector of the first token that ends a text, or, where none does, of the first (CLIP, Radford et al. 2021, 2.4)."""
+    assert is_end_BT is not None
+    return tf.gather(hidden_BTD, tf.argmax(tf.cast(is_end_BT, tf.int32), 1), batch_dims=1)
+
+
+def mean(hidden_BTD: tf.Tensor, attention_mask_BT: tf.Tensor | None, is_end_BT: tf.Tensor | None) -> tf.Tensor:
     """The mean over the tokens that the mask lets through (Sentence-BERT, Reimers and Gurevych 2019, 3)."""
     if attention_mask_BT is None:
         return tf.reduce_mean(hidden_BTD, 1)
@@ -51,7 +57,7 @@ def mean(hidden_BTD: tf.Tensor, attention_mask_BT: tf.Tensor | None) -> tf.Tenso
     return tf.reduce_sum(hidden_BTD * weights_BT1, 1) / tf.reduce_sum(weights_BT1, 1)
 
 
-POOLINGS = {"first": first, "last": last, "mean": mean}
+POOLINGS = {"first": first, "last": last, "end": end, "mean": mean}
 
 
 class Pooler(Module):
@@ -60,8 +66,11 @@ class Pooler(Module):
     def __init__(self, config: ModelConfig, pooler: PoolerConfig) -> None:
         super().__init__()
         self.pool = POOLINGS[pooler.kind]
+        self.ends = config.special_tokens.eos if pooler.kind == "end" else ()
         self.transform = Transform(config, pooler.transform, config.width) if pooler.transform else None
 
-    def call(self, hidden_BTD: tf.Tensor, attention_mask_BT: tf.Tensor | None) -> tf.Tensor:
-        pooled_BD = self.pool(hidden_BTD, attention_mask_BT)
+    def call(self, hidden_BTD: tf.Tensor, attention_mask_BT: tf.Tensor | None, inputs: tf.Tensor) -> tf.Tensor:
+        """inputs: what the stack read, of texts its ids (B, T)."""
+        is_end_BT = tf.reduce_any(tf.stack([inputs == token for token in self.ends]), 0) if self.ends else None
+        pooled_BD = self.pool(hidden_BTD, attention_mask_BT, is_end_BT)
         return pooled_BD if self.transform is None else self.transform(pooled_BD)

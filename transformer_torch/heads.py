@@ -63,6 +63,16 @@ class ClassificationHead(Linear):
         return super().forward(hidden)
 
 
+class ProjectionHead(Linear):
+    """A pooled vector in another width, where those of texts and images lie side by side (CLIP, Radford et al. 2021, 2.3)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config.width, config.head.num_outputs, config.head.bias)
+
+    def forward(self, hidden: torch.Tensor, token_VE: torch.Tensor | None = None) -> torch.Tensor:
+        return super().forward(hidden)
+
+
 HEADS = {
     "none": NoHead,
     "language_model": LanguageModelHead,
@@ -70,6 +80,7 @@ HEADS = {
     "classification": ClassificationHead,
     "token_classification": ClassificationHead,
     "next_sentence": ClassificationHead,
+    "projection": ProjectionHead,
 }
 
 

@@ -96,11 +96,11 @@ class Transformer(nn.Module):
         inputs = {"input_ids": input_ids, "pixel_values": pixel_values, "input_features": input_features}[self.config.inputs.name]
         if self.encoder is None:
             hidden_BTD = self.decoder(inputs, attention_mask, position_ids, token_type_ids, cache=cache, hidden_states=hidden_states)
-            return self.apply_head(hidden_BTD, attention_mask)
+            return self.apply_head(hidden_BTD, attention_mask, inputs)
         if encoded is None:
             encoded = self.encoder(inputs, attention_mask, position_ids, token_type_ids, hidden_states=hidden_states)
         if self.decoder is None:
-            return self.apply_head(encoded, attention_mask)
+            return self.apply_head(encoded, attention_mask, inputs)
         hidden_BTD = self.decoder(
             decoder_input_ids,
             decoder_attention_mask,
@@ -109,11 +109,11 @@ class Transformer(nn.Module):
             encoder_mask_BS=attention_mask,
             hidden_states=hidden_states,
         )
-        return self.apply_head(hidden_BTD, decoder_attention_mask)
+        return self.apply_head(hidden_BTD, decoder_attention_mask, decoder_input_ids)
 
-    def apply_head(self, hidden_BTD: torch.Tensor, attention_mask_BS: torch.Tensor | None) -> torch.Tensor:
-        """From the last hidden states to what the model gives."""
-        pooled = hidden_BTD if self.pooler is None else self.pooler(hidden_BTD, attention_mask_BS)
+    def apply_head(self, hidden_BTD: torch.Tensor, attention_mask_BS: torch.Tensor | None, inputs: Any) -> torch.Tensor:
+        """From the last hidden states to what the model gives. inputs: what the last stack read."""
+        pooled = hidden_BTD if self.pooler is None else self.pooler(hidden_BTD, attention_mask_BS, inputs)
         return self.head(pooled, self.token_table())
 
     def hidden_states(self, **inputs: Any) -> dict[str, torch.Tensor]:

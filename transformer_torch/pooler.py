@@ -29,12 +29,12 @@ class Transform(Linear):
         return hidden if self.norm is None else self.norm(hidden)
 
 
-def first(hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None) -> torch.Tensor:
+def first(hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None, is_end_BT: torch.Tensor | None) -> torch.Tensor:
     """The first token's vector (BERT, ViT)."""
     return hidden_BTD[:, 0]
 
 
-def last(hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None) -> torch.Tensor:
+def last(hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None, is_end_BT: torch.Tensor | None) -> torch.Tensor:
     """The vector of the last token that the mask lets through (GPT, Radford et al. 2018, 3.2)."""
     if attention_mask_BT is None:
         return hidden_BTD[:, -1]
@@ -43,7 +43,13 @@ def last(hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None) -> to
     return hidden_BTD[torch.arange(len(hidden_BTD), device=hidden_BTD.device), last_B]
 
 
-def mean(hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None) -> torch.Tensor:
+def end(hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None, is_end_BT: torch.Tensor | None) -> torch.Tensor:
+    """The vector of the first token that ends a text, or, where none does, of the first (CLIP, Radford et al. 2021, 2.4)."""
+    assert is_end_BT is not None
+    return hidden_BTD[torch.arange(len(hidden_BTD), device=hidden_BTD.device), is_end_BT.long().argmax(1)]
+
+
+def mean(hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None, is_end_BT: torch.Tensor | None) -> torch.Tensor:
     """The mean over the tokens that the mask lets through (Sentence-BERT, Reimers and Gurevych 2019, 3)."""
     if attention_mask_BT is None:
         return hidden_BTD.mean(1)
@@ -51,7 +57,7 @@ def mean(hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None) -> to
     return (hidden_BTD * weights_BT1).sum(1) / weights_BT1.sum(1)
 
 
-POOLINGS = {"first": first, "last": last, "mean": mean}
+POOLINGS = {"first": first, "last": last, "end": end, "mean": mean}
 
 
 class Pooler(nn.Module):
@@ -60,8 +66,11 @@ class Pooler(nn.Module):
     def __init__(self, config: ModelConfig, pooler: PoolerConfig) -> None:
         super().__init__()
         self.pool = POOLINGS[pooler.kind]
+        self.ends = config.special_tokens.eos if pooler.kind == "end" else ()
         self.transform = Transform(config, pooler.transform, config.width) if pooler.transform else None
 
-    def forward(self, hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None) -> torch.Tensor:
-        pooled_BD = self.pool(hidden_BTD, attention_mask_BT)
+    def forward(self, hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None, inputs: torch.Tensor) -> torch.Tensor:
+        """inputs: what the stack read, of texts its ids (B, T)."""
+        is_end_BT = torch.stack([inputs == token for token in self.ends]).any(0) if self.ends else None
+        pooled_BD = self.pool(hidden_BTD, attention_mask_BT, is_end_BT)
         return pooled_BD if self.transform is None else self.transform(pooled_BD)

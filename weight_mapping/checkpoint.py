@@ -21,7 +21,7 @@ import numpy as np
 from configs import ModelConfig, UserError, dump, load_model_config
 from configs.generation_files import SAME, UNBUILT
 from configs.parts import SpecialTokens
-from weight_mapping.families import family_of_model_type, get_family
+from weight_mapping.families import family_of, get_family
 from weight_mapping.files import DTYPES, TensorFiles, whole_folder, write_json, write_tensors
 from weight_mapping.hub import local_folder
 from weight_mapping.mapping import Pair, check_names, checked_pairs, from_canonical
@@ -135,7 +135,7 @@ class Checkpoint:
         values = {**read_json(self.folder / HUGGING_FACE)}
         values |= {key: generation[key] for key in SPECIAL_TOKENS if generation.get(key) is not None}
         where = str(self.folder / HUGGING_FACE)
-        family = family_of_model_type(values.get("model_type"), where)
+        family = family_of(values, where, architecture)
         self.files = TensorFiles(self.folder)
         self.config = family.read_config(values, where, self.files.names(), architecture, self.notes)
         if self.generation_config is None and self.config.head.kind == "language_model":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,9 +23,10 @@ class Family:
     fields: keys of config.json, each with the config field that it sets.
     constants: config fields that are the same in the whole family.
     rules: the tensors of a file, each with the canonical tensors that are made of it.
+    inside: model types of files that hold this model beside others, each with how its own config.json comes out of theirs.
     parts: config fields that several keys of config.json decide together.
     required: keys of config.json that may have one value only (or a function of config.json), since others are not built.
-    ignored: tensors that files may hold and the model does not need.
+    ignored: tensors that files may hold and the model does not need; with a ``*`` at the end, all that begin so.
     old_architectures: former names of classes, with those of today.
     untied_by: the tensor that, where it is in a file, unties the head, whatever config.json says.
     pooled_by: the tensor that, where it is not in a file, leaves a base model without its pooler: config.json says nothing of that.
@@ -41,6 +42,7 @@ class Family:
     constants: Mapping[str, Any]
     rules: tuple[Rule, ...]
     parts: tuple[Part, ...] = ()
+    inside: Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = field(default_factory=dict)
     required: Mapping[str, Any] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     old_architectures: Mapping[str, str] = field(default_factory=dict)
@@ -53,6 +55,11 @@ class Family:
     def headless(self) -> str | None:
         """Hugging Face's class of the model without a head."""
         return next((name for name, implied in self.architectures.items() if implied["head.kind"] == "none"), None)
+
+    def own(self, source: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The model's own config.json, out of one that is of several models."""
+        read = self.inside.get(source.get("model_type", ""))
+        return source if read is None else read(source)
 
     def read_config(
         self,
@@ -67,6 +74,7 @@ class Family:
         names: the tensors in the file, if there is one. architecture: one of `architectures` in place of the one that config.json names.
         notes: a list to which a line is added for each key that is read otherwise than it stands there.
         """
+        source = self.own(source)
         if quantization := source.get("quantization_config"):
             method = quantization.get("quant_method") if isinstance(quantization, Mapping) else quantization
             raise UserError(f"{where}: quantization_config is {method!r}; quantized weights are not built, save the model dequantized")

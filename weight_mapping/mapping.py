@@ -92,7 +92,7 @@ def checked_pairs(
     found = pairs(config, set(names))
     tied = _tied_sources(family, config, set(names))
     expected = {pair.source: pair.source_shape for pair in found if not pair.is_zero}
-    ignored = _ignored(family, config) | _other_heads(family, found)
+    ignored = _ignored(family, config, names) | _other_heads(family, found)
     leftover = _leftover(names, expected, ignored, tied)
     if unknown := _unknown_heads(family, config, found, leftover):
         ignored |= set(unknown)
@@ -194,10 +194,11 @@ def _spellings(rule: Rule, place: Place, family: Family) -> list[str]:
     return list(dict.fromkeys(names + [name.removeprefix(family.prefix) for name in names]))
 
 
-def _ignored(family: Family, config: ModelConfig) -> set[str]:
+def _ignored(family: Family, config: ModelConfig, present: list[str]) -> set[str]:
     layers = range(max(config.layers_of(stack) for stack in config.stacks))
     names = {name.format(layer=layer) for name in family.ignored for layer in layers}
-    return names | {name.removeprefix(family.prefix) for name in names}
+    beginnings = tuple(name.removesuffix("*") for name in names if name.endswith("*"))
+    return names | {name.removeprefix(family.prefix) for name in names} | {name for name in present if name.startswith(beginnings)}
 
 
 def _other_heads(family: Family, found: list[Pair]) -> set[str]:

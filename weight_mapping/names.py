@@ -147,7 +147,7 @@ def _head(config: ModelConfig) -> Iterator[Tensor]:
         if head.bias:
             yield Tensor("head.bias", (config.vocab_size,), "vector", "zeros")
     else:
-        yield from _linear("head", head.num_classes, width, head.bias)
+        yield from _linear("head", head.num_outputs, width, head.bias)
 
 
 def _transform(path: str, outputs: int, transform: Transform, config: ModelConfig) -> Iterator[Tensor]:

@@ -24,7 +24,7 @@ EVERY_FAMILY = (
         "modernbert",
         "vit",
     ),
-    *("clip-text", "clip-image", "gpt2", "opt", "gpt_neox", "llama", "mistral", "mixtral", "qwen2", "qwen3", "gemma2", "gemma3"),
+    *("clip_text", "clip_vision", "gpt2", "opt", "gpt_neox", "llama", "mistral", "mixtral", "qwen2", "qwen3", "gemma2", "gemma3"),
     *("t5", "t5-v1.1", "bart", "whisper"),
 )
 

@@ -278,4 +278,5 @@ MUTATIONS = [
     forgotten("head.bias", "marian"),
     setting("another activation before the head", "bert", "head.transform.activation", lambda activation: "silu"),
     setting("another token stands for the sequence", "bert", "pooler.kind", lambda kind: "mean"),
+    setting("the last token stands for a text, and not its end", "clip_text", "pooler.kind", lambda kind: "last"),
 ]

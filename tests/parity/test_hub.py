@@ -16,6 +16,8 @@ from weight_mapping import families
 CHECKPOINTS = {
     "bart": ["facebook/bart-base"],
     "bert": ["google-bert/bert-base-uncased"],
+    "clip_text": ["openai/clip-vit-base-patch32"],
+    "clip_vision": ["openai/clip-vit-base-patch32"],
     "distilbert": ["distilbert/distilbert-base-uncased"],
     "electra": ["google/electra-small-discriminator"],
     "gemma2": ["hf-internal-testing/tiny-random-Gemma2ForCausalLM"],
@@ -36,6 +38,8 @@ CHECKPOINTS = {
     "whisper": ["openai/whisper-tiny"],
     "xlm_roberta": ["FacebookAI/xlm-roberta-base"],
 }
+# Of a file that holds several models.
+ARCHITECTURES = {"clip_text": "CLIPTextModelWithProjection", "clip_vision": "CLIPVisionModelWithProjection"}
 # Families without one, each with the reason.
 EXCUSED: dict[str, str] = {}
 
@@ -71,6 +75,7 @@ def architecture_of(config: object) -> type:
 
 
 def check(folder: Path, family: str) -> None:
+    import transformers
     from transformers import AutoConfig
 
     import transformer_tf
@@ -79,9 +84,13 @@ def check(folder: Path, family: str) -> None:
     from parity.pytorch import PyTorch
     from parity.tensorflow import TensorFlow
 
-    settings = AutoConfig.from_pretrained(folder)
-    model = architecture_of(settings).from_pretrained(folder, dtype="float32").eval()  # type: ignore[attr-defined]
-    ours = [PyTorch(transformer_torch.load(folder)), TensorFlow(transformer_tf.load(folder))]
+    settings, architecture = AutoConfig.from_pretrained(folder), ARCHITECTURES.get(family)
+    kind = getattr(transformers, architecture) if architecture else architecture_of(settings)
+    model = kind.from_pretrained(folder, dtype="float32").eval()
+    ours = [
+        PyTorch(transformer_torch.load(folder, architecture=architecture)),
+        TensorFlow(transformer_tf.load(folder, architecture=architecture)),
+    ]
     config = ours[0].model.config
     assert config.family == family
     inputs = example_inputs(config, 4, 24)

@@ -85,6 +85,8 @@ def test_grouped_heads_a_gate_and_a_head_by_hand() -> None:
         ("t5-v1_1-small", 76_961_152),
         ("vit-base-patch16-224", 86_567_656),
         ("deit-small-patch16-224", 22_050_664),
+        ("clip-text-base", 63_428_096),
+        ("clip-vision-base-patch32", 87_849_216),
         ("llama-3.2-1b", 1_235_814_400),
         ("mistral-7b", 7_241_732_096),
         ("mixtral-8x7b", 46_702_792_704),

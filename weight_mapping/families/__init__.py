@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 from configs import UserError, nearest
 from weight_mapping.family import Family
@@ -23,11 +25,21 @@ def get_family(name: str) -> Family:
     return families()[name]
 
 
-def family_of_model_type(model_type: str | None, where: str) -> Family:
-    """The family of a config.json by its `model_type`."""
+def family_of(source: Mapping[str, Any], where: str, architecture: str | None = None) -> Family:
+    """The family of a config.json by its `model_type`; architecture: Hugging Face's class, where a file holds several models."""
+    model_type = source.get("model_type")
     for family in families().values():
         if family.model_type == model_type:
             return family
+    inside = [family for family in families().values() if model_type in family.inside]
+    for family in inside:
+        if architecture in family.architectures:
+            return family
+    if inside:
+        raise UserError(
+            f"{where}: model_type {model_type!r} holds several models, and one is read at a time; --architecture NAME, or "
+            f"load(..., architecture=NAME) in Python, says which: {', '.join(name for family in inside for name in family.architectures)}"
+        )
     raise UserError(
         f"{where}: model_type is {model_type!r}, which is not built"
         f"{nearest(str(model_type), [family.model_type for family in families().values()])}"
