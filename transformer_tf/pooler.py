@@ -5,6 +5,8 @@ B batch, T query length, D model width.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from configs import ModelConfig
@@ -29,12 +31,12 @@ class Transform(Linear):
         return hidden if self.norm is None else self.norm(hidden)
 
 
-def first(hidden_BTD: tf.Tensor, attention_mask_BT: tf.Tensor | None, is_end_BT: tf.Tensor | None) -> tf.Tensor:
+def first(hidden_BTD: tf.Tensor, attention_mask_BT: tf.Tensor | None) -> tf.Tensor:
     """The first token's vector (BERT, ViT)."""
     return hidden_BTD[:, 0]
 
 
-def last(hidden_BTD: tf.Tensor, attention_mask_BT: tf.Tensor | None, is_end_BT: tf.Tensor | None) -> tf.Tensor:
+def last(hidden_BTD: tf.Tensor, attention_mask_BT: tf.Tensor | None) -> tf.Tensor:
     """The vector of the last token that the mask lets through (GPT, Radford et al. 2018, 3.2)."""
     if attention_mask_BT is None:
         return hidden_BTD[:, -1]
@@ -43,13 +45,12 @@ def last(hidden_BTD: tf.Tensor, attention_mask_BT: tf.Tensor | None, is_end_BT: 
     return tf.gather(hidden_BTD, last_B, batch_dims=1)
 
 
-def end(hidden_BTD: tf.Tensor, attention_mask_BT: tf.Tensor | None, is_end_BT: tf.Tensor | None) -> tf.Tensor:
+def end(hidden_BTD: tf.Tensor, is_end_BT: tf.Tensor) -> tf.Tensor:
     """The vector of the first token that ends a text, or, where none does, of the first (CLIP, Radford et al. 2021, 2.4)."""
-    assert is_end_BT is not None
     return tf.gather(hidden_BTD, tf.argmax(tf.cast(is_end_BT, tf.int32), 1), batch_dims=1)
 
 
-def mean(hidden_BTD: tf.Tensor, attention_mask_BT: tf.Tensor | None, is_end_BT: tf.Tensor | None) -> tf.Tensor:
+def mean(hidden_BTD: tf.Tensor, attention_mask_BT: tf.Tensor | None) -> tf.Tensor:
     """The mean over the tokens that the mask lets through (Sentence-BERT, Reimers and Gurevych 2019, 3)."""
     if attention_mask_BT is None:
         return tf.reduce_mean(hidden_BTD, 1)
@@ -57,7 +58,7 @@ def mean(hidden_BTD: tf.Tensor, attention_mask_BT: tf.Tensor | None, is_end_BT: 
     return tf.reduce_sum(hidden_BTD * weights_BT1, 1) / tf.reduce_sum(weights_BT1, 1)
 
 
-POOLINGS = {"first": first, "last": last, "end": end, "mean": mean}
+POOLINGS: dict[str, Callable[..., tf.Tensor]] = {"first": first, "last": last, "end": end, "mean": mean}
 
 
 class Pooler(Module):
@@ -71,6 +72,6 @@ class Pooler(Module):
 
     def call(self, hidden_BTD: tf.Tensor, attention_mask_BT: tf.Tensor | None, inputs: tf.Tensor) -> tf.Tensor:
         """inputs: what the stack read, of texts its ids (B, T)."""
-        is_end_BT = tf.reduce_any(tf.stack([inputs == token for token in self.ends]), 0) if self.ends else None
-        pooled_BD = self.pool(hidden_BTD, attention_mask_BT, is_end_BT)
+        mask_BT = tf.reduce_any(tf.stack([inputs == token for token in self.ends]), 0) if self.ends else attention_mask_BT
+        pooled_BD = self.pool(hidden_BTD, mask_BT)
         return pooled_BD if self.transform is None else self.transform(pooled_BD)

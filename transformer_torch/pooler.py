@@ -5,6 +5,8 @@ B batch, T query length, D model width.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -29,12 +31,12 @@ class Transform(Linear):
         return hidden if self.norm is None else self.norm(hidden)
 
 
-def first(hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None, is_end_BT: torch.Tensor | None) -> torch.Tensor:
+def first(hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None) -> torch.Tensor:
     """The first token's vector (BERT, ViT)."""
     return hidden_BTD[:, 0]
 
 
-def last(hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None, is_end_BT: torch.Tensor | None) -> torch.Tensor:
+def last(hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None) -> torch.Tensor:
     """The vector of the last token that the mask lets through (GPT, Radford et al. 2018, 3.2)."""
     if attention_mask_BT is None:
         return hidden_BTD[:, -1]
@@ -43,13 +45,12 @@ def last(hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None, is_en
     return hidden_BTD[torch.arange(len(hidden_BTD), device=hidden_BTD.device), last_B]
 
 
-def end(hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None, is_end_BT: torch.Tensor | None) -> torch.Tensor:
+def end(hidden_BTD: torch.Tensor, is_end_BT: torch.Tensor) -> torch.Tensor:
     """The vector of the first token that ends a text, or, where none does, of the first (CLIP, Radford et al. 2021, 2.4)."""
-    assert is_end_BT is not None
     return hidden_BTD[torch.arange(len(hidden_BTD), device=hidden_BTD.device), is_end_BT.long().argmax(1)]
 
 
-def mean(hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None, is_end_BT: torch.Tensor | None) -> torch.Tensor:
+def mean(hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None) -> torch.Tensor:
     """The mean over the tokens that the mask lets through (Sentence-BERT, Reimers and Gurevych 2019, 3)."""
     if attention_mask_BT is None:
         return hidden_BTD.mean(1)
@@ -57,7 +58,7 @@ def mean(hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None, is_en
     return (hidden_BTD * weights_BT1).sum(1) / weights_BT1.sum(1)
 
 
-POOLINGS = {"first": first, "last": last, "end": end, "mean": mean}
+POOLINGS: dict[str, Callable[..., torch.Tensor]] = {"first": first, "last": last, "end": end, "mean": mean}
 
 
 class Pooler(nn.Module):
@@ -71,6 +72,6 @@ class Pooler(nn.Module):
 
     def forward(self, hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None, inputs: torch.Tensor) -> torch.Tensor:
         """inputs: what the stack read, of texts its ids (B, T)."""
-        is_end_BT = torch.stack([inputs == token for token in self.ends]).any(0) if self.ends else None
-        pooled_BD = self.pool(hidden_BTD, attention_mask_BT, is_end_BT)
+        mask_BT = torch.stack([inputs == token for token in self.ends]).any(0) if self.ends else attention_mask_BT
+        pooled_BD = self.pool(hidden_BTD, mask_BT)
         return pooled_BD if self.transform is None else self.transform(pooled_BD)
