@@ -173,14 +173,19 @@ class ModelConfig(Config):
             )
         if self.head.kind == "projection" and self.head.width is None:
             raise ValueError("head.kind='projection' needs head.width")
+        if self.head.kind != "projection" and self.head.width is not None:
+            raise ValueError(f"head.width is for head.kind 'projection', and this one is '{self.head.kind}'; leave it out")
+        if self.head.kind == "projection" and self.head.transform is not None:
+            raise ValueError("head.transform is for classes or a vocabulary, and head.kind is 'projection'; use pooler.transform")
         if self.head.kind in ("classification", "next_sentence", "projection") and self.pooler is None:
             raise ValueError(f"head.kind='{self.head.kind}' needs a pooler, such as pooler: {{kind: first}}")
         if self.pooler is not None and (self.head.is_language_model or self.head.kind == "token_classification"):
             raise ValueError(
                 f"pooler makes one vector of a sequence, and head.kind='{self.head.kind}' reads every token; leave the pooler out"
             )
-
-        if self.pooler is not None and self.pooler.kind == "end" and not (self.special_tokens.eos and self.inputs.kind == "tokens"):
+        if self.pooler is not None and self.pooler.kind in ("end", "highest") and self.inputs.kind != "tokens":
+            raise ValueError(f"pooler.kind='{self.pooler.kind}' looks for a token, and inputs.kind is '{self.inputs.kind}'")
+        if self.pooler is not None and self.pooler.kind == "end" and not self.special_tokens.eos:
             raise ValueError("pooler.kind='end' looks for a token that ends a text; set special_tokens.eos, or another pooler.kind")
 
     def _check_special_tokens(self) -> None:

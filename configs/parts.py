@@ -189,12 +189,12 @@ class Pooler(Config):
     """How a sequence becomes one vector.
 
     kind: the vector of the ``first`` token (BERT, ViT), that of the ``last`` token with 1 in attention_mask (GPT-2, BART), that of the
-        first token that is an ``end`` of texts (CLIP, Radford et al. 2021, 2.4), or the ``mean`` over all tokens with 1 in attention_mask
-        (Sentence-BERT, Reimers and Gurevych 2019, 3).
+        first token that is an ``end`` of texts (CLIP, Radford et al. 2021, 2.4), that of the token with the ``highest`` id (CLIP's first
+        files), or the ``mean`` over all tokens with 1 in attention_mask (Sentence-BERT, Reimers and Gurevych 2019, 3).
     transform: a layer after it. Default: none.
     """
 
-    kind: Literal["first", "last", "end", "mean"] = "first"
+    kind: Literal["first", "last", "end", "highest", "mean"] = "first"
     transform: Transform | None = None
 
 

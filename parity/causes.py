@@ -67,9 +67,10 @@ class Base:
 
 def _shallow(config: ModelConfig, until: str) -> dict[str, int]:
     """The fewest layers that reach a place. One more than that: the final norm would follow the last."""
-    stack, *_, last = until.split(".")
+    stack, _, layers = until.partition(".")
     if stack not in config.stacks:
         return {}
+    last = layers.rpartition(".")[-1]
     needed = min(config.layers_of(stack), int(last) + 2 if last.isdigit() else 1)
     if config.architecture != "encoder_decoder":
         return {"num_layers": needed}

@@ -164,7 +164,7 @@ def question_of(options: Options, source: Source, other: Source | None) -> tuple
         return questions.from_image(options.image, folder, config), f"the image {options.image}"
     if options.audio is not None:
         return questions.from_audio(options.audio, config), f"the recording {options.audio}"
-    both = [config, other.config] if other else [config]
+    both = [other.config, config] if other else [config]
     return questions.made_up(min(both, key=lambda config: config.vocab_size), options.batch, options.length, options.seed)
 
 

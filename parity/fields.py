@@ -6,9 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from configs import ModelConfig, build
+from weight_mapping.table import get_value
 
 # What changes no number of a forward pass.
 UNSEEN = ("family", "dropout", "initialization", "special_tokens", "head.labels")
+# Unless a part looks for such a token: the field, its value there, and the token.
+SEEN_BY = (("pooler.kind", "end", "special_tokens.eos"), ("positions.counted", "not_padding", "special_tokens.pad"))
 # Other heads in matrices of the same shape are one change, though three fields tell it.
 HEADS = ("attention.num_heads", "attention.num_key_value_heads", "attention.head_size")
 
@@ -18,7 +21,8 @@ def config_differences(found: ModelConfig, expected: ModelConfig) -> dict[str, t
     ours, theirs = found.model_dump(), expected.model_dump()
     for values, config in ((ours, found), (theirs, expected)):
         values["attention"] |= {"num_key_value_heads": config.num_key_value_heads, "head_size": config.head_size}
-    return {dotted: pair for dotted, pair in _differences("", ours, theirs) if not dotted.startswith(UNSEEN)}
+    seen = [token for field, value, token in SEEN_BY if value in (get_value(ours, field), get_value(theirs, field))]
+    return {dotted: pair for dotted, pair in _differences("", ours, theirs) if dotted in seen or not dotted.startswith(UNSEEN)}
 
 
 def _differences(prefix: str, found: Any, expected: Any) -> Iterator[tuple[str, tuple[Any, Any]]]:
@@ -59,6 +63,8 @@ def show(value: Any) -> str:
     """A config value as a person writes it."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {show(below)}" for key, below in value.items() if below is not None) + "}"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(show, value)) + "]"
     if isinstance(value, bool):
         return str(value).lower()
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

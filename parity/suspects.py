@@ -90,6 +90,8 @@ def _other_values(config: ModelConfig) -> Mapping[str, tuple[Any, ...]]:
     }
     if config.norm.kind == "rms":
         values["norm.unit_offset"] = (not config.norm.unit_offset,)
+    if config.pooler:
+        values["pooler.kind"] = ("first", "last", "mean", *(("end", "highest") if config.special_tokens.eos else ()))
     if config.head.transform:
         values["head.transform.activation"] = get_args(Activation)
     if isinstance(config.positions, RotaryPositions):

@@ -76,7 +76,8 @@ class Transformer(keras.Model):
         hidden_states: a mapping that receives the hidden states of every layer; not a dict, which Keras would copy.
 
         Returns logits: of a language model (B, T, V), of a token classifier (B, T, num_labels), of a sequence classifier (B, num_labels).
-        Without a head, the pooler's vectors (B, D); without a pooler too, the hidden states (B, T, D).
+        Of a projection, its vectors (B, head.width). Without a head, the pooler's vectors (B, D); without a pooler too, the hidden states
+        (B, T, D).
         Raises UserError for inputs that the model has no use for, and for longer sequences than it knows.
         """
         if isinstance(input_ids, dict):

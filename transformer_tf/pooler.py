@@ -47,7 +47,10 @@ def last(hidden_BTD: tf.Tensor, attention_mask_BT: tf.Tensor | None) -> tf.Tenso
 
 def end(hidden_BTD: tf.Tensor, is_end_BT: tf.Tensor) -> tf.Tensor:
     """The vector of the first token that ends a text, or, where none does, of the first (CLIP, Radford et al. 2021, 2.4)."""
-    return tf.gather(hidden_BTD, tf.argmax(tf.cast(is_end_BT, tf.int32), 1), batch_dims=1)
+    length = tf.shape(hidden_BTD)[1]
+    places_T = tf.range(length)
+    end_B = tf.reduce_min(tf.where(is_end_BT, places_T, length), 1) % length
+    return tf.gather(hidden_BTD, end_B, batch_dims=1)
 
 
 def mean(hidden_BTD: tf.Tensor, attention_mask_BT: tf.Tensor | None) -> tf.Tensor:
@@ -58,7 +61,7 @@ def mean(hidden_BTD: tf.Tensor, attention_mask_BT: tf.Tensor | None) -> tf.Tenso
     return tf.reduce_sum(hidden_BTD * weights_BT1, 1) / tf.reduce_sum(weights_BT1, 1)
 
 
-POOLINGS: dict[str, Callable[..., tf.Tensor]] = {"first": first, "last": last, "end": end, "mean": mean}
+POOLINGS: dict[str, Callable[..., tf.Tensor]] = {"first": first, "last": last, "end": end, "highest": end, "mean": mean}
 
 
 class Pooler(Module):
@@ -67,11 +70,15 @@ class Pooler(Module):
     def __init__(self, config: ModelConfig, pooler: PoolerConfig) -> None:
         super().__init__()
         self.pool = POOLINGS[pooler.kind]
-        self.ends = config.special_tokens.eos if pooler.kind == "end" else ()
+        self.kind, self.ends = pooler.kind, config.special_tokens.eos
         self.transform = Transform(config, pooler.transform, config.width) if pooler.transform else None
 
     def call(self, hidden_BTD: tf.Tensor, attention_mask_BT: tf.Tensor | None, inputs: tf.Tensor) -> tf.Tensor:
         """inputs: what the stack read, of texts its ids (B, T)."""
-        mask_BT = tf.reduce_any(tf.stack([inputs == token for token in self.ends]), 0) if self.ends else attention_mask_BT
+        mask_BT = attention_mask_BT
+        if self.kind == "end":
+            mask_BT = tf.reduce_any(tf.stack([inputs == token for token in self.ends]), 0)
+        elif self.kind == "highest":
+            mask_BT = inputs == tf.reduce_max(inputs, 1, keepdims=True)
         pooled_BD = self.pool(hidden_BTD, mask_BT)
         return pooled_BD if self.transform is None else self.transform(pooled_BD)

@@ -18,8 +18,8 @@ from transformer_torch.generation_processors import Processors
 class Texts(NamedTuple):
     """The texts so far.
 
-    tokens_RN: their tokens. log_probs_RN: the log-probability of each new token, among those that could be chosen; zeros where nobody asks
-    for it. state_R: as in `Ends`.
+    tokens_RN: their tokens. log_probs_RN: the log-probability of each new token, among those that could be chosen; zeros of a greedy
+    search where nobody asks for it. state_R: as in `Ends`.
     """
 
     tokens_RN: torch.Tensor

@@ -47,7 +47,10 @@ def last(hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None) -> to
 
 def end(hidden_BTD: torch.Tensor, is_end_BT: torch.Tensor) -> torch.Tensor:
     """The vector of the first token that ends a text, or, where none does, of the first (CLIP, Radford et al. 2021, 2.4)."""
-    return hidden_BTD[torch.arange(len(hidden_BTD), device=hidden_BTD.device), is_end_BT.long().argmax(1)]
+    length = hidden_BTD.shape[1]
+    places_T = torch.arange(length, device=hidden_BTD.device)
+    end_B = torch.where(is_end_BT, places_T, length).amin(1) % length
+    return hidden_BTD[torch.arange(len(hidden_BTD), device=hidden_BTD.device), end_B]
 
 
 def mean(hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None) -> torch.Tensor:
@@ -58,7 +61,7 @@ def mean(hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None) -> to
     return (hidden_BTD * weights_BT1).sum(1) / weights_BT1.sum(1)
 
 
-POOLINGS: dict[str, Callable[..., torch.Tensor]] = {"first": first, "last": last, "end": end, "mean": mean}
+POOLINGS: dict[str, Callable[..., torch.Tensor]] = {"first": first, "last": last, "end": end, "highest": end, "mean": mean}
 
 
 class Pooler(nn.Module):
@@ -67,11 +70,15 @@ class Pooler(nn.Module):
     def __init__(self, config: ModelConfig, pooler: PoolerConfig) -> None:
         super().__init__()
         self.pool = POOLINGS[pooler.kind]
-        self.ends = config.special_tokens.eos if pooler.kind == "end" else ()
+        self.kind, self.ends = pooler.kind, config.special_tokens.eos
         self.transform = Transform(config, pooler.transform, config.width) if pooler.transform else None
 
     def forward(self, hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None, inputs: torch.Tensor) -> torch.Tensor:
         """inputs: what the stack read, of texts its ids (B, T)."""
-        mask_BT = torch.stack([inputs == token for token in self.ends]).any(0) if self.ends else attention_mask_BT
+        mask_BT = attention_mask_BT
+        if self.kind == "end":
+            mask_BT = torch.stack([inputs == token for token in self.ends]).any(0)
+        elif self.kind == "highest":
+            mask_BT = inputs == inputs.amax(1, keepdim=True)
         pooled_BD = self.pool(hidden_BTD, mask_BT)
         return pooled_BD if self.transform is None else self.transform(pooled_BD)

@@ -131,11 +131,11 @@ class Checkpoint:
             if (self.folder / ADAPTER).is_file():
                 wrong = f"it is an adapter ({ADAPTER}); merge it into its model (peft: merge_and_unload), and save that"
             raise UserError(f"{self.folder}: {wrong}")
-        generation = self.generation_config or {}
         values = {**read_json(self.folder / HUGGING_FACE)}
-        values |= {key: generation[key] for key in SPECIAL_TOKENS if generation.get(key) is not None}
         where = str(self.folder / HUGGING_FACE)
         family = family_of(values, where, architecture)
+        generation = (self.generation_config or {}) if family.generates else {}
+        values |= {key: generation[key] for key in SPECIAL_TOKENS if generation.get(key) is not None}
         self.files = TensorFiles(self.folder)
         self.config = family.read_config(values, where, self.files.names(), architecture, self.notes)
         if self.generation_config is None and self.config.head.kind == "language_model":

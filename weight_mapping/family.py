@@ -56,9 +56,14 @@ class Family:
         """Hugging Face's class of the model without a head."""
         return next((name for name, implied in self.architectures.items() if implied["head.kind"] == "none"), None)
 
+    @property
+    def generates(self) -> bool:
+        """Whether it has a language model, which a generation_config.json is about."""
+        return any(implied["head.kind"] == "language_model" for implied in self.architectures.values())
+
     def own(self, source: Mapping[str, Any]) -> Mapping[str, Any]:
         """The model's own config.json, out of one that is of several models."""
-        read = self.inside.get(source.get("model_type", ""))
+        read = self.inside.get(str(source.get("model_type")))
         return source if read is None else read(source)
 
     def read_config(
@@ -74,10 +79,10 @@ class Family:
         names: the tensors in the file, if there is one. architecture: one of `architectures` in place of the one that config.json names.
         notes: a list to which a line is added for each key that is read otherwise than it stands there.
         """
-        source = self.own(source)
         if quantization := source.get("quantization_config"):
             method = quantization.get("quant_method") if isinstance(quantization, Mapping) else quantization
             raise UserError(f"{where}: quantization_config is {method!r}; quantized weights are not built, save the model dequantized")
+        source = self.own(source)
         for key, expected in self.required.items():
             expected = expected(source) if callable(expected) else expected
             if (found := source.get(key)) is not None and found != expected:

@@ -235,6 +235,12 @@ DAMAGES = {
         "encoder.embeddings.patch.weight: axes swapped: in the order 0, 1, 3, 2",
         edit("vit.embeddings.patch_embeddings.projection.weight", lambda array: array.transpose(0, 1, 3, 2)),
     ),
+    "classes in reverse order": Damage(
+        "vit", "output", "head.weight: rows in reverse order", edit("classifier.weight", lambda array: array[::-1])
+    ),
+    "another end of texts": Damage(
+        "clip_text", "output", "special_tokens.eos: [5] in place of [82]", config=lambda config: config.update(eos_token_id=5)
+    ),
     "patches upside down": Damage(
         "vit",
         "encoder.embeddings",

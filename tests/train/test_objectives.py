@@ -355,6 +355,8 @@ def test_what_means_nothing_is_refused() -> None:
         prepare(
             load_run_config(run.with_name("docstrings.yaml"), ["model.pooler={kind: first}", "tokenizer.special_tokens={pad_token: '[P]'}"])
         )
+    with pytest.raises(UserError, match=r"pooler.kind 'end' looks for special_tokens.eos \[7\], and the tokenizer puts \[\d+\] behind"):
+        prepare(load_run_config(run.with_name("docstrings.yaml"), ["model.pooler={kind: end}", "model.special_tokens={eos: [7]}"]))
     with pytest.raises(UserError, match=r"leaves a split without a class; change it"):
         prepare(load_run_config(run.with_name("digits.yaml"), ["data.validation_fraction=0.001"]))
 

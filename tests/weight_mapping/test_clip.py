@@ -67,6 +67,8 @@ def test_both_towers_give_the_scores_of_clip(framework: str, both: Path, inputs:
 def test_a_file_of_both_is_read_one_tower_at_a_time(both: Path) -> None:
     with pytest.raises(UserError, match=r"model_type 'clip' holds several models.*CLIPTextModelWithProjection, CLIPTextModel, CLIPVision"):
         Checkpoint(both)
+    with pytest.raises(UserError, match=r"and 'CLIPTextModl' is none of them; did you mean 'CLIPTextModel'\?"):
+        Checkpoint(both, "CLIPTextModl")
     for family, architecture in TOWERS.items():
         with Checkpoint(both, architecture) as checkpoint:
             checkpoint.check()
@@ -96,22 +98,65 @@ def test_old_files_say_it_twice(both: Path) -> None:
     assert transformers.CLIPConfig(**twice).text_config.hidden_act == "quick_gelu"
 
 
-@pytest.mark.parametrize("end", [2, 82, None])
-def test_where_a_text_ends(end: int | None, inputs: dict[str, np.ndarray], tmp_path: Path) -> None:
-    """Old files say 2, and mean the highest id; without the key it is that of CLIP's vocabulary."""
-    from transformer_torch import load
+def text_model(**changes: Any) -> transformers.CLIPTextModelWithProjection:
+    model = transformers.CLIPTextModelWithProjection(transformers.CLIPTextConfig(**revealing_settings(TEXT, **changes)))
+    randomise(model, 0)
+    return model.eval()
 
-    vocab_size = 49408 if end is None else 83
-    settings = {**revealing_settings(TEXT, eos_token_id=end, vocab_size=vocab_size), "bos_token_id": 0}
-    if end is None:
-        del settings["eos_token_id"]
-    model = transformers.CLIPTextModelWithProjection(transformers.CLIPTextConfig(**settings)).eval()
+
+@pytest.mark.parametrize("framework", ["transformer_torch", "transformer_tf"])
+@pytest.mark.parametrize(("end", "kind"), [(2, "highest"), (82, "end"), (5, "end")])
+def test_where_a_text_is_read(end: int, kind: str, framework: str, inputs: dict[str, np.ndarray], tmp_path: Path) -> None:
+    """Old files say 2: at the highest id, of which there may be more than CLIP's own. Where a text has no end, at its first token."""
+    import importlib
+
+    # As a word that was added.
+    model, ids = text_model(eos_token_id=end, vocab_size=85), inputs["input_ids"].copy()
+    ids[1, 4], ids[4] = 84, 7
     folder = save_hugging_face(model, tmp_path / "clip")
-    ids = np.where(inputs["input_ids"] == 82, vocab_size - 1, inputs["input_ids"])
+    package = importlib.import_module(framework)
+    ours = package.load(folder)
+    assert (ours.config.pooler.kind, ours.config.special_tokens.eos) == (kind, (end,))
     with torch.no_grad():
         expected = model(torch.from_numpy(ids)).text_embeds.numpy()
-        found = load(folder)(input_ids=torch.from_numpy(ids)).numpy()
+        found = np.asarray(ours(input_ids=torch.from_numpy(ids) if framework == "transformer_torch" else ids))
     assert relative(found, expected) < tolerances.FLOAT32
+    package.save(ours, tmp_path / "again", to="hf")
+    assert config_of(tmp_path / "again")["eos_token_id"] == end
+
+
+def test_what_cannot_be_written(tmp_path: Path) -> None:
+    """Hugging Face takes 2 for a sign, and knows one end."""
+    with Checkpoint(save_hugging_face(text_model(), tmp_path / "clip")) as checkpoint:
+        for ends, message in (
+            ((2,), "has no place for pooler.kind='end': Hugging Face would take 'highest'"),
+            ((3, 5), "one place for it"),
+        ):
+            tokens = checkpoint.config.special_tokens.model_copy(update={"eos": ends})
+            with pytest.raises(UserError, match=message):
+                TEXT.write_config(checkpoint.config.model_copy(update={"special_tokens": tokens}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"eos_token_id": 49407}, "eos_token_id is 49407, where a text is read; expected one id of a vocabulary of 83"),
+        ({"eos_token_id": [82, 5]}, r"eos_token_id is \[82, 5\], where a text is read"),
+        ({"eos_token_id": None}, "eos_token_id is None, where a text is read"),
+        ({"model_type": "clip", "text_config": [1]}, r"text_config is \[1\]; expected the keys and values of a tower"),
+        ({"model_type": "clip", "quantization_config": {"quant_method": "awq"}}, "quantization_config is 'awq'"),
+    ],
+)
+def test_mistakes(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        TEXT.read_config(revealing_settings(TEXT, **changes), "config.json", architecture="CLIPTextModel")
+
+
+def test_an_end_in_generation_config_moves_nothing(tmp_path: Path) -> None:
+    folder = save_hugging_face(text_model(), tmp_path / "clip")
+    (folder / "generation_config.json").write_text('{"eos_token_id": 5}', encoding="utf-8")
+    with Checkpoint(folder) as checkpoint:
+        assert checkpoint.config.special_tokens.eos == (82,)
 
 
 def test_parity_of_a_tower(both: Path, capfd: pytest.CaptureFixture[str]) -> None:

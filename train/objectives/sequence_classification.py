@@ -23,6 +23,11 @@ def prepare(config: RunConfig) -> Corpus:
         raise UserError(
             "model.pooler.kind 'first' reads the class token, and the tokenizer names none; set cls_token, or pooler.kind: mean"
         )
+    if model.pooler and model.pooler.kind == "end" and not set(tokenizer.around()[1]) & set(model.special_tokens.eos):
+        raise UserError(
+            f"model.pooler.kind 'end' looks for special_tokens.eos {list(model.special_tokens.eos)}, and the tokenizer puts "
+            f"{tokenizer.around()[1]} behind a text; set sep_token, or pooler.kind: mean"
+        )
     limit = min(objective.max_length or model.max_length, model.max_length)
     notes = list(data.notes)
     train_ids, validation_ids = (

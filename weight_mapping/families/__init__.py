@@ -31,14 +31,14 @@ def family_of(source: Mapping[str, Any], where: str, architecture: str | None = 
     for family in families().values():
         if family.model_type == model_type:
             return family
-    inside = [family for family in families().values() if model_type in family.inside]
-    for family in inside:
-        if architecture in family.architectures:
-            return family
+    inside = {name: family for family in families().values() if str(model_type) in family.inside for name in family.architectures}
+    if architecture in inside:
+        return inside[architecture]
     if inside:
+        wrong = "" if architecture is None else f", and {architecture!r} is none of them{nearest(architecture, inside)}"
         raise UserError(
-            f"{where}: model_type {model_type!r} holds several models, and one is read at a time; --architecture NAME, or "
-            f"load(..., architecture=NAME) in Python, says which: {', '.join(name for family in inside for name in family.architectures)}"
+            f"{where}: model_type {model_type!r} holds several models, one of which is read at a time{wrong}; --architecture NAME, or "
+            f"load(..., architecture=NAME) in Python, says which: {', '.join(inside)}"
         )
     raise UserError(
         f"{where}: model_type is {model_type!r}, which is not built"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from configs import ModelConfig
+from configs import ModelConfig, UserError
 from weight_mapping.family import Family
 from weight_mapping.table import ACTIVATIONS, Field, Part, Rule, special_tokens
 
@@ -15,7 +15,10 @@ def tower(name: str) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
     width of projections stands outside."""
 
     def read(source: Mapping[str, Any]) -> Mapping[str, Any]:
-        own = source.get(f"{name}_dict") or source.get(name) or {}
+        key = name if source.get(f"{name}_dict") is None else f"{name}_dict"
+        own = source.get(key) or {}
+        if not isinstance(own, Mapping):
+            raise UserError(f"config.json: {key} is {own!r}; expected the keys and values of a tower")
         return {**own, "projection_dim": source.get("projection_dim", 512)}
 
     return read
@@ -76,10 +79,20 @@ CONSTANTS = {
 }
 
 
-def read_end(source: Mapping[str, Any]) -> tuple[int, ...]:
-    """Old files say 2, and mean the highest id, which is the last of the vocabulary."""
-    end = source.get("eos_token_id")
-    return (source.get("vocab_size", LAST_TOKEN + 1) - 1,) if end == 2 else (LAST_TOKEN if end is None else end,)
+def read_pooler(source: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a text is read: at its end. Old files say 2 of it, by which Hugging Face knows to look for the highest id."""
+    end, count = source.get("eos_token_id", LAST_TOKEN), source.get("vocab_size", LAST_TOKEN + 1)
+    if end == 2:
+        return {"kind": "highest", "transform": None}
+    if not isinstance(end, int) or not 0 <= end < count:
+        raise UserError(f"config.json: eos_token_id is {end!r}, where a text is read; expected one id of a vocabulary of {count}")
+    return {"kind": "end", "transform": None}
+
+
+def write_pooler(config: ModelConfig) -> dict[str, Any]:
+    if len(config.special_tokens.eos) != 1:
+        raise UserError(f"special_tokens.eos is {list(config.special_tokens.eos)}; Hugging Face's CLIP has one place for it")
+    return {}
 
 
 FAMILY = Family(
@@ -95,8 +108,8 @@ FAMILY = Family(
         Field("max_position_embeddings", "max_length", default=77),
         *special_tokens(bos=49406, eos=LAST_TOKEN, pad=1),
     ),
-    parts=(Part("special_tokens.eos", read_end, lambda config: {}), Part("head.width", lambda source: None, write_projection)),
-    constants={**CONSTANTS, "architecture": "decoder", "pooler": {"kind": "end", "transform": None}},
+    parts=(Part("pooler", read_pooler, write_pooler), Part("head.width", lambda source: None, write_projection)),
+    constants={**CONSTANTS, "architecture": "decoder"},
     rules=(
         Rule("text_model.embeddings.token_embedding.weight", ("decoder.embeddings.token.weight",)),
         Rule("text_model.embeddings.position_embedding.weight", ("decoder.embeddings.position.weight",)),
@@ -118,5 +131,5 @@ FAMILY = Family(
         "eos_token_id": 82,
         "pad_token_id": 1,
     },
-    variants={"gelu": {"hidden_act": "gelu"}},
+    variants={"gelu": {"hidden_act": "gelu"}, "highest id": {"eos_token_id": 2}},
 )

@@ -19,7 +19,7 @@ FAMILY = Family(
         Field("num_channels", "inputs.num_channels", default=3),
     ),
     parts=(
-        Part("max_length", lambda source: read_length({"patch_size": 32, **source}), lambda config: {}),
+        Part("max_length", lambda source: read_length(source, patch_size=32), lambda config: {}),
         Part("head.width", lambda source: None, write_projection),
     ),
     constants={

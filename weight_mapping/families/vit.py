@@ -22,9 +22,9 @@ def side(size: int | list[int]) -> int:
     return sides.pop()
 
 
-def read_length(source: Mapping[str, Any]) -> int:
-    """Patches and the class token."""
-    return (side(source.get("image_size", 224)) // side(source.get("patch_size", 16))) ** 2 + 1
+def read_length(source: Mapping[str, Any], patch_size: int = 16) -> int:
+    """Patches and the class token. patch_size: what is meant where it is left out."""
+    return (side(source.get("image_size") or 224) // side(source.get("patch_size") or patch_size)) ** 2 + 1
 
 
 def read_bias(source: Mapping[str, Any]) -> tuple[str, ...]:
