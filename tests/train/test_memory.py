@@ -41,18 +41,20 @@ if sys.argv[1] == "huge":
     ask_for_huge_pages()
 import torch
 array = torch.ones(32_000_000)
-print(sum(int(size) for size in re.findall(r"AnonHugePages: *(\\d+) kB", open("/proc/self/smaps").read())))
+# One mapping after the other, each with its size and at the end its flags.
+mappings = re.findall(r"^Size: *(\\d+) kB$.*?^VmFlags:(.*?)$", open("/proc/self/smaps").read(), re.DOTALL | re.MULTILINE)
+print(sum(int(size) for size, flags in mappings if "hg" in flags.split()))
 """
 SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 @pytest.mark.skipif(not SETTING.exists() or "[madvise]" not in SETTING.read_text(), reason="the kernel gives huge pages to all or to none")
-def test_large_arrays_lie_in_huge_pages() -> None:
-    """128 megabytes; the kernel may not find all of them."""
+def test_huge_pages_are_asked_for_where_large_arrays_lie() -> None:
+    """128 megabytes; how many of these pages the kernel finds is its own affair."""
     environment = {key: value for key, value in os.environ.items() if key != "THP_MEM_ALLOC_ENABLE"}
     found = {
         how: int(subprocess.run([sys.executable, "-c", HUGE, how], capture_output=True, text=True, check=True, env=environment).stdout)
         for how in ("huge", "default")
     }
-    assert found["huge"] > 64_000
+    assert found["huge"] > 120_000
     assert found["default"] < 64_000
