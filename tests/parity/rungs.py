@@ -60,6 +60,12 @@ FOR_EACH_HEAD_ONCE = {
     "test_a_mutation_is_caught": "but for mistakes that the first cannot have; the same comparison sees the others",
 }
 
+# What a model without a head leaves to those that have one.
+FOR_HEADS_ALONE = {
+    "test_float32_inside_float64_is_caught": "its layers are those below a head",
+    "test_a_mutation_is_caught": "its layers are those below a head, and but for mistakes that the first cannot have",
+}
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -140,5 +146,7 @@ def climbs(entry: Entry, rung: str) -> bool:
     if rung in (NOT_FOR_VARIANTS if entry.variant else FOR_VARIANTS_ALONE) or (not is_first and rung in FOR_THE_FIRST_ALONE):
         return False
     if rung in FOR_EACH_HEAD_ONCE and not leads(entry):
+        return False
+    if rung in FOR_HEADS_ALONE and entry.config.head.kind == "none":
         return False
     return rung not in ABSENT or kind_of(entry.config) not in ABSENT[rung][1]

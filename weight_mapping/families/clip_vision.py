@@ -55,5 +55,4 @@ FAMILY = Family(
         "num_channels": 2,
         "projection_dim": 11,
     },
-    variants={"gelu": {"hidden_act": "gelu"}},
 )
