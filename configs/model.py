@@ -90,6 +90,7 @@ class ModelConfig(Config):
         self._check_inputs()
         self._check_layers()
         self._check_head()
+        self._check_pooler()
         self._check_special_tokens()
         return self
 
@@ -179,13 +180,17 @@ class ModelConfig(Config):
             raise ValueError("head.transform is for classes or a vocabulary, and head.kind is 'projection'; use pooler.transform")
         if self.head.kind in ("classification", "next_sentence", "projection") and self.pooler is None:
             raise ValueError(f"head.kind='{self.head.kind}' needs a pooler, such as pooler: {{kind: first}}")
-        if self.pooler is not None and (self.head.is_language_model or self.head.kind == "token_classification"):
+
+    def _check_pooler(self) -> None:
+        if self.pooler is None:
+            return
+        if self.head.is_language_model or self.head.kind == "token_classification":
             raise ValueError(
                 f"pooler makes one vector of a sequence, and head.kind='{self.head.kind}' reads every token; leave the pooler out"
             )
-        if self.pooler is not None and self.pooler.kind in ("end", "highest") and self.inputs.kind != "tokens":
+        if self.pooler.kind in ("end", "highest") and self.inputs.kind != "tokens":
             raise ValueError(f"pooler.kind='{self.pooler.kind}' looks for a token, and inputs.kind is '{self.inputs.kind}'")
-        if self.pooler is not None and self.pooler.kind == "end" and not self.special_tokens.eos:
+        if self.pooler.kind == "end" and not self.special_tokens.eos:
             raise ValueError("pooler.kind='end' looks for a token that ends a text; set special_tokens.eos, or another pooler.kind")
 
     def _check_special_tokens(self) -> None:

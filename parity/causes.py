@@ -67,10 +67,10 @@ class Base:
 
 def _shallow(config: ModelConfig, until: str) -> dict[str, int]:
     """The fewest layers that reach a place. One more than that: the final norm would follow the last."""
-    stack, _, layers = until.partition(".")
+    steps = until.split(".")
+    stack, last = steps[0], steps[-1]
     if stack not in config.stacks:
         return {}
-    last = layers.rpartition(".")[-1]
     needed = min(config.layers_of(stack), int(last) + 2 if last.isdigit() else 1)
     if config.architecture != "encoder_decoder":
         return {"num_layers": needed}

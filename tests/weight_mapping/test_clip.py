@@ -10,10 +10,14 @@ import pytest
 import torch
 import transformers
 
+import transformer_tf
+import transformer_torch
 from configs import UserError
 from parity import tolerances
 from parity.__main__ import main as parity
 from parity.differences import relative
+from parity.pytorch import PyTorch
+from parity.tensorflow import TensorFlow
 from tests.revealing import randomise, revealing_settings, save_hugging_face
 from tests.weight_mapping.folders import config_of, tensors_of, write
 from weight_mapping import Checkpoint, families
@@ -46,16 +50,18 @@ def inputs() -> dict[str, np.ndarray]:
     return {"input_ids": ids, "pixel_values": random.standard_normal((4, 2, 12, 12))}
 
 
-@pytest.mark.parametrize("framework", ["transformer_torch", "transformer_tf"])
-def test_both_towers_give_the_scores_of_clip(framework: str, both: Path, inputs: dict[str, np.ndarray]) -> None:
-    import importlib
+def loaded(framework: str, folder: Path, dtype: str = "float32", architecture: str | None = None) -> PyTorch | TensorFlow:
+    if framework == "torch":
+        return PyTorch(transformer_torch.load(folder, dtype, architecture=architecture))
+    return TensorFlow(transformer_tf.load(folder, dtype, architecture=architecture))
 
-    load = importlib.import_module(framework).load
-    texts, images = (load(both, "float64", architecture=architecture) for architecture in TOWERS.values())
-    give = torch.from_numpy if framework == "transformer_torch" else np.asarray
-    with torch.no_grad():
-        text_BE, image_BE = texts(input_ids=give(inputs["input_ids"])), images(pixel_values=give(inputs["pixel_values"]))
-    text_BE, image_BE = (np.asarray(found) for found in (text_BE, image_BE))
+
+@pytest.mark.parametrize("framework", ["torch", "tensorflow"])
+def test_both_towers_give_the_scores_of_clip(framework: str, both: Path, inputs: dict[str, np.ndarray]) -> None:
+    text_BE, image_BE = (
+        loaded(framework, both, "float64", architecture).logits({name: array})
+        for architecture, (name, array) in zip(TOWERS.values(), inputs.items(), strict=True)
+    )
     assert text_BE.shape == (5, 7)
     text_BE, image_BE = (found / np.linalg.norm(found, axis=-1, keepdims=True) for found in (text_BE, image_BE))
     reference = transformers.CLIPModel.from_pretrained(both, dtype=torch.float64)
@@ -104,24 +110,21 @@ def text_model(**changes: Any) -> transformers.CLIPTextModelWithProjection:
     return model.eval()
 
 
-@pytest.mark.parametrize("framework", ["transformer_torch", "transformer_tf"])
+@pytest.mark.parametrize("framework", ["torch", "tensorflow"])
 @pytest.mark.parametrize(("end", "kind"), [(2, "highest"), (82, "end"), (5, "end")])
 def test_where_a_text_is_read(end: int, kind: str, framework: str, inputs: dict[str, np.ndarray], tmp_path: Path) -> None:
     """Old files say 2: at the highest id, of which there may be more than CLIP's own. Where a text has no end, at its first token."""
-    import importlib
-
     # As a word that was added.
     model, ids = text_model(eos_token_id=end, vocab_size=85), inputs["input_ids"].copy()
     ids[1, 4], ids[4] = 84, 7
     folder = save_hugging_face(model, tmp_path / "clip")
-    package = importlib.import_module(framework)
-    ours = package.load(folder)
-    assert (ours.config.pooler.kind, ours.config.special_tokens.eos) == (kind, (end,))
+    ours = loaded(framework, folder)
+    config = ours.model.config
+    assert (config.pooler.kind, config.special_tokens.eos) == (kind, (end,))
     with torch.no_grad():
         expected = model(torch.from_numpy(ids)).text_embeds.numpy()
-        found = np.asarray(ours(input_ids=torch.from_numpy(ids) if framework == "transformer_torch" else ids))
-    assert relative(found, expected) < tolerances.FLOAT32
-    package.save(ours, tmp_path / "again", to="hf")
+    assert relative(ours.logits({"input_ids": ids}), expected) < tolerances.FLOAT32
+    (transformer_torch if framework == "torch" else transformer_tf).save(ours.model, tmp_path / "again", to="hf")
     assert config_of(tmp_path / "again")["eos_token_id"] == end
 
 

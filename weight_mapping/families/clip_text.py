@@ -30,10 +30,6 @@ def architectures(name: str) -> dict[str, Mapping[str, Any]]:
     return {f"CLIP{name}ModelWithProjection": projection, f"CLIP{name}Model": {"head.kind": "none", "head.width": None}}
 
 
-def write_projection(config: ModelConfig) -> dict[str, Any]:
-    return {"projection_dim": config.head.width} if config.head.width else {}
-
-
 def layer_rules(tower: str, stack: str) -> tuple[Rule, ...]:
     """The names of a layer, which are the same in both towers."""
     layer, ours = f"{tower}.encoder.layers.{{layer}}", f"{stack}.layers.{{layer}}"
@@ -66,6 +62,8 @@ def fields(**defaults: int) -> tuple[Field, ...]:
     )
 
 
+# Read with the architecture.
+PROJECTION = Part("head.width", lambda source: None, lambda config: {"projection_dim": config.head.width} if config.head.width else {})
 CONSTANTS = {
     "positions.kind": "learned",
     "positions.offset": 0,
@@ -108,7 +106,7 @@ FAMILY = Family(
         Field("max_position_embeddings", "max_length", default=77),
         *special_tokens(bos=49406, eos=LAST_TOKEN, pad=1),
     ),
-    parts=(Part("pooler", read_pooler, write_pooler), Part("head.width", lambda source: None, write_projection)),
+    parts=(Part("pooler", read_pooler, write_pooler), PROJECTION),
     constants={**CONSTANTS, "architecture": "decoder"},
     rules=(
         Rule("text_model.embeddings.token_embedding.weight", ("decoder.embeddings.token.weight",)),

@@ -22,9 +22,22 @@ def side(size: int | list[int]) -> int:
     return sides.pop()
 
 
-def read_length(source: Mapping[str, Any], patch_size: int = 16) -> int:
-    """Patches and the class token. patch_size: what is meant where it is left out."""
-    return (side(source.get("image_size") or 224) // side(source.get("patch_size") or patch_size)) ** 2 + 1
+def image_fields(patch_size: int) -> tuple[Field, ...]:
+    """What an image is. patch_size: what is meant where it is left out."""
+    return (
+        Field("image_size", "inputs.image_size", default=224, read=side),
+        Field("patch_size", "inputs.patch_size", default=patch_size, read=side),
+        Field("num_channels", "inputs.num_channels", default=3),
+    )
+
+
+def length_of_images(patch_size: int) -> Part:
+    """Patches and the class token."""
+
+    def read(source: Mapping[str, Any]) -> int:
+        return (side(source.get("image_size") or 224) // side(source.get("patch_size") or patch_size)) ** 2 + 1
+
+    return Part("max_length", read, lambda config: {})
 
 
 def read_bias(source: Mapping[str, Any]) -> tuple[str, ...]:
@@ -44,6 +57,17 @@ def write_pooler(config: ModelConfig) -> dict[str, Any]:
     transform = config.pooler.transform if config.pooler else None
     return {} if transform is None else {"pooler_act": write_transform_activation(transform.activation)}
 
+
+REVEALING_SIZES = {
+    "hidden_size": 30,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 5,
+    "intermediate_size": 37,
+    "layer_norm_eps": 1e-2,
+    "image_size": 12,
+    "patch_size": 4,
+    "num_channels": 2,
+}
 
 FAMILY = Family(
     name="vit",
@@ -66,12 +90,10 @@ FAMILY = Family(
         Field("attention_probs_dropout_prob", "dropout.attention", default=0.0),
         Field("initializer_range", "initialization.std", default=0.02),
         Field("layer_norm_eps", "norm.epsilon", default=1e-12),
-        Field("image_size", "inputs.image_size", default=224, read=side),
-        Field("patch_size", "inputs.patch_size", default=16, read=side),
-        Field("num_channels", "inputs.num_channels", default=3),
+        *image_fields(patch_size=16),
     ),
     parts=(
-        Part("max_length", read_length, lambda config: {}),
+        length_of_images(patch_size=16),
         Part("attention.bias", read_bias, write_bias),
         Part("pooler", lambda source: None, write_pooler),
     ),
@@ -115,16 +137,6 @@ FAMILY = Family(
         Rule("classifier.bias", ("head.bias",)),
     ),
     pooled_by="vit.pooler.dense.weight",
-    revealing={
-        "hidden_size": 30,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 5,
-        "intermediate_size": 37,
-        "layer_norm_eps": 1e-2,
-        "image_size": 12,
-        "patch_size": 4,
-        "num_channels": 2,
-        "num_labels": 7,
-    },
+    revealing={**REVEALING_SIZES, "num_labels": 7},
     variants={"no biases": {"qkv_bias": False}, "relu": {"hidden_act": "relu"}},
 )
