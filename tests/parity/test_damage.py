@@ -19,7 +19,7 @@ from parity.__main__ import main
 from parity.alterations import likeness, what_happened
 from parity.causes import Base, explain
 from parity.compare import Answer, ask, compare, judge
-from parity.fields import changed
+from parity.fields import changed, config_differences
 from parity.findings import Tensors, findings
 from parity.huggingface import HuggingFace
 from parity.inputs import example_inputs
@@ -344,10 +344,10 @@ def sees_the_future(implementation: Any) -> None:
     )
 
 
-def another_scaling(scaling: dict[str, Any]) -> Callable[[Any], None]:
+def another_field(dotted: str, value: Any) -> Callable[[Any], None]:
     def damage(implementation: Any) -> None:
         right = implementation.model
-        implementation.model = transformer_torch.Transformer(changed(right.config, {"positions.scaling": scaling}), seed=None)
+        implementation.model = transformer_torch.Transformer(changed(right.config, {dotted: value}), seed=None)
         implementation.model.to(next(right.parameters()).dtype).load_state_dict(right.state_dict())
         implementation.model.eval()
 
@@ -374,7 +374,7 @@ MISTAKES = {
     ),
     "the scaling of Llama 3": (
         "_pytorch",
-        another_scaling({"kind": "llama3", "factor": 8.0, "original_max_length": 29}),
+        another_field("positions.scaling", {"kind": "llama3", "factor": 8.0, "original_max_length": 29}),
         "PyTorch",
         "decoder.layers.0",
         "positions.scaling: {kind: llama3, factor: 8, original_max_length: 29, low_frequency_factor: 1, high_frequency_factor: 4} in "
@@ -382,20 +382,28 @@ MISTAKES = {
     ),
     "yarn": (
         "_pytorch",
-        another_scaling({"kind": "yarn", "factor": 4.0, "original_max_length": 7}),
+        another_field("positions.scaling", {"kind": "yarn", "factor": 4.0, "original_max_length": 7}),
         "PyTorch",
         "decoder.layers.0",
         "positions.scaling: {kind: yarn, factor: 4, original_max_length: 7, beta_fast: 32, beta_slow: 1, truncate: true} in place of none",
     ),
     "dynamic scaling": (
         "_pytorch",
-        another_scaling({"kind": "dynamic", "factor": 2.0, "original_max_length": 14}),
+        another_field("positions.scaling", {"kind": "dynamic", "factor": 2.0, "original_max_length": 14}),
         "PyTorch",
         "decoder.layers.0",
         "positions.scaling: {kind: dynamic, factor: 2, original_max_length: 14} in place of none",
     ),
+    "another token for a text": (
+        "_pytorch",
+        another_field("pooler.kind", "last"),
+        "PyTorch",
+        "output",
+        "pooler.kind: last in place of end",
+    ),
 }
-ROTARY = ("the scaling of Llama 3", "yarn", "dynamic scaling")
+# All others GPT-2.
+MISTAKEN = {"the scaling of Llama 3": "llama", "yarn": "llama", "dynamic scaling": "llama", "another token for a text": "clip_text"}
 
 
 @pytest.mark.parametrize("name", MISTAKES)
@@ -411,10 +419,20 @@ def test_an_implementation_that_computes_otherwise_is_pinned(
         return implementation
 
     monkeypatch.setattr(sources, loader, wrong)
-    assert main([str(healthy("llama" if name in ROTARY else "gpt2"))]) == 1
+    assert main([str(healthy(MISTAKEN.get(name, "gpt2")))]) == 1
     out = capsys.readouterr().out
     assert f"\n{who} parts in {place}: " in out
     assert f"\nlikely cause: {who} computes as it would with this one change, in all 5 places:\n  {told}\n" in out
+
+
+@pytest.mark.parametrize(
+    ("preset", "token", "seen"),
+    [("roberta-base", "pad", True), ("bert-base", "pad", False), ("clip-text-base", "eos", True), ("gpt2", "eos", False)],
+)
+def test_special_tokens_matter_where_a_part_looks_for_them(preset: str, token: str, seen: bool) -> None:
+    config = load_model_config(preset)
+    other = changed(config, {f"special_tokens.{token}": (5,) if token == "eos" else 5})
+    assert list(config_differences(other, config)) == [f"special_tokens.{token}"] * seen
 
 
 def test_another_scaling_than_the_one_that_is_there() -> None:
