@@ -21,6 +21,7 @@ ONLY = {
     "products.py": "XLA chooses its kernels by itself",
     "inference.py": "TensorFlow's products are XLA's",
     "cuda_graphs.py": "XLA runs the whole loop on the device",
+    "generation_ahead.py": "the same",
     "generation_graph.py": "PyTorch has no such graph",
     "generation_programs.py": "XLA compiles what PyTorch runs as it is",
 }
@@ -136,8 +137,9 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
             "the same",
         ),
         "Rows.continue_with": ("only in PyTorch", "PyTorch compiles a step, where it is asked to; TensorFlow the whole loop, always"),
+        "Rows.place": ("only in PyTorch", "XLA runs the whole loop on the device"),
         "Rows.extend": (
-            "[-self.memory start logits_RTV-] {+place_T positions_RT+}",
+            "[-start logits_RTV-] {+place_T positions_RT+}",
             "PyTorch compiles a step, where it is asked to; TensorFlow the whole loop, always",
         ),
         "Rows.__init__": ("[-self.memory-]", "the same"),

@@ -295,7 +295,10 @@ def everything(package: str) -> Iterator[tuple[tuple[str, ...], Callable[[], Any
     for step in steps_of(package, config_of("mistral"), "plain", 1):
         yield (), step
     if package == "transformer_torch":
+        import torch
+
         import transformer_torch
+        from transformer_torch.generation_ahead import best_of_parts
 
         packed, compiled, recording = (transformer_torch.Transformer(gpt2) for _ in range(3))
         yield (), lambda: transformer_torch.for_inference(packed)
@@ -304,7 +307,10 @@ def everything(package: str) -> Iterator[tuple[tuple[str, ...], Callable[[], Any
         ids = example_inputs(gpt2, 7, 8)["input_ids"]
         yield (*LENGTHS, *ROWS), lambda: compiled.generate(ids, max_new_tokens=3, eos_token_id=())
         record_on_cpu(recording)
-        yield (*LENGTHS, *ROWS), lambda: recording.generate(ids, max_new_tokens=3, eos_token_id=())
+        # Choices that are recorded with their step, and those that are not.
+        for settings in ({}, {"repetition_penalty": 2.0}):
+            yield (*LENGTHS, *ROWS), partial(recording.generate, ids, max_new_tokens=3, eos_token_id=(), **settings)
+        yield (), lambda: best_of_parts(torch.arange(14.0).view(2, 7), 3)
     else:
         for config, settings in ((gpt2, {"do_sample": True}), (config_of("marian"), {"num_beams": 3})):
             yield (*LENGTHS, *ROWS), graph(config, settings)

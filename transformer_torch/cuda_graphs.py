@@ -1,5 +1,5 @@
-"""Decoding on a GPU: a step is a CUDA graph, so that its hundreds of small kernels start with one call, and the next one begins before the
-host knows whether the last one was the end. TensorFlow has no such file: XLA runs the whole loop.
+"""Decoding on a GPU: a step is a CUDA graph, so that its hundreds of small kernels start with one call. TensorFlow has no such file: XLA
+runs the whole loop.
 
 R rows, T query length, V vocabulary.
 """
@@ -9,12 +9,10 @@ from __future__ import annotations
 import copy
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
-
-from transformer_torch.generation_search import Search, Texts
 
 if TYPE_CHECKING:
     from transformer_torch.generation_rows import Rows
@@ -56,6 +54,8 @@ class StepMemory:
         self.kind = kind(rows)
         self.device = rows.cache.layers[0].key_BGNK.device
         self.length = torch.zeros((), dtype=torch.long, device=self.device)
+        # Those of `generation_ahead`, with the choice of a token.
+        self.choosing: dict[tuple[Any, ...], Any] = {}
         self.steps: dict[tuple[Any, ...], tuple[Callable[[], Any], torch.Tensor, torch.Tensor]] = {}
         self.user: Callable[[], Any] = weakref.ref(rows)
 
@@ -71,7 +71,7 @@ class StepMemory:
     def run(self, tokens_RT: torch.Tensor) -> torch.Tensor:
         """Logits (R, T, V) of the token after each of these; the next run writes over them."""
         count, start = tokens_RT.shape[1], self.rows.cache.length
-        key = count, self.rows.model.training, torch.is_autocast_enabled(self.device.type)
+        key = count, *self.circumstances()
         self.length.fill_(start)
         if key not in self.steps:
             held_RT = tokens_RT.clone()
@@ -81,6 +81,10 @@ class StepMemory:
         again()
         self.rows.cache.length = start + count
         return logits_RTV
+
+    def circumstances(self) -> tuple[bool, bool]:
+        """What a recorded step depends on, beside what is fixed for all of a memory."""
+        return self.rows.model.training, torch.is_autocast_enabled(self.device.type)
 
     def step(self, tokens_RT: torch.Tensor) -> torch.Tensor:
         self.rows.cache.length = self.length
@@ -129,36 +133,6 @@ def kind(rows: Rows) -> tuple[Any, ...]:
     masks = rows.mask_RN is None, rows.encoder_mask_RS is None
     weights = [tensor.data_ptr() for tensor in (*rows.model.parameters(), *rows.model.buffers())]
     return shapes, layers, masks, weights, torch.is_inference_mode_enabled()
-
-
-def decode_ahead(strategy: Search, rows: Rows, logits_RV: torch.Tensor) -> Iterator[tuple[Texts, int]]:
-    """As `generation_rows.decode`, but a GPU has its next step to do while the host asks whether the last one was the end: one step may
-    come to nothing, and writes behind what counts."""
-    texts, chosen = strategy.advance(strategy.begin(), logits_RV, rows.cache.length)
-    yield texts, rows.cache.length + 1
-    while rows.cache.length + 1 < strategy.processors.limit:
-        is_over = Answer(strategy.ends.has_come(texts.state_R).all())
-        logits_RV = rows.next(*chosen)
-        texts, chosen = strategy.advance(texts, logits_RV, rows.cache.length)
-        if is_over:
-            return
-        yield texts, rows.cache.length + 1
-
-
-class Answer:
-    """A truth on its way from a device to the host, which waits for it when it is asked, and for nothing that was begun later."""
-
-    def __init__(self, value: torch.Tensor) -> None:
-        self.value, self.event = value, None
-        if value.device.type == "cuda":
-            self.value = torch.empty_like(value, device="cpu", pin_memory=True).copy_(value, non_blocking=True)
-            self.event = torch.cuda.Event()
-            self.event.record(torch.cuda.current_stream(value.device))
-
-    def __bool__(self) -> bool:
-        if self.event is not None:
-            self.event.synchronize()
-        return bool(self.value)
 
 
 def are_recorded(rows: Rows) -> bool:

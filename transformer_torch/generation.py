@@ -15,7 +15,8 @@ from configs import GenerationConfig, Prompts, UserError, as_prompts, build
 from configs.speculation import check_speculation
 from configs.speech import speech_prompt
 from configs.stopping import Stops, build_stops
-from transformer_torch.cuda_graphs import are_recorded, decode_ahead
+from transformer_torch.cuda_graphs import are_recorded
+from transformer_torch.generation_ahead import decode_ahead
 from transformer_torch.generation_beams import BeamSearch, best
 from transformer_torch.generation_ends import Ends
 from transformer_torch.generation_processors import Processors

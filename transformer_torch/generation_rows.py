@@ -66,13 +66,17 @@ class Rows:
         if self.model.compiled_continue is None:
             return self.continue_with(tokens_RT)
         if are_recorded(self):
-            self.memory = self.memory or self.model.step_memories.place(self)
-            return self.memory.run(tokens_RT)
+            return self.place().run(tokens_RT)
         # A number that goes in as a tensor is no reason to compile anew.
         start, self.cache.length = self.cache.length, torch.full((), self.cache.length, device=tokens_RT.device)
         logits_RTV: torch.Tensor = self.model.compiled_continue(self, tokens_RT)
         self.cache.length = start + tokens_RT.shape[1]
         return logits_RTV
+
+    def place(self) -> StepMemory:
+        """The memory in which steps are recorded, with these texts in it from now on."""
+        self.memory = self.memory or self.model.step_memories.place(self)
+        return self.memory
 
     def continue_with(self, tokens_RT: torch.Tensor) -> torch.Tensor:
         """`extend` as it is written, which `Transformer.compile` compiles."""
