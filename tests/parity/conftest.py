@@ -122,6 +122,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("subject", climbing, indirect=True, ids=str, scope="session")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests of a model in a file come one after the other, so that it is made once. pytest's own order groups by mutations too."""
+    places: dict[tuple[Path, str], int] = {}
+
+    def place(item: pytest.Item) -> int:
+        """Where the first test of this file with this model stands; of tests without a model, the file's first of these."""
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        return places.setdefault((item.path, str(parameters.get("subject"))), len(places))
+
+    items.sort(key=place)
+
+
 @pytest.fixture(autouse=True, scope="package")
 def one_thread() -> Iterator[None]:
     """Models this small are done before a second thread has woken up."""
@@ -138,6 +151,9 @@ def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     yield Subject(entry, save_hugging_face(model, tmp_path_factory.mktemp(str(entry))), model)
     # Models and their compiled graphs refer to each other: without this, thousands of them slow down everything.
     gc.collect()
+    # What is there after the first one are the libraries, which need not be looked through again.
+    if not gc.get_freeze_count():
+        gc.freeze()
 
 
 @pytest.fixture(params=["torch", "tensorflow"])
