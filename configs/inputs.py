@@ -8,7 +8,7 @@ from configs.errors import UserError
 from configs.model import ModelConfig
 
 # Inputs of shape (batch, length).
-MATRICES = ("input_ids", "attention_mask", "token_type_ids", "decoder_input_ids", "decoder_attention_mask")
+MATRICES = ("input_ids", "attention_mask", "position_ids", "token_type_ids", "decoder_input_ids", "decoder_attention_mask")
 
 
 def check_inputs(config: ModelConfig, **inputs: Any) -> None:
@@ -18,7 +18,8 @@ def check_inputs(config: ModelConfig, **inputs: Any) -> None:
     known = [source]
     if config.inputs.kind == "tokens":
         known += ["attention_mask", "position_ids", *(["token_type_ids"] if config.embedding.token_types else [])]
-    if "decoder" in config.stacks:
+    # A pooler sees the tokens of one call alone.
+    if "decoder" in config.stacks and config.pooler is None:
         known += ["cache"]
     if config.architecture == "encoder_decoder":
         known += ["encoded", "decoder_input_ids", "decoder_attention_mask"]

@@ -138,7 +138,9 @@ class ModelConfig(Config):
             or self.positions.kind not in ("none", "learned")
             or (isinstance(self.positions, LearnedPositions) and self.positions.offset)
         ):
-            raise ValueError("inputs.kind='patches' is for an encoder with learned positions or none, without offset, and no vocabulary")
+            raise ValueError(
+                "inputs.kind='patches' is for an encoder with learned positions or none, without offset, and no language-model head"
+            )
 
     def _check_audio(self) -> None:
         if self.width % 2:
@@ -172,6 +174,11 @@ class ModelConfig(Config):
             raise ValueError(
                 f"head.labels has {len(self.head.labels)} names, and head.num_labels is {self.head.num_labels}; make them equal"
             )
+        if self.head.kind == "next_sentence" and self.head.num_labels not in (None, 2):
+            raise ValueError(f"head.num_labels is {self.head.num_labels}, and of two sentences the second follows or not; leave it out")
+        # Models without a head may keep what their files say of one.
+        if not (self.head.is_language_model or self.head.kind == "none") and (self.head.soft_cap or self.head.scale):
+            raise ValueError(f"head.soft_cap and head.scale are for a vocabulary, and head.kind is '{self.head.kind}'; leave them out")
         if self.head.kind == "projection" and self.head.width is None:
             raise ValueError("head.kind='projection' needs head.width")
         if self.head.kind != "projection" and self.head.width is not None:

@@ -26,6 +26,7 @@ class PatchInputs(Config):
     bias: give the projection a bias (CLIP's has none).
     """
 
+    # Of every kind of inputs: under what name a model takes them.
     name: ClassVar[str] = "pixel_values"
     kind: Literal["patches"] = "patches"
     image_size: PositiveInt
@@ -61,7 +62,6 @@ class AudioInputs(Config):
 class TokenInputs(Config):
     """Token ids, each looked up in a table of `vocab_size` rows ("Attention Is All You Need", 3.4)."""
 
-    # Of every kind of inputs: under what name a model takes them.
     name: ClassVar[str] = "input_ids"
     kind: Literal["tokens"] = "tokens"
 

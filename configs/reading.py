@@ -38,7 +38,7 @@ def load_run_config(path: str | os.PathLike[str], overrides: Sequence[str] = ())
     layers = [Layer(str(path), copy.deepcopy(values))]
     if name is not None:
         try:
-            preset = read_preset(str(name), "models")
+            preset = read_preset(str(name))
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
         layers.insert(0, Layer(_preset_file(name), {"model": copy.deepcopy(preset)}, inside=1))
@@ -49,7 +49,7 @@ def load_run_config(path: str | os.PathLike[str], overrides: Sequence[str] = ())
 def load_model_config(name_or_path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> ModelConfig:
     """Read a model's YAML by path, or by name from configs/models."""
     path = Path(name_or_path)
-    values = _read_yaml(path) if path.suffix in (".yaml", ".yml") else read_preset(str(name_or_path), "models")
+    values = _read_yaml(path) if path.suffix in (".yaml", ".yml") else read_preset(str(name_or_path))
     layers = [Layer(str(name_or_path), copy.deepcopy(values))]
     return _build_with(overrides, ModelConfig, values, str(name_or_path), layers)
 
@@ -62,10 +62,10 @@ def read_settings(overrides: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def read_preset(name: str, folder: str) -> dict[str, Any]:
-    path = FOLDER / folder / f"{name}.yaml"
+def read_preset(name: str) -> dict[str, Any]:
+    path = FOLDER / "models" / f"{name}.yaml"
     if not path.is_file():
-        raise UserError(f"no preset {name!r} in configs/{folder}{nearest(name, [p.stem for p in (FOLDER / folder).glob('*.yaml')])}")
+        raise UserError(f"no preset {name!r} in configs/models{nearest(name, [p.stem for p in path.parent.glob('*.yaml')])}")
     return _read_yaml(path)
 
 
@@ -102,8 +102,8 @@ class Override:
             return cls(text, tuple(dotted.split(".")), value)
         if dotted == "model" and isinstance(value, dict):
             name = value.pop("preset", None)
-            return cls(text, ("model",), value if name is None else _merge(read_preset(str(name), "models"), value))
-        return cls(text, ("model",), read_preset(str(value), "models"), str(value))
+            return cls(text, ("model",), value if name is None else _merge(read_preset(str(name)), value))
+        return cls(text, ("model",), read_preset(str(value)), str(value))
 
     def apply(self, values: dict[str, Any]) -> None:
         """Set the value in `values`, which may hold other values there."""

@@ -11,7 +11,15 @@ import numpy as np
 
 from configs.errors import UserError
 from configs.model import ModelConfig
-from configs.positions import DynamicScaling, LinearScaling, Llama3Scaling, RelativePositions, RotaryPositions, YarnScaling
+from configs.positions import (
+    DynamicScaling,
+    LinearScaling,
+    Llama3Scaling,
+    RelativePositions,
+    RotaryPositions,
+    SinusoidalPositions,
+    YarnScaling,
+)
 
 
 def rotary_tables(config: ModelConfig, windowed: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -87,14 +95,15 @@ def relative_buckets(config: ModelConfig, bidirectional: bool) -> np.ndarray:
 
 
 def sinusoidal_table(config: ModelConfig) -> np.ndarray:
-    """PE(position, 2i) = sin(position / 10000^(2i/D)), PE(position, 2i+1) = cos of the same; shape (max_length, width).
+    """PE(position, 2i) = sin(position / 10000^(2i/D)), PE(position, 2i+1) = cos of the same; shape (max_length, the token table's width).
 
     "Attention Is All You Need", 3.5. The layout `halves` keeps all sines before all cosines.
     """
-    width = config.width
+    assert isinstance(config.positions, SinusoidalPositions)
+    width = config.embedding.width or config.width
     angles_NJ = np.arange(config.max_length, dtype=np.float64)[:, None] / 10000.0 ** (np.arange(0, width, 2, dtype=np.float64) / width)
     sines_NJ, cosines_NJ = np.sin(angles_NJ), np.cos(angles_NJ)
-    if getattr(config.positions, "layout", "interleaved") == "halves":
+    if config.positions.layout == "halves":
         return np.concatenate([sines_NJ, cosines_NJ], axis=1)[:, :width]
     return np.stack([sines_NJ, cosines_NJ], axis=2).reshape(config.max_length, -1)[:, :width]
 

@@ -89,8 +89,8 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
         "programs": ("only in TensorFlow", "XLA compiles the loop, PyTorch runs it as it is"),
         "search": (
             (
-                "{+at_once+} ... [-models were_training one module-] {+room+} ... [-min_length processors ends strategy-] {+numbers "
-                "number tables given+} ... [-tokens_RN logits_RV texts _-] {+first go_on program state chosen goes_on+} ... {+length "
+                "{+at_once+} ... [-models were_training one module-] {+room+} ... [-min_length processors ends logits_RV-] {+numbers "
+                "number tables given+} ... [-tokens_RN strategy texts _-] {+first go_on program state chosen goes_on+} ... {+length "
                 "tensors until now+}"
             ),
             "a graph may take all steps at once, PyTorch takes one at a time; Keras has no training mode to set back",
@@ -252,8 +252,8 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "docstring of Transformer.call": (
             (
-                "[-T).-] {+T), or a dict of all inputs.+} ... [-layer, as `hidden_states` below has one.-] {+layer; not a dict, which "
-                "Keras would copy.+}"
+                "[-T).-] {+T), or a dict of all inputs.+} ... [-layer, by the names that the method `hidden_states` gives.-] {+layer; not "
+                "a dict, which Keras would copy.+}"
             ),
             "Keras calls a model with one input, and copies dicts",
         ),

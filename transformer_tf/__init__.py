@@ -1,4 +1,4 @@
-"""The Transformer in TensorFlow (Keras 3). Each file here has a twin in transformer_torch."""
+"""The Transformer in TensorFlow (Keras 3). Nearly every file here has a twin in transformer_torch."""
 
 import os
 

@@ -88,7 +88,7 @@ def generate(
     assistant_model: a smaller model that guesses tokens.
     input_features: log-mel spectra (B, mel bins, frames), in place of input_ids where the encoder reads audio.
     decoder_input_ids: integers (B, T), or one row for all, what an encoder-decoder's decoder is to go on from; where no row begins with
-        decoder_start, that comes first. Default: decoder_start alone, of Whisper what `configs.speech` says.
+        decoder_start, that comes first, but for audio. Default: decoder_start alone, of Whisper what `configs.speech` says.
     settings: those of `configs.GenerationConfig`, which come before those of `config`. Where nothing is set, the search is greedy.
 
     Returns integers (B * num_return_sequences, T + at most max_new_tokens). Raises UserError before anything is computed.
@@ -141,8 +141,8 @@ def ask(
     values = GenerationConfig.merged(model.generation_config, given | settings)
     generation = build(GenerationConfig, values, "generate").complete(model.config)
     generation.check_model(model.config)
-    if decoder_input_ids is not None and (settings.get("language") or settings.get("task")):
-        raise UserError("decoder_input_ids say language and task themselves; leave out either the former or the latter")
+    if decoder_input_ids is not None and any((given | settings).get(name) for name in ("language", "task")):
+        raise UserError("decoder_input_ids say language and task themselves; leave out decoder_input_ids, or language and task")
     if model.config.inputs.kind == "audio" and decoder_input_ids is None:
         decoder_input_ids = [speech_prompt(model.config, model.generation_config, generation.language, generation.task)]
     prompts = as_prompts(model.config, input_ids, attention_mask, input_features, decoder_input_ids)

@@ -19,8 +19,18 @@ from transformer_tf.generation_rows import Rows, kept_programs
 if TYPE_CHECKING:
     from transformer_tf.model import Transformer
 
-# Settings that programs take as tensors, or not at all.
-CHANGING = ("max_new_tokens", "max_length", "min_new_tokens", "min_length", "seed")
+# Settings that programs take as tensors, as shapes, or not at all.
+CHANGING = (
+    "max_new_tokens",
+    "max_length",
+    "min_new_tokens",
+    "min_length",
+    "seed",
+    "num_return_sequences",
+    "max_matching_ngram_size",
+    "language",
+    "task",
+)
 
 
 class Given(NamedTuple):

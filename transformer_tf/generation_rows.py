@@ -139,6 +139,7 @@ def read_prompts(model: Transformer, inputs: dict[str, tf.Tensor], room: int, ah
 
 def kept_programs(model: Transformer) -> dict[Any, Any]:
     """The graphs that were made for a model, which live as long as it."""
+    # Past Keras, which keeps track of what is in a model's dicts.
     programs: dict[Any, Any] = model.__dict__.setdefault("_programs", {})
     return programs
 

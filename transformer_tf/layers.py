@@ -118,6 +118,8 @@ class Stack(Module):
         if self.longest is not None and isinstance(length, int) and isinstance(start, int) and start + length > self.longest:
             raise UserError(f"{start + length} tokens are more than the model's max_length of {self.longest}; shorten the input")
         check_room(start + length, cache, attention_mask_BS)
+        if encoded_BSD is not None:
+            check_room(encoded_BSD.shape[1], None, encoder_mask_BS)
         if position_ids_BT is None:
             position_ids_BT = self.embeddings.positions(inputs, start, attention_mask_BS)
         hidden_BTD = self.embeddings(inputs, position_ids_BT, token_type_ids_BT)
@@ -210,7 +212,11 @@ def check_room(total: int | tf.Tensor, cache: Cache | None, attention_mask_BS: t
         return
     if cache is not None and total > cache.max_length:
         raise UserError(f"{total} tokens do not fit into a cache of {cache.max_length}; make a longer one")
-    if attention_mask_BS is not None and (attention_mask_BS.shape.rank != 2 or (attention_mask_BS.shape[1] or total) < total):
+    if attention_mask_BS is None:
+        return
+    # A cache has room for more, and so may its mask.
+    is_too_long = cache is None and attention_mask_BS.shape.rank == 2 and (attention_mask_BS.shape[1] or total) > total
+    if attention_mask_BS.shape.rank != 2 or (attention_mask_BS.shape[1] or total) < total or is_too_long:
         shape = list(attention_mask_BS.shape)
         raise UserError(f"attention_mask has shape {shape}; expected (batch, {total}): 1 or 0 for every token, those in the cache too")
 

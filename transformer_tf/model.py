@@ -65,8 +65,9 @@ class Transformer(keras.Model):
         input_ids: integers (B, T), or a dict of all inputs.
         attention_mask: (B, S), 1 for tokens and 0 for padding, those in the cache too; of an encoder-decoder, the encoder's. Default: no
             padding.
-        position_ids: integers (B, T). Default: 0, 1, 2, ... after those in the cache.
-        token_type_ids: the segment of each token, integers (B, T). Default: 0.
+        position_ids: integers (B, T), of an encoder-decoder the encoder's. Default: 0, 1, 2, ... after those in the cache, or as
+            `positions.counted` says.
+        token_type_ids: the segment of each token, integers (B, T), of an encoder-decoder the encoder's. Default: 0.
         pixel_values: images (B, channels, height, width), in place of input_ids.
         input_features: log-mel spectra (B, mel bins, frames), in place of input_ids.
         decoder_input_ids: of an encoder-decoder, the decoder's tokens.

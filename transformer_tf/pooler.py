@@ -49,6 +49,7 @@ def end(hidden_BTD: tf.Tensor, is_end_BT: tf.Tensor) -> tf.Tensor:
     """The vector of the first token that ends a text, or, where none does, of the first (CLIP, Radford et al. 2021, 2.4)."""
     length = tf.shape(hidden_BTD)[1]
     places_T = tf.range(length)
+    # Where there is none, the least is `length`, which the remainder makes 0.
     end_B = tf.reduce_min(tf.where(is_end_BT, places_T, length), 1) % length
     return tf.gather(hidden_BTD, end_B, batch_dims=1)
 

@@ -12,7 +12,7 @@ from weight_mapping import canonical_tensors
 
 
 def named_weights(model: keras.Model) -> dict[str, keras.Variable]:
-    """Every trained tensor by its canonical name: the attributes on the way to it, joined by dots."""
+    """Every tensor of a checkpoint by its canonical name: the attributes on the way to it, joined by dots."""
     weights: dict[str, keras.Variable] = {}
     for name, weight in _walk("", model):
         # What two parts share has the name of the first.

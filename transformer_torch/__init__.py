@@ -1,4 +1,4 @@
-"""The Transformer in PyTorch. Each file here has a twin in transformer_tf."""
+"""The Transformer in PyTorch. Nearly every file here has a twin in transformer_tf."""
 
 from transformer_torch.inference import for_inference
 from transformer_torch.loading import load, save

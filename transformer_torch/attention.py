@@ -70,8 +70,9 @@ def fused_attention(
 ) -> torch.Tensor:
     """`plain_attention` in one kernel that never holds all scores (FlashAttention, Dao et al. 2022).
 
-    `plain_attention` runs instead with a soft cap, which the kernel lacks; on a CPU for short sequences and in bfloat16, where it is
-    faster; and in a program compiled for a GPU with one token of grouped queries, where a kernel with a mask would repeat the keys.
+    `plain_attention` runs instead with a soft cap, which the kernel lacks; on a CPU for several queries of short sequences or in bfloat16,
+    where it is faster; and in a program compiled for a GPU with one token of grouped queries, where a kernel with a mask would repeat the
+    keys.
     """
     query_length, key_length = query_BHTK.shape[2], key_BGSK.shape[2]
     slower = query_BHTK.device.type == "cpu" and query_length > 1 and (key_length <= SHORT or query_BHTK.dtype == torch.bfloat16)

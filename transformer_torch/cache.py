@@ -64,6 +64,7 @@ class RollingCache(LayerCache):
         """Write new keys and values over the oldest ones, and give all that the new tokens may see."""
         length, is_beside = key_BGTK.shape[2], self.is_beside(start, key_BGTK.shape[2])
         held = self.size if isinstance(start, torch.Tensor) else start if is_beside else start + length
+        # Views: what is written below is seen through them.
         key_BGSK, value_BGSK = self.key_BGNK[:, :, :held], self.value_BGNK[:, :, :held]
         if is_beside:
             key_BGSK, value_BGSK = torch.cat([key_BGSK, key_BGTK], 2), torch.cat([value_BGSK, value_BGTK], 2)

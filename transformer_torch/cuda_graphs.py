@@ -17,11 +17,11 @@ import torch
 if TYPE_CHECKING:
     from transformer_torch.generation_rows import Rows
 
-# Shapes of texts whose memory is kept for the next ones.
+# How many memories a model keeps for its next texts, and a memory of steps with their choice.
 KEPT = 4
 # Reads T tokens more of some texts, and gives logits (R, T, V).
 Program = Callable[["Rows", torch.Tensor], torch.Tensor]
-# Runs a step on a device, and gives what runs it again in the same memory, and its logits.
+# Runs a step on a device, and gives what runs it again in the same memory, and what it gave.
 Record = Callable[[Callable[[], torch.Tensor], torch.device], tuple[Callable[[], Any], torch.Tensor]]
 
 
@@ -36,8 +36,8 @@ def record(step: Callable[[], torch.Tensor], device: torch.device) -> tuple[Call
         graph = torch.cuda.CUDAGraph()
         # Other threads may go on with their own work.
         with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
-            logits_RTV = step()
-    return graph.replay, logits_RTV
+            result = step()
+    return graph.replay, result
 
 
 class StepMemory:
@@ -54,8 +54,8 @@ class StepMemory:
         self.kind = kind(rows)
         self.device = rows.cache.layers[0].key_BGNK.device
         self.length = torch.zeros((), dtype=torch.long, device=self.device)
-        # Those of `generation_ahead`, with the choice of a token.
-        self.choosing: dict[tuple[Any, ...], Any] = {}
+        # Those of `generation_ahead`: a step with the choice of its token.
+        self.greedy_steps: dict[tuple[Any, ...], Any] = {}
         self.steps: dict[tuple[Any, ...], tuple[Callable[[], Any], torch.Tensor, torch.Tensor]] = {}
         self.user: Callable[[], Any] = weakref.ref(rows)
 
@@ -136,6 +136,6 @@ def kind(rows: Rows) -> tuple[Any, ...]:
 
 
 def are_recorded(rows: Rows) -> bool:
-    """Whether the steps of these texts are, so that the host is soon done with one."""
+    """Whether the steps of these texts are recorded, so that the host is soon done with one."""
     memories: StepMemories | None = rows.model.step_memories
     return memories is not None and memories.device == rows.cache.layers[0].key_BGNK.device.type

@@ -20,7 +20,7 @@ from transformer_torch.generation_ahead import decode_ahead
 from transformer_torch.generation_beams import BeamSearch, best
 from transformer_torch.generation_ends import Ends
 from transformer_torch.generation_processors import Processors
-from transformer_torch.generation_rows import Strategy, begin, decode
+from transformer_torch.generation_rows import begin, decode
 from transformer_torch.generation_search import Search
 from transformer_torch.generation_speculative import build_drafter, num_guesses, speculate
 
@@ -89,7 +89,7 @@ def generate(
     assistant_model: a smaller model that guesses tokens.
     input_features: log-mel spectra (B, mel bins, frames), in place of input_ids where the encoder reads audio.
     decoder_input_ids: integers (B, T), or one row for all, what an encoder-decoder's decoder is to go on from; where no row begins with
-        decoder_start, that comes first. Default: decoder_start alone, of Whisper what `configs.speech` says.
+        decoder_start, that comes first, but for audio. Default: decoder_start alone, of Whisper what `configs.speech` says.
     settings: those of `configs.GenerationConfig`, which come before those of `config`. Where nothing is set, the search is greedy.
 
     Returns integers (B * num_return_sequences, T + at most max_new_tokens). Raises UserError before anything is computed.
@@ -142,8 +142,8 @@ def ask(
     values = GenerationConfig.merged(model.generation_config, given | settings)
     generation = build(GenerationConfig, values, "generate").complete(model.config)
     generation.check_model(model.config)
-    if decoder_input_ids is not None and (settings.get("language") or settings.get("task")):
-        raise UserError("decoder_input_ids say language and task themselves; leave out either the former or the latter")
+    if decoder_input_ids is not None and any((given | settings).get(name) for name in ("language", "task")):
+        raise UserError("decoder_input_ids say language and task themselves; leave out decoder_input_ids, or language and task")
     if model.config.inputs.kind == "audio" and decoder_input_ids is None:
         decoder_input_ids = [speech_prompt(model.config, model.generation_config, generation.language, generation.task)]
     prompts = as_prompts(model.config, on_host(input_ids), on_host(attention_mask), on_host(input_features), on_host(decoder_input_ids))
@@ -181,17 +181,15 @@ def search(request: Request) -> Iterator[tuple[Any, int]]:
         rows.repeat(times)
         processors = Processors(generation, model.config.vocab_size, request.start, min_length, request.limit, rows.pads_R1, device)
         ends = Ends(torch.from_numpy(request.stops.table_AV).to(device), torch.from_numpy(request.states()).to(device))
-        strategy: Strategy = BeamSearch(generation, processors, ends, tokens_BN, request.start)
-        if generation.num_beams == 1:
-            uniforms_MR = torch.from_numpy(request.uniforms()).to(device) if generation.do_sample else None
-            tokens_RN = tokens_BN.repeat_interleave(times, 0)
-            strategy = Search(generation, processors, ends, tokens_RN, request.start, uniforms_MR, request.return_scores)
         logits_RV = logits_BV.repeat_interleave(times, 0)
+        if generation.num_beams > 1:
+            yield from decode(BeamSearch(generation, processors, ends, tokens_BN, request.start), rows, logits_RV)
+            return
+        uniforms_MR = torch.from_numpy(request.uniforms()).to(device) if generation.do_sample else None
+        tokens_RN = tokens_BN.repeat_interleave(times, 0)
+        strategy = Search(generation, processors, ends, tokens_RN, request.start, uniforms_MR, request.return_scores)
         if not size:
-            if isinstance(strategy, Search) and are_recorded(rows):
-                yield from decode_ahead(strategy, rows, logits_RV)
-            else:
-                yield from decode(strategy, rows, logits_RV)
+            yield from (decode_ahead if are_recorded(rows) else decode)(strategy, rows, logits_RV)
             return
         texts, _ = strategy.advance(strategy.begin(), logits_RV, request.start)
         yield texts, request.start + 1

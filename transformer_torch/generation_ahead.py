@@ -18,7 +18,7 @@ from transformer_torch.generation_ends import Ends
 from transformer_torch.generation_rows import Rows
 from transformer_torch.generation_search import Search, Texts
 
-# With these as they are, and behind the shortest length, nothing but its logits decides which token is the best.
+# With these at their defaults, and behind the shortest length, nothing but its logits decides which token is the best.
 CHANGE_SCORES = (
     "repetition_penalty",
     "no_repeat_ngram_size",
@@ -60,7 +60,7 @@ def logits_decide(strategy: Search, length: int) -> bool:
 class Steps:
     """Steps of a search, one by one. next_R: the tokens that are to be read.
 
-    is_over: whether all texts are, as a tensor ().
+    is_over: whether all texts are over, as a tensor ().
     """
 
     def __init__(self, strategy: Search, rows: Rows, texts: Texts, next_R: torch.Tensor) -> None:
@@ -82,24 +82,24 @@ class RecordedSteps:
     def __init__(self, strategy: Search, rows: Rows, texts: Texts, next_R: torch.Tensor) -> None:
         self.rows, self.texts = rows, texts
         memory, length = rows.place(), rows.cache.length
-        self.choosing = find_choosing(memory, strategy, length)
-        self.choosing.begin(strategy.ends.table_AV, texts.state_R, next_R, length)
+        self.step = recorded_step(memory, strategy, length)
+        self.step.begin(strategy.ends.table_AV, texts.state_R, next_R, length)
         rows.cache.length = length
-        self.is_over = self.choosing.is_over
+        self.is_over = self.step.is_over
 
     def take(self) -> Texts:
         length = self.rows.cache.length + 1
-        self.choosing.again()
+        self.step.again()
         self.rows.cache.length = length
-        self.texts.tokens_RN[:, length] = self.choosing.token_R1[:, 0]
+        self.texts.tokens_RN[:, length] = self.step.token_R1[:, 0]
         return self.texts
 
 
-class Choosing:
+class GreedyStep:
     """A step of a greedy search, recorded in a memory: it reads a token of each row, and puts the best of those that may follow in its
     place.
 
-    token_R1: these tokens. is_over: whether all texts are, ().
+    token_R1: these tokens. is_over: whether all texts are over, ().
     """
 
     def __init__(self, memory: StepMemory, strategy: Search, length: int) -> None:
@@ -128,14 +128,14 @@ class Choosing:
         self.length.fill_(length)
 
 
-def find_choosing(memory: StepMemory, strategy: Search, length: int) -> Choosing:
+def recorded_step(memory: StepMemory, strategy: Search, length: int) -> GreedyStep:
     """The step that was recorded for such texts, or is now."""
     key = strategy.ends.table_AV.shape, strategy.generation.pad_token_id, *memory.circumstances()
-    if key not in memory.choosing:
-        memory.choosing[key] = Choosing(memory, strategy, length)
-        for old in list(memory.choosing)[:-KEPT]:
-            del memory.choosing[old]
-    return memory.choosing[key]
+    if key not in memory.greedy_steps:
+        memory.greedy_steps[key] = GreedyStep(memory, strategy, length)
+        for old in list(memory.greedy_steps)[:-KEPT]:
+            del memory.greedy_steps[old]
+    return memory.greedy_steps[key]
 
 
 def best_token(scores_RV: torch.Tensor) -> torch.Tensor:

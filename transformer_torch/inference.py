@@ -105,7 +105,10 @@ class Part(nn.Module):
 
 
 class Packed(nn.Module):
-    """y = x W^T + b, with W in the order in which oneDNN reads it."""
+    """y = x W^T + b, with W in the order in which oneDNN reads it.
+
+    replaced: the weight and bias that `LanguageModelHead` passes, and that are packed here.
+    """
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         super().__init__()
@@ -118,7 +121,7 @@ class Packed(nn.Module):
 
 class Quantized(nn.Module):
     """y = x W^T + b, with W in 8 bits, and x in 7 by the largest and the least of its numbers: 8 times 8 bits is more than the sums of
-    some processors hold."""
+    some processors hold. replaced: as in `Packed`."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         super().__init__()

@@ -21,7 +21,7 @@ class Linear(nn.Module):
         self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        # F.linear, but for AMD's CPUs: `products.py` is about speed alone.
+        # F.linear, but where another kernel is faster: `products.py` is about speed alone.
         return product(hidden, self.weight, self.bias)
 
 

@@ -66,15 +66,16 @@ class Transformer(nn.Module):
         input_ids: integers (B, T).
         attention_mask: (B, S), 1 for tokens and 0 for padding, those in the cache too; of an encoder-decoder, the encoder's. Default: no
             padding.
-        position_ids: integers (B, T). Default: 0, 1, 2, ... after those in the cache.
-        token_type_ids: the segment of each token, integers (B, T). Default: 0.
+        position_ids: integers (B, T), of an encoder-decoder the encoder's. Default: 0, 1, 2, ... after those in the cache, or as
+            `positions.counted` says.
+        token_type_ids: the segment of each token, integers (B, T), of an encoder-decoder the encoder's. Default: 0.
         pixel_values: images (B, channels, height, width), in place of input_ids.
         input_features: log-mel spectra (B, mel bins, frames), in place of input_ids.
         decoder_input_ids: of an encoder-decoder, the decoder's tokens.
         decoder_attention_mask: of an encoder-decoder, the decoder's mask.
         encoded: of an encoder-decoder, what the encoder has computed (B, S, D), so that it need not run again.
         cache: keys and values of the tokens before, to which those of these tokens are added.
-        hidden_states: a mapping that receives the hidden states of every layer, as `hidden_states` below has one.
+        hidden_states: a mapping that receives the hidden states of every layer, by the names that the method `hidden_states` gives.
 
         Returns logits: of a language model (B, T, V), of a token classifier (B, T, num_labels), of a sequence classifier (B, num_labels).
         Of a projection, its vectors (B, head.width). Without a head, the pooler's vectors (B, D); without a pooler too, the hidden states

@@ -49,6 +49,7 @@ def end(hidden_BTD: torch.Tensor, is_end_BT: torch.Tensor) -> torch.Tensor:
     """The vector of the first token that ends a text, or, where none does, of the first (CLIP, Radford et al. 2021, 2.4)."""
     length = hidden_BTD.shape[1]
     places_T = torch.arange(length, device=hidden_BTD.device)
+    # Where there is none, the least is `length`, which the remainder makes 0.
     end_B = torch.where(is_end_BT, places_T, length).amin(1) % length
     return hidden_BTD[torch.arange(len(hidden_BTD), device=hidden_BTD.device), end_B]
 

@@ -11,7 +11,7 @@ from torch import nn
 
 
 def named_weights(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Every trained tensor by its canonical name, which is PyTorch's own name for it."""
+    """Every tensor of a checkpoint by its canonical name, which is PyTorch's own name for it."""
     return dict(model.named_parameters())
 
 

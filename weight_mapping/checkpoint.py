@@ -52,18 +52,18 @@ COMPANIONS = (
     "processor_config.json",
 )
 GENERATION = "generation_config.json"
+# When Hugging Face generates, those of generation_config.json come before config.json's.
+SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
 ADAPTER = "adapter_config.json"
 # What an old Whisper's decoder reads first; Hugging Face looks for it in both files.
 FORCED = "forced_decoder_ids"
 # In the place of a type: zeros are meant.
 ABSENT = "absent"
-# What Hugging Face takes from there when it generates, before config.json.
-SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
 
 
 def old_settings(config: Mapping[str, Any], tokens: SpecialTokens) -> dict[str, Any] | None:
     """What a config.json says of generation: before version 4.26 of transformers there was no file for it. None where it says nothing but
-    special tokens, which are with the rest, since Hugging Face looks for them in one place alone."""
+    special tokens. Where it says more, they are in the result too: Hugging Face then looks for them nowhere else."""
     settings = {name: config[name] for name in (*SAME, *UNBUILT, FORCED) if name not in SPECIAL_TOKENS and config.get(name) is not None}
     if config.get("force_bos_token_to_be_generated") and tokens.bos is not None:
         settings.setdefault("forced_bos_token_id", tokens.bos)

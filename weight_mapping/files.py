@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -113,9 +113,7 @@ def places(path: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def write_tensors(
-    folder: Path, tensors: Iterator[tuple[str, np.ndarray]], shard_size: int = 5 * GIGABYTE, metadata: Mapping[str, str] | None = None
-) -> None:
+def write_tensors(folder: Path, tensors: Iterator[tuple[str, np.ndarray]], shard_size: int = 5 * GIGABYTE) -> None:
     """Write tensors into `folder`, in shards of at most `shard_size` bytes (or one tensor) where they do not fit into one file."""
     shards: list[dict[str, np.ndarray]] = []
     names: list[list[str]] = []
@@ -124,7 +122,7 @@ def write_tensors(
 
     def flush() -> None:
         path = folder / f"shard-{len(temporary)}.safetensors"
-        save_file(shards.pop(), str(path), metadata=dict(metadata or {"format": "pt"}))
+        save_file(shards.pop(), str(path), metadata={"format": "pt"})
         path.chmod(0o644)  # safetensors writes for the owner only
         temporary.append(path)
 

@@ -87,6 +87,9 @@ class Session:
         generation.check_room(self.config, prompts)
         limit = generation.limit(prompts.prompt_BT.shape[1])
         check_speculation(generation, self.config, self.assistant, 1, max(prompts.source_ids.shape[1], limit))
+        if "decoder_input_ids" in inputs:
+            # They say language and task already.
+            generation = generation.model_copy(update={"language": None, "task": None})
         return {**inputs, "config": generation, "tokenizer": self.tokenizer if generation.stop_strings else None}
 
     def text(self, rows: Sequence[Sequence[int]]) -> dict[str, Any]:

@@ -27,6 +27,8 @@ def test_what_would_be_ignored() -> None:
     )
     assert "no use for token_type_ids" in refused("distilbert-base", input_ids=1, token_type_ids=1)
     assert "no use for cache" in refused("bert-base", input_ids=1, cache=1)
+    # A pooler would see the tokens of one call alone.
+    assert "no use for cache" in refused("clip-text-base", input_ids=1, cache=1)
     assert "no use for input_ids" in refused("vit-base-patch16-224", input_ids=1, pixel_values=1)
 
 
@@ -43,3 +45,4 @@ def test_what_is_missing() -> None:
 def test_ids_are_rows() -> None:
     assert refused("gpt2", input_ids=np.zeros(5)) == "input_ids has shape (5,); expected (batch, length)"
     assert "attention_mask has shape (2, 1, 5)" in refused("gpt2", input_ids=np.zeros((2, 5)), attention_mask=np.zeros((2, 1, 5)))
+    assert "position_ids has shape (5,)" in refused("gpt2", input_ids=np.zeros((2, 5)), position_ids=np.zeros(5))

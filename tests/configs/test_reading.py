@@ -277,6 +277,8 @@ def test_validation_happens_in_python_too() -> None:
         ("clip-text-base", ["special_tokens.eos=[]"], "pooler.kind='end' looks for a token that ends a text; set special_tokens.eos"),
         ("clip-vision-base-patch32", ["pooler.kind=highest"], "pooler.kind='highest' looks for a token, and inputs.kind is 'patches'"),
         ("gpt2", ["head.width=5"], "head.width is for head.kind 'projection', and this one is 'language_model'"),
+        ("bert-base", ["head={kind: next_sentence, num_labels: 5}", "pooler={kind: first}"], "head.num_labels is 5, and of two sentences"),
+        ("clip-text-base", ["head.soft_cap=30"], "head.soft_cap and head.scale are for a vocabulary, and head.kind is 'projection'"),
         ("whisper-tiny", ["architecture=encoder"], "inputs.kind='audio' needs architecture 'encoder_decoder', and this one is 'encoder'"),
         ("whisper-tiny", ["positions={kind: sinusoidal}"], "inputs.kind='audio' is for learned positions without offset"),
         ("whisper-tiny", ["positions={kind: learned, offset: 2}"], "inputs.kind='audio' is for learned positions without offset"),

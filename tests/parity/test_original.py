@@ -50,6 +50,15 @@ def truth(marian: Any) -> HuggingFace:
     return truth
 
 
+def test_positions_are_as_wide_as_the_token_table() -> None:
+    config = original("architecture=encoder", "num_decoder_layers=null", "head={kind: none}", "embedding={width: 16}")
+    ids = example_inputs(config, 2, 7)["input_ids"]
+    assert sinusoidal_table(config).shape == (29, 16)
+    ours, twin = transformer_torch.Transformer(config).eval(), transformer_tf.Transformer(config)
+    transformer_tf.weights.assign(twin, ((name, weight.detach().numpy()) for name, weight in ours.named_parameters()))
+    np.testing.assert_allclose(twin(ids).numpy(), ours(torch.from_numpy(ids)).detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
 def weights(marian: Any) -> dict[str, np.ndarray]:
     state = {name: tensor.numpy() for name, tensor in marian.state_dict().items()}
     with_biases = {

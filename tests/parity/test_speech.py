@@ -13,7 +13,7 @@ from transformers import WhisperForConditionalGeneration
 
 import transformer_tf
 import transformer_torch
-from configs import ModelConfig, UserError, speech_prompt, spoken_languages
+from configs import GenerationConfig, ModelConfig, UserError, speech_prompt, spoken_languages
 from parity.inputs import example_inputs
 from tests.revealing import hugging_face_model, save_hugging_face
 from weight_mapping import families
@@ -125,6 +125,23 @@ def test_a_prompt_of_ones_own_comes_before_what_the_file_says(framework: str, tm
     ours, audio = PACKAGES[framework].load(folder), features(model)
     told = ours.generate(input_features=audio, decoder_input_ids=[[81, 61, 71, 72]], max_new_tokens=5).numpy()
     np.testing.assert_array_equal(told, ours.generate(input_features=audio, language="de", task="translate", max_new_tokens=5).numpy())
+
+
+def test_what_a_prompt_of_ones_own_says_is_not_said_again(framework: str, tmp_path: Path) -> None:
+    model, folder = saved(tmp_path, MULTILINGUAL)
+    ours, audio = PACKAGES[framework].load(folder), features(model)
+    for again in ({"language": "en"}, {"config": GenerationConfig(task="translate")}):
+        with pytest.raises(UserError, match="leave out decoder_input_ids, or language and task"):
+            ours.generate(input_features=audio, decoder_input_ids=[[81, 61, 71, 72]], **again)
+
+
+def test_another_language_is_no_reason_to_compile_anew(tmp_path: Path) -> None:
+    model, folder = saved(tmp_path, MULTILINGUAL)
+    ours, audio = transformer_tf.load(folder), features(model)
+    for language, task in (("en", "transcribe"), ("de", "translate")):
+        ours.generate(input_features=audio, language=language, task=task, max_new_tokens=5)
+    assert {program.experimental_get_tracing_count() for program in ours._programs.values()} == {1}
+    assert len({key[0] for key in ours._programs}) == len(ours._programs)
 
 
 def test_a_translator_goes_on_from_what_it_is_given(framework: str, tmp_path: Path) -> None:

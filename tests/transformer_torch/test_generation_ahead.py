@@ -40,11 +40,11 @@ def test_a_step_with_its_choice_is_recorded_once_for_texts_that_end_alike() -> N
         settings = {"max_new_tokens": 12, **SETTINGS, **more}
         np.testing.assert_array_equal(*(model.generate(IDS, **settings) for model in (plain, recording)))
     (memory,) = recording.step_memories.memories
-    assert len(memory.choosing) == 2
+    assert len(memory.greedy_steps) == 2
     assert not memory.steps
     for pad in range(4, 4 + KEPT):
         recording.generate(IDS, max_new_tokens=3, eos_token_id=(), pad_token_id=pad)
-    assert [pad for _, pad, *_ in memory.choosing] == list(range(4, 4 + KEPT))
+    assert [pad for _, pad, *_ in memory.greedy_steps] == list(range(4, 4 + KEPT))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_what_asks_for_more_than_logits_is_chosen_outside(more: dict[str, Any]) 
     for one, other in zip(*((expected, found) if "return_scores" in more else ([expected], [found])), strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-6)
     (memory,) = recording.step_memories.memories
-    assert not memory.choosing
+    assert not memory.greedy_steps
 
 
 def test_behind_the_shortest_length_choices_are_recorded() -> None:
@@ -86,7 +86,7 @@ def test_behind_the_shortest_length_choices_are_recorded() -> None:
     settings = {"max_new_tokens": 9, "min_new_tokens": 1, "eos_token_id": first, "pad_token_id": 0}
     np.testing.assert_array_equal(*(model.generate(IDS, **settings) for model in (plain, recording)))
     (memory,) = recording.step_memories.memories
-    assert len(memory.choosing) == 1
+    assert len(memory.greedy_steps) == 1
 
 
 def test_all_settings_that_change_scores_are_known() -> None:

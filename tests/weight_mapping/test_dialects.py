@@ -305,6 +305,11 @@ def test_rates_of_dropout(family: str, keys: dict[str, float], expected: dict[st
     assert {key: written[key] for key in keys} == keys
 
 
+def test_next_sentences_are_told_without_dropout() -> None:
+    config = {"architectures": ["BertForNextSentencePrediction"], "hidden_dropout_prob": 0.3}
+    assert read_config("bert", config).dropout.head == 0.0
+
+
 def test_slices_of_a_product_change_nothing() -> None:
     """Llama 2 was trained with them, and says so."""
     config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}

@@ -179,6 +179,8 @@ class TestModernBert:
         convert(folder, tmp_path / "run", "run")
         convert(tmp_path / "run", tmp_path / "hf", "hf")
         assert config_of(tmp_path / "hf")["classifier_pooling"] == "mean"
+        other = write(tmp_path / "other", tensors_of(folder), {**config_of(folder), "classifier_pooling": "max"})
+        assert "classifier_pooling is 'max', which is not built; built: cls, mean" in refused(lambda: Checkpoint(other))
 
     def test_a_scaling_that_is_not_built_is_refused(self, folder: Path, tmp_path: Path) -> None:
         config = {**config_of(folder), "rope_scaling": {"rope_type": "linear", "factor": 2.0}}

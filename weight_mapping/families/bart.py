@@ -2,14 +2,9 @@
 
 from dataclasses import replace
 
-from weight_mapping.families.marian import CONSTANTS, FIELDS, RULES
+from weight_mapping.families.marian import CONSTANTS, RULES, TEXT_FIELDS, fields
 from weight_mapping.families.marian import FAMILY as MARIAN
 from weight_mapping.table import Rule, special_tokens
-
-DEFAULTS = {"vocab_size": 50265}
-KEPT = tuple(
-    replace(entry, default=DEFAULTS.get(entry.source, entry.default)) for entry in FIELDS if not entry.target.startswith("special_tokens")
-)
 
 FAMILY = replace(
     MARIAN,
@@ -19,7 +14,7 @@ FAMILY = replace(
         "BartForConditionalGeneration": {"head.kind": "language_model", "head.bias": True},
         "BartModel": {"head.kind": "none", "head.bias": False},
     },
-    fields=(*KEPT, *special_tokens(bos=0, eos=2, pad=1, decoder_start=2)),
+    fields=(*fields(vocab_size=50265), *TEXT_FIELDS, *special_tokens(bos=0, eos=2, pad=1, decoder_start=2)),
     constants={**CONSTANTS, "positions.kind": "learned", "positions.offset": 2, "positions.counted": "all", "embedding.norm": True},
     required={"normalize_before": False, "normalize_embedding": True, "add_final_layer_norm": False, "tie_word_embeddings": True},
     rules=(

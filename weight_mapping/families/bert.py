@@ -1,4 +1,4 @@
-"""BERT (Devlin et al. 2019): an encoder whose norms stand after the sum, with segments, a pooler, and five heads.
+"""BERT (Devlin et al. 2019): an encoder whose norms stand after the sum, with segments, a pooler, and four heads.
 
 bert-base-uncased holds two heads and the pooler, and old names of norms; sentence models are saved without the pooler.
 """
@@ -101,7 +101,7 @@ FAMILY = Family(
         "BertModel": {"head.kind": "none", "pooler": POOLER},
         "BertForSequenceClassification": {**SENTENCES, "pooler": POOLER},
         "BertForTokenClassification": TOKENS,
-        "BertForNextSentencePrediction": {**NEXT, "pooler": POOLER},
+        "BertForNextSentencePrediction": {**NEXT, "pooler": POOLER, "dropout.head": 0.0},
     },
     prefix="bert.",
     fields=(

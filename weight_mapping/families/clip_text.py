@@ -19,7 +19,7 @@ def tower(name: str) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
         own = source.get(key) or {}
         if not isinstance(own, Mapping):
             raise UserError(f"config.json: {key} is {own!r}; expected the keys and values of a tower")
-        return {**own, "projection_dim": source.get("projection_dim", 512)}
+        return {**own, "projection_dim": source.get("projection_dim")}
 
     return read
 

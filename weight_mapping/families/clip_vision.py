@@ -31,7 +31,7 @@ FAMILY = Family(
         Rule("vision_model.pre_layrnorm.weight", ("encoder.embeddings.norm.weight",)),
         Rule("vision_model.pre_layrnorm.bias", ("encoder.embeddings.norm.bias",)),
         *layer_rules("vision_model", "encoder"),
-        # Of the class token alone, whose vector is the image's: norms see no other token.
+        # Hugging Face norms the class token alone. Here all are, which changes nothing of that one: a norm sees a token at a time.
         Rule("vision_model.post_layernorm.weight", ("encoder.norm.weight",)),
         Rule("vision_model.post_layernorm.bias", ("encoder.norm.bias",)),
         Rule("visual_projection.weight", ("head.weight",)),

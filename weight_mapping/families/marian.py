@@ -1,27 +1,41 @@
 """Marian (Junczys-Dowmunt et al. 2018): the original Transformer ("Attention Is All You Need") as it is trained for translation."""
 
+from typing import Any
+
 from weight_mapping.family import Family
 from weight_mapping.operations import SQUEEZE
-from weight_mapping.table import ACTIVATIONS, Field, Rule, of_both_stacks, special_tokens
+from weight_mapping.table import ACTIVATIONS, Field, Part, Rule, of_both_stacks, special_tokens
 
-WIDTHS = (
-    of_both_stacks("attention.num_heads", "encoder_attention_heads", "decoder_attention_heads", default=16),
-    of_both_stacks("feed_forward.width", "encoder_ffn_dim", "decoder_ffn_dim", default=4096),
-)
-FIELDS = (
-    Field("vocab_size", "vocab_size", default=58101),
+
+def fields(**defaults: Any) -> tuple[Field, ...]:
+    """The keys of a config.json like Marian's, but for special tokens. defaults: where they are other than Marian's."""
+    default = {"vocab_size": 58101, "d_model": 1024, "encoder_layers": 12, "decoder_layers": 12, "dropout": 0.1, **defaults}
+    return (
+        Field("vocab_size", "vocab_size", default=default["vocab_size"]),
+        Field("d_model", "width", default=default["d_model"]),
+        Field("encoder_layers", "num_layers", default=default["encoder_layers"]),
+        Field("decoder_layers", "num_decoder_layers", default=default["decoder_layers"]),
+        Field("activation_function", "feed_forward.activation", default="gelu", values=ACTIVATIONS),
+        Field("dropout", "dropout.embedding", default=default["dropout"]),
+        Field("dropout", "dropout.residual", default=default["dropout"]),
+        Field("attention_dropout", "dropout.attention", default=0.0),
+        Field("activation_dropout", "dropout.feed_forward", default=0.0),
+        Field("init_std", "initialization.std", default=0.02),
+    )
+
+
+def widths(heads: int, feed_forward: int) -> tuple[Part, ...]:
+    """What both stacks have in common, and a config.json says of each."""
+    return (
+        of_both_stacks("attention.num_heads", "encoder_attention_heads", "decoder_attention_heads", default=heads),
+        of_both_stacks("feed_forward.width", "encoder_ffn_dim", "decoder_ffn_dim", default=feed_forward),
+    )
+
+
+# Not Whisper's, in which nothing reads scale_embedding.
+TEXT_FIELDS = (
     Field("max_position_embeddings", "max_length", default=1024),
-    Field("d_model", "width", default=1024),
-    Field("encoder_layers", "num_layers", default=12),
-    Field("decoder_layers", "num_decoder_layers", default=12),
-    Field("activation_function", "feed_forward.activation", default="gelu", values=ACTIVATIONS),
     Field("scale_embedding", "embedding.scale", default=False),
-    Field("dropout", "dropout.embedding", default=0.1),
-    Field("dropout", "dropout.residual", default=0.1),
-    Field("attention_dropout", "dropout.attention", default=0.0),
-    Field("activation_dropout", "dropout.feed_forward", default=0.0),
-    Field("init_std", "initialization.std", default=0.02),
-    *special_tokens(bos=None, eos=0, pad=58100, decoder_start=58100),
 )
 CONSTANTS = {
     "architecture": "encoder_decoder",
@@ -81,8 +95,8 @@ FAMILY = Family(
         "MarianModel": {"head.kind": "none", "head.bias": False},
     },
     prefix="model.",
-    fields=FIELDS,
-    parts=WIDTHS,
+    fields=(*fields(), *TEXT_FIELDS, *special_tokens(bos=None, eos=0, pad=58100, decoder_start=58100)),
+    parts=widths(heads=16, feed_forward=4096),
     constants={**CONSTANTS, "positions.kind": "sinusoidal", "positions.layout": "halves", "embedding.norm": False},
     required={
         "share_encoder_decoder_embeddings": True,

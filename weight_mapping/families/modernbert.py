@@ -6,7 +6,7 @@ The first layer has no norm before it, since the embedding's own stands right th
 from collections.abc import Mapping
 from typing import Any
 
-from configs import ModelConfig
+from configs import ModelConfig, UserError
 from weight_mapping.families.bert import MASKED, SENTENCES, TOKENS, dense
 from weight_mapping.family import Family
 from weight_mapping.operations import SPLIT
@@ -49,7 +49,10 @@ def transform(source: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def pooler(source: Mapping[str, Any]) -> dict[str, Any]:
-    return {"kind": POOLING[source.get("classifier_pooling") or "cls"], "transform": transform(source)}
+    name = source.get("classifier_pooling") or "cls"
+    if name not in POOLING:
+        raise UserError(f"config.json: classifier_pooling is {name!r}, which is not built; built: {', '.join(POOLING)}")
+    return {"kind": POOLING[name], "transform": transform(source)}
 
 
 def write_head(config: ModelConfig) -> dict[str, Any]:

@@ -14,6 +14,9 @@ FEED_FORWARD = "encoder.layers.{layer}.feed_forward"
 EMBEDDINGS = "vit.embeddings"
 
 
+IMAGE_SIZE = 224
+
+
 def side(size: int | list[int]) -> int:
     """Hugging Face also takes (height, width)."""
     sides = {size} if isinstance(size, int) else set(size)
@@ -25,7 +28,7 @@ def side(size: int | list[int]) -> int:
 def image_fields(patch_size: int) -> tuple[Field, ...]:
     """What an image is. patch_size: what is meant where it is left out."""
     return (
-        Field("image_size", "inputs.image_size", default=224, read=side),
+        Field("image_size", "inputs.image_size", default=IMAGE_SIZE, read=side),
         Field("patch_size", "inputs.patch_size", default=patch_size, read=side),
         Field("num_channels", "inputs.num_channels", default=3),
     )
@@ -35,7 +38,7 @@ def length_of_images(patch_size: int) -> Part:
     """Patches and the class token."""
 
     def read(source: Mapping[str, Any]) -> int:
-        return (side(source.get("image_size") or 224) // side(source.get("patch_size") or patch_size)) ** 2 + 1
+        return (side(source.get("image_size") or IMAGE_SIZE) // side(source.get("patch_size") or patch_size)) ** 2 + 1
 
     return Part("max_length", read, lambda config: {})
 

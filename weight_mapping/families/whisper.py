@@ -1,19 +1,8 @@
 """Whisper (Radford et al. 2022): speech to text. An encoder of audio, and BART's layers with norms before them and keys without bias."""
 
-from dataclasses import replace
-
-from weight_mapping.families.marian import CONSTANTS, FIELDS, REVEALING_SIZES, layer_rules
+from weight_mapping.families.marian import CONSTANTS, REVEALING_SIZES, fields, layer_rules, widths
 from weight_mapping.family import Family
-from weight_mapping.table import Field, Rule, of_both_stacks, special_tokens
-
-# Hugging Face has scale_embedding in the config, and nothing that reads it.
-OTHERS = ("max_position_embeddings", "scale_embedding")
-DEFAULTS = {"vocab_size": 51865, "d_model": 384, "encoder_layers": 4, "decoder_layers": 4, "dropout": 0.0}
-KEPT = tuple(
-    replace(entry, default=DEFAULTS.get(entry.source, entry.default))
-    for entry in FIELDS
-    if entry.source not in OTHERS and not entry.target.startswith("special_tokens")
-)
+from weight_mapping.table import Field, Rule, special_tokens
 
 FAMILY = Family(
     name="whisper",
@@ -24,17 +13,14 @@ FAMILY = Family(
     },
     prefix="model.",
     fields=(
-        *KEPT,
+        *fields(vocab_size=51865, d_model=384, encoder_layers=4, decoder_layers=4, dropout=0.0),
         Field("max_target_positions", "max_length", default=448),
         Field("max_source_positions", "inputs.length", default=1500),
         Field("num_mel_bins", "inputs.num_mel_bins", default=80),
         Field("tie_word_embeddings", "head.tied", default=True),
         *special_tokens(bos=50256, eos=50256, pad=50256, decoder_start=50257),
     ),
-    parts=(
-        of_both_stacks("attention.num_heads", "encoder_attention_heads", "decoder_attention_heads", default=6),
-        of_both_stacks("feed_forward.width", "encoder_ffn_dim", "decoder_ffn_dim", default=1536),
-    ),
+    parts=widths(heads=6, feed_forward=1536),
     constants={
         **{target: value for target, value in CONSTANTS.items() if target != "head.tied"},
         "inputs.kind": "audio",
