@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.generation_cases import CASES, IMPLEMENTATIONS, ON_GPU, PROMPTS, ROUNDED, WEIGHTS, Case, corpus_of, prepare, prepare_run
+from benchmarks.generation_cases import CASES, IMPLEMENTATIONS, ON_GPU, PROMPTS, ROUNDED, WEIGHTS, Case, prepare, prepare_run
 from benchmarks.harness import RESULTS, Worker, gpu, peak_megabytes, processor, start, versions
 from configs import UserError, run_command
 
@@ -109,10 +109,10 @@ def table(rows: Sequence[dict[str, Any]], has_variants: bool) -> str:
 
 def perplexities(run: Path) -> list[dict[str, Any]]:
     """Validation loss of a run on its own text, with its weights as they are and with fewer bits."""
-    from train.evaluate import validate
+    from train.evaluate import data_of, validate
     from transformer_torch import for_inference, load
 
-    corpus = corpus_of(run)
+    _, corpus = data_of(run)
     losses = {"as trained": validate(load(run), corpus)["validation_loss"]}
     losses |= {weights: validate(for_inference(load(run), weights), corpus)["validation_loss"] for weights in ("float32", "bf16", "int8")}
     return [{"weights": weights, "loss": loss, "perplexity": float(np.exp(loss))} for weights, loss in losses.items()]

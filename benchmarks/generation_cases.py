@@ -205,16 +205,8 @@ def prepare_run(case: Case, folder: Path, run: Path) -> Case:
         raise UserError(f"{run} has room for {longest} tokens, and looking up takes more than {case.prompt + GUESSES}; give another run")
     case = replace(case, title=f"Prompt lookup, {run.name}", new=min(case.new, room))
     convert(run, folder / WEIGHTS, "hf")
-    batch = next(iter(corpus_of(run).validation.batches()))
+    from train.evaluate import data_of
+
+    batch = next(iter(data_of(run)[1].validation.batches()))
     np.save(folder / PROMPTS, batch.inputs["input_ids"][: max(case.batches), : case.prompt].astype(np.int64))
     return case
-
-
-def corpus_of(run: Path) -> Any:
-    """A run's data, cut into tokens as the run did it."""
-    from configs.run import Tokenizer
-    from train.objectives import prepare
-    from train.run_folder import CONFIG
-
-    config = load_run_config(run / CONFIG)
-    return prepare(config.model_copy(update={"tokenizer": Tokenizer(kind="file", path=str(run))}))

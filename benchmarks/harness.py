@@ -80,7 +80,8 @@ def main(
     arguments: Sequence[str] | None = None,
     hardware: str | None = None,
 ) -> None:
-    """Measure all implementations of a module, print the table, and write it to benchmarks/results. hardware: default the processor."""
+    """Measure all implementations of a module, print the table, and write it to benchmarks/results unless less is asked for.
+    hardware: default the processor."""
     builders = importlib.import_module(module).BUILDERS
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=title)
     parser.add_argument("--only", nargs="*", choices=list(builders), help="implementations; the first one is always measured")
@@ -113,7 +114,10 @@ def main(
     for worker in workers:
         worker.peak = worker.ask("peak")
         worker.process.terminate()
-    report(module, title, unit_per_step, unit, workers, hardware or f"{processor()}, {os.cpu_count()} cores")
+    content = report(module, title, unit_per_step, unit, workers, hardware or f"{processor()}, {os.cpu_count()} cores")
+    # A part of it, or a shorter one, is for the eyes alone.
+    if not options.only and all(getattr(options, name) == parser.get_default(name) for name in ("rounds", "steps")):
+        (RESULTS / f"{module.rpartition('.')[2]}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def start(module: str, name: str, *more: str) -> Worker:
@@ -123,7 +127,8 @@ def start(module: str, name: str, *more: str) -> Worker:
     return Worker(name, process, [])
 
 
-def report(module: str, title: str, unit_per_step: float, unit: str, workers: list[Worker], where: str) -> None:
+def report(module: str, title: str, unit_per_step: float, unit: str, workers: list[Worker], where: str) -> dict[str, Any]:
+    """Print the table. The same as data."""
     first = statistics.median(workers[0].seconds)
     header = f"| implementation | median step | {unit} | times as fast | peak memory | share |"
     lines = [header, "|---|---|---|---|---|---|"]
@@ -145,9 +150,7 @@ def report(module: str, title: str, unit_per_step: float, unit: str, workers: li
             f"{worker.peak:,.0f} MB | {worker.peak / workers[0].peak:.2f} |"
         )
     print(f"{title}\n{where}\n\n" + "\n".join(lines))
-    RESULTS.mkdir(exist_ok=True)
-    content = {"title": title, "hardware": where, "command": f"python -m {module}", "versions": versions(), "rows": rows}
-    (RESULTS / f"{module.rpartition('.')[2]}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return {"title": title, "hardware": where, "command": f"python -m {module}", "versions": versions(), "rows": rows}
 
 
 def gpu() -> str | None:

@@ -147,7 +147,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 flush=True,
             )
     content = {"title": "Loading a checkpoint", "hardware": where, "command": "python -m benchmarks.loading", "versions": versions()}
-    (RESULTS / "loading.json").write_text(json.dumps({**content, "rows": rows}, indent=2) + "\n", encoding="utf-8")
+    # A shorter measurement is for the eyes alone.
+    if options.rounds == parser.get_default("rounds"):
+        (RESULTS / "loading.json").write_text(json.dumps({**content, "rows": rows}, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

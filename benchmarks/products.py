@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import main
+from benchmarks.harness import Built, main
 
 TOKENS, LAYERS = 12 * 256, 6
 # Inputs and outputs of the four attention projections and of both feed-forward products.
 SIZES = [(384, 384)] * 4 + [(384, 1536), (1536, 384)]
 GIGAFLOPS = LAYERS * sum(3 * 2 * TOKENS * inputs * outputs for inputs, outputs in SIZES) / 1e9
-Built = tuple[Callable[[], Any], Callable[[], list[float]]]
 
 
 def arrays() -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:

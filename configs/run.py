@@ -190,7 +190,7 @@ class Evaluation(Config):
     num_beams: beams of the search; 1 is greedy.
     length_penalty: as in `GenerationConfig`.
     average_checkpoints: the mean of the last so many checkpoints is tested ("Attention Is All You Need", 6.1).
-    extra_tokens: an answer may have so many tokens more than its source.
+    extra_tokens: an answer may have so many tokens more than the longest source that is read with it.
     batch_size: sources that are read at once.
     """
 

@@ -82,7 +82,7 @@ What each GPU sends, rings assumed, over 64 GPUs; seconds at 50 GB/s between mac
 
 - **DDP** sums the gradients once in a step, in float32: 2 (N - 1) / N 4 P bytes.
 - **FSDP2** gathers the layers' bf16 weights forward and again backward, what is outside of them once, and sums float32 gradients in
-  shares: (N - 1) / N (2 P + 2 P + 4 P). With accumulation, all of it again for every part, where DDP waits: gradients that wait would
+  shares: (N - 1) / N (8 P - 2 R), R as above. With accumulation, all of it again for every part, where DDP waits: gradients that wait would
   have to be whole.
 - **Tensor parallelism** divides every matrix among the GPUs of a machine, and sums hidden states four times a layer. **This project does
   not implement it.** Nor does it pipeline layers over machines.

@@ -31,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UserError(f"{name} draws with matplotlib, which is not installed; pip install matplotlib, or leave {name} out")
         if path and not path.resolve().parent.is_dir():
             raise UserError(f"{name} {path}: no folder {path.resolve().parent}")
+        if path and path.is_dir():
+            raise UserError(f"{name} {path} is a folder; name a file")
     if options.plot and options.plot.suffix not in PICTURES:
         raise UserError(f"--plot {options.plot}: the suffix tells the kind of picture; choose one of: {', '.join(PICTURES)}")
     # NumPy alone up to here: a mistake in the question is told before a framework is loaded.
@@ -64,12 +66,18 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     question.add_argument("--audio", type=Path, metavar="FILE", help="ask with a recording, a WAV file")
     parser.add_argument("--batch", type=positive, default=4, help="rows of made-up inputs (default: 4)")
     parser.add_argument("--length", type=positive, default=32, help="their length in tokens (default: 32)")
-    parser.add_argument("--seed", type=int, default=0, help="what they are drawn from (default: 0)")
+    parser.add_argument("--seed", type=not_negative, default=0, help="what they are drawn from (default: 0)")
     parser.add_argument("--gradients", action="store_true", help="compare the gradient of every tensor too")
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float32", help="arithmetic (default: float32)")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with tables and a picture of the differences over depth")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write the picture alone: .png, .svg or .pdf")
     return parser.parse_args(arguments)
+
+
+def not_negative(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
+    return int(text)
 
 
 def positive(text: str) -> int:

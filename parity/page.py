@@ -10,6 +10,7 @@ from parity.compare import Column
 from parity.examine import Report
 from parity.picture import svg
 from parity.report import describe, details, headlines, name, number, own_name, rule, verdict
+from weight_mapping.text_files import whole_file
 
 NEWLINE = "\n"
 STYLE = """
@@ -49,9 +50,8 @@ dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 
 def write_page(report: Report, path: str | os.PathLike[str]) -> None:
     """Write the file whole, or not at all."""
-    temporary = Path(f"{path}.part")
-    temporary.write_text(page(report), encoding="utf-8")
-    os.replace(temporary, path)
+    with whole_file(Path(path)) as temporary:
+        temporary.write_text(page(report), encoding="utf-8")
 
 
 def page(report: Report) -> str:

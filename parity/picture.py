@@ -13,6 +13,7 @@ from parity.compare import Comparison
 from parity.examine import Report
 from parity.report import own_name, summary
 from parity.verdict import Distance
+from weight_mapping.text_files import whole_file
 
 COLORS = {"PyTorch": "#d9480f", "TensorFlow": "#1f6feb", "Hugging Face": "#6b21a8"}
 MARKERS = {"PyTorch": "o", "TensorFlow": "D", "Hugging Face": "s"}
@@ -68,7 +69,8 @@ def svg(report: Report) -> str:
 
 def write_picture(report: Report, path: Path) -> None:
     """The picture as a file: PNG, SVG, PDF, by its suffix."""
-    draw(report).savefig(path, dpi=150)
+    with whole_file(path) as temporary:
+        draw(report).savefig(temporary, dpi=150, format=path.suffix[1:])
 
 
 def _allowed(axes: Any, comparison: Comparison) -> None:

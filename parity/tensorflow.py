@@ -18,12 +18,13 @@ from weight_mapping import canonical_tensors
 
 
 class TensorFlow:
-    """training: whether the loss is computed as in training, with dropout and gradient checkpointing where the model has them."""
+    """training: whether the loss is computed as in training, with dropout and gradient checkpointing where the model has them; False until
+    it is set."""
 
-    def __init__(self, model: Transformer, training: bool = False) -> None:
+    def __init__(self, model: Transformer) -> None:
         self.name = "TensorFlow"
         self.model = model
-        self.training = training
+        self.training = False
 
     def _tensors(self, inputs: Inputs) -> dict[str, tf.Tensor]:
         dtype = self.model.compute_dtype

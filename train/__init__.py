@@ -1,1 +1,1 @@
-"""Training. `text`, `tokenization`, `data`, `batches`, `schedule`, `metrics`, `plot` and `run_folder` know nothing of PyTorch."""
+"""Training. `sources`, `tokenization`, `objectives`, `batches`, `schedule`, `metrics`, `plot` and `run_folder` know nothing of PyTorch."""

@@ -26,7 +26,7 @@ Train a model as a run's YAML says. Any of its values can be changed by key=valu
 
 Objectives: causal_lm, masked_lm, span_corruption, seq2seq, sequence_classification, image_classification; docs/training.md has them,
 their data, and what a run promises. configs/runs/ has a run of each that needs no download, configs/runs/hub/ one for a dataset of the
-hub, and configs/runs/gpu/ two that want a GPU.
+hub, and configs/runs/gpu/ some that want a GPU.
 
 Without a launcher, `python -m train ...` runs one process. The run's folder is train.output/name (runs/gpt2_stdlib):
 config, tokenizer, weights, metrics, curves and summary. It loads with transformer_torch.load and transformer_tf.load.
@@ -80,8 +80,8 @@ def run(config: RunConfig) -> int:
     """The whole of a run, from the checks to the cross-check. 0, or the exit code of a signal or of a failed cross-check."""
     from train.memory import ask_for_huge_pages
 
-    # Where all batches have one shape, freed memory is kept in their place, which costs less memory.
-    if config.train.batch_tokens:
+    # Their batches differ in shape: freed memory cannot be kept for the next one (`train.loop` does, where it can).
+    if config.objective.kind in ("seq2seq", "sequence_classification"):
         ask_for_huge_pages()
     # torch takes seconds to import, and a mistake in the config is told before that.
     import torch
@@ -94,7 +94,7 @@ def run(config: RunConfig) -> int:
     from train.report import tell
     from train.run_folder import SUMMARY, RunFolder, open_run
     from train.sample import sample
-    from train.stop import Stop
+    from train.stop_together import StopTogether
     from train.trackers import check_trackers
 
     check_trackers(config)
@@ -119,7 +119,7 @@ def run(config: RunConfig) -> int:
         where = f"on {summary.hardware(accelerator)}; {accelerator.num_processes} process(es), {summary.precision(accelerator)}"
         print("".join(f"{note}\n" for note in (*corpus.notes, *beginning, *folder.notes, where)), end="")
     trainer = Trainer(config, accelerator, corpus, folder)
-    stop = Stop(launcher.pid)
+    stop = StopTogether(launcher.pid)
     code = trainer.train(stop)
     stop.end()
     if code == 0:

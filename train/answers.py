@@ -35,7 +35,7 @@ def test(config: RunConfig, run: Path, corpus: Corpus, load: Callable[[Path], Ge
     generate = load(average(config, run) if settings.average_checkpoints > 1 else run)
     ids, cut = encode_sources(corpus.tokenizer, [source for source, _ in corpus.test], config.model)
     answers = translate(generate, corpus.tokenizer, ids, config)
-    write_whole(run, ANSWERS, lambda path: path.write_text("".join(f"{answer}\n" for answer in answers), encoding="utf-8"))
+    write_whole(run, ANSWERS, lambda path: path.write_text("".join(f"{one_line(answer)}\n" for answer in answers), encoding="utf-8"))
     return count(answers, [target for _, target in corpus.test], config) | {
         "examples": len(answers),
         "sources_cut": cut,
@@ -43,6 +43,10 @@ def test(config: RunConfig, run: Path, corpus: Corpus, load: Callable[[Path], Ge
         "length_penalty": settings.length_penalty,
         "averaged_checkpoints": settings.average_checkpoints,
     }
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.splitlines())
 
 
 def encode_sources(tokenizer: TextTokenizer, sources: Sequence[str], model: ModelConfig) -> tuple[list[list[int]], int]:

@@ -23,7 +23,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from configs import ModelConfig, UserError, dump
 from train.run_folder import saved
-from train.saved import MODEL, OPTIMIZER, RANDOM, STATE, check_conditions, shared_by_others, sharers
+from train.saved import MODEL, OPTIMIZER, RANDOM, STATE, check_conditions, shared_by_others
 from weight_mapping import whole_folder, write_json
 from weight_mapping.checkpoint import MODEL as DESCRIPTION
 
@@ -121,8 +121,7 @@ def load(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: to
     progress.step, progress.tokens, progress.seconds = state["step"], state["tokens"], state["seconds"]
     progress.first_loss = state.get("first_loss")
     accelerator.wait_for_everyone()
-    before = sharers(state) or progress.processes
-    return shared_by_others(before, progress.processes, "process", "es")
+    return shared_by_others(state["processes"], progress.processes, "process", "es")
 
 
 def dealt(whole: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

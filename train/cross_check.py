@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -109,10 +110,13 @@ def ask_tensorflow(folder: Path, config: ModelConfig, ids_BT: np.ndarray, prompt
 
         import transformer_tf
 
-        # All three compute on the CPU, and TensorFlow would take the whole GPU just by looking at it.
-        tensorflow.config.set_visible_devices([], "GPU")
-    model = transformer_tf.load(folder)
-    return Answer(np.asarray(model(ids_BT)), _tokens(model.generate([prompt], max_new_tokens=new)))
+        # TensorFlow would take the whole GPU just by looking at it. Where it has trained there, it has it already.
+        with suppress(RuntimeError):
+            tensorflow.config.set_visible_devices([], "GPU")
+    # All three compute on the CPU.
+    with tensorflow.device("CPU"):
+        model = transformer_tf.load(folder)
+        return Answer(np.asarray(model(ids_BT)), _tokens(model.generate([prompt], max_new_tokens=new)))
 
 
 def ask_hugging_face(folder: Path, config: ModelConfig, ids_BT: np.ndarray, prompt: list[int], new: int) -> Answer:

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from configs import RunConfig
 from train.batches import Batch
 from train.checkpoints import conditions
-from train.launch import uses_cpu
+from train.launch import uses_cpu, uses_fsdp
 from train.loss import training_loss
 from train.objectives.corpus import Corpus
 from train.preview import preview, preview_folder
@@ -27,7 +27,8 @@ def dry_run(config: RunConfig, corpus: Corpus, processes: int, precision: str = 
     _, flops, activations = count_step(counted, corpus.train.batch(0).share(processes=processes, parts=parts))
     device = torch.cuda.get_device_name() if runs_on_gpu() else "a CPU"
     runs_as = f"{processes} process{'es' * (processes > 1)}, {of_products}, on {device}"
-    preview(config, corpus, runs_as, flops * parts * processes, activations, "process")
+    shards = processes if uses_fsdp(os.environ) else 1
+    preview(config, corpus, runs_as, flops * parts * processes, activations, "process", shards)
 
 
 def count_step(config: RunConfig, batch: Batch) -> tuple[int, int, int]:

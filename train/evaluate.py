@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 
-from configs import UserError, load_run_config, run_command
+from configs import RunConfig, UserError, load_run_config, run_command
 from configs.run import Tokenizer
 from train.answers import Generate, test
+from train.figures import has_phrases
 from train.objectives import prepare
 from train.objectives.corpus import Corpus
 from train.run_folder import CONFIG, EVALUATION, SUMMARY, is_finished, write_whole
@@ -45,17 +46,22 @@ def generate_of(folder: Path) -> Generate:
     return lambda *ids, **settings: model.generate(*ids, **settings).tolist()
 
 
+def data_of(run: Path, overrides: Sequence[str] = ()) -> tuple[RunConfig, Corpus]:
+    """The config of a run, and its data."""
+    config = load_run_config(run / CONFIG, overrides)
+    if (run / TOKENIZER).is_file():
+        # Its own, whatever training another one on the same text would give.
+        config = config.model_copy(update={"tokenizer": Tokenizer(kind="file", path=str(run))})
+    return config, prepare(config)
+
+
 def evaluate(run: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Both, for a finished run; the figures are written to its evaluation.json."""
     if not (run / CONFIG).is_file():
         raise UserError(f"{run} holds no {CONFIG}; name the folder of a run")
     if not is_finished(run):
         raise UserError(f"{run} is not finished; go on with it with train.existing=resume")
-    config = load_run_config(run / CONFIG, overrides)
-    if (run / TOKENIZER).is_file():
-        # Its own, whatever training another one on the same text would give.
-        config = config.model_copy(update={"tokenizer": Tokenizer(kind="file", path=str(run))})
-    corpus = prepare(config)
+    config, corpus = data_of(run, overrides)
     figures: dict[str, Any] = dict(validate(load_on_device(run), corpus))
     if corpus.test:
         figures |= test(config, run, corpus, generate_of)
@@ -67,10 +73,8 @@ def tell(run: Path, figures: dict[str, Any]) -> None:
     """Print the figures, and beside them what the summary of the run says."""
     print(run)
     summary = read_json(run / SUMMARY)
-    # Of answers of one word there are no four in a row to be counted.
-    has_phrases = figures.get("reference_tokens", 1) > figures.get("examples", 0)
     for name, value in figures.items():
-        if name.startswith("bleu") and not has_phrases:
+        if name.startswith("bleu") and not has_phrases(figures):
             continue
         shown = f"{value:.4f}" if isinstance(value, float) else value
         note = f"   (its summary: {summary[name]:.4f})" if name in summary and isinstance(value, float) else ""

@@ -13,7 +13,7 @@ from weight_mapping import canonical_tensors
 
 
 def figures(config: RunConfig, folder: Path, seconds: float) -> dict[str, Any]:
-    """What the run's metrics and config say at its end; times are in seconds, losses in nats per token."""
+    """What the run's metrics and config say at its end; times are in seconds, losses in nats per target."""
     rows = read_metrics(folder)
     best, last = best_pass(rows), next(row for row in reversed(rows) if "validation_loss" in row)
     assert best is not None
@@ -44,6 +44,11 @@ def figures(config: RunConfig, folder: Path, seconds: float) -> dict[str, Any]:
     if config.expected and config.expected.goal:
         found["goal"] = config.expected.goal.figures
     return found
+
+
+def has_phrases(found: dict[str, Any]) -> bool:
+    """Whether BLEU means something: of answers of one word there are no four in a row to be counted."""
+    return bool(found.get("reference_tokens", 1) > found.get("examples", 0))
 
 
 def goals_in_words(summary: dict[str, Any]) -> list[str]:

@@ -202,7 +202,9 @@ def start(config: RunConfig) -> tuple[Accelerator, Launcher]:
 
 def threads_per_process(environment: Mapping[str, str]) -> int:
     """The machine's cores, shared by the processes on it: launchers silently leave one thread to each."""
-    asked = int(environment.get("OMP_NUM_THREADS", "1"))
+    # One number for each level of nesting; the first counts here.
+    first = environment.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    asked = int(first) if first.isdigit() else 1
     cores = len(psutil.Process().cpu_affinity() or []) if hasattr(psutil.Process, "cpu_affinity") else psutil.cpu_count() or 1
     cores = min(cores, psutil.cpu_count(logical=False) or cores)
     return asked if asked > 1 else max(1, cores // int(environment.get("LOCAL_WORLD_SIZE", "1")))

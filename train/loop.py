@@ -116,15 +116,18 @@ class Trainer:
                     record(row)
                     display.training(row)
 
-                pause = time.monotonic()
-                if progress.step % settings.evaluate_every == 0 or is_last:
+                signalled = stop.agreed()
+                is_checked = progress.step % settings.evaluate_every == 0 or is_last
+                is_saved = progress.step % settings.save_every == 0 or is_last or signalled
+                if is_checked or is_saved:
+                    # Waits for the steps that a GPU has still to compute, which is no pause.
                     watch.look()
+                pause = time.monotonic()
+                if is_checked:
                     row = {"step": progress.step, **self.evaluate()}
                     record({**row, "elapsed_seconds": before + time.monotonic() - began})
                     display.validation(row)
-                signalled = stop.agreed()
-                if progress.step % settings.save_every == 0 or is_last or signalled:
-                    watch.look()
+                if is_saved:
                     progress.seconds, progress.first_loss = before + time.monotonic() - began, watch.first_loss
                     checkpoints.save(self.run.checkpoints, self.accelerator, self.plain.config, self.plain, self.optimizer, progress)
                     if is_main:

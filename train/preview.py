@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,23 +13,24 @@ import yaml
 from configs import RunConfig
 from train.batches import IGNORED, Batch
 from train.objectives.corpus import Corpus
-from train.run_folder import CHECKPOINTS, plan_run, saved, take_lock
+from train.run_folder import CHECKPOINTS, cannot_be_made, plan_run, saved, take_lock
 from train.saved import check_conditions
 from weight_mapping import canonical_tensors
 
 SHOWN = 400
 
 
-def preview(config: RunConfig, corpus: Corpus, runs_as: str, flops: int, activations: int | None, sharer: str) -> None:
+def preview(config: RunConfig, corpus: Corpus, runs_as: str, flops: int, activations: int | None, sharer: str, shards: int = 1) -> None:
     """Print all of it.
 
     runs_as: who shares a step, and the precision. flops: of a whole step. activations: bytes that the backward pass of one sharer needs,
     None where they are not counted. sharer: what shares a step with others like it, a process or a device.
+    shards: how many of them hold the weights together.
     """
     print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=140))
     batch = corpus.train.batch(0)
     parameters = sum(math.prod(tensor.shape) for tensor in canonical_tensors(config.model))
-    fixed = 16 * parameters
+    fixed = 16 * parameters // shards
     size = f"{len(batch):,} sequences, {batch.tokens:,} tokens, {batch.targets:,} targets"
     steps, epochs = 1 / max(corpus.train.epoch(1), 1e-9), corpus.train.epoch(config.train.max_steps)
     needed = (
@@ -44,7 +46,7 @@ def preview(config: RunConfig, corpus: Corpus, runs_as: str, flops: int, activat
     least = "without the compiler" if config.train.compile else "at least"
     print(
         f"memory           {mebibytes(fixed + (activations or 0))} MiB a {sharer} {least}: {mebibytes(fixed)} of weights, gradients and "
-        f"AdamW's moments in float32, {needed}"
+        f"AdamW's moments in float32{', its share' if shards > 1 else ''}, {needed}"
     )
     print("".join(f"data             {note}\n" for note in corpus.notes), end="")
     shapes = ", ".join(f"{name} {list(values.shape)}" for name, values in batch.inputs.items())
@@ -58,6 +60,10 @@ def preview_folder(config: RunConfig, conditions: Mapping[str, Any]) -> str:
     the run would."""
     plan, policy = plan_run(config), f"train.existing={config.train.existing}"
     if not plan.resumed:
+        # The nearest folder there is, below which the others are made.
+        there = next(folder for folder in plan.path.absolute().parents if folder.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+            raise cannot_be_made(plan.path, f"nothing can be written to {there}")
         return f"folder           {plan.path} is made" + (f" by {policy}; {plan.beside} stays as it is" if plan.beside else "")
     if lock := take_lock(plan.path):
         lock.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from train.figures import goals_in_words
+from train.figures import goals_in_words, has_phrases
 
 
 def tell(summary: dict[str, Any], text: str, folder: Path) -> None:
@@ -18,8 +18,7 @@ def tell(summary: dict[str, Any], text: str, folder: Path) -> None:
         print(f"validation loss  {summary['validation_loss']:.4f} nats, accuracy {summary['validation_accuracy']:.4f}")
     if "bleu" in summary:
         beams = f"{summary['num_beams']} beams, {summary['averaged_checkpoints']} checkpoints averaged"
-        # Of answers of one word there are no four in a row to be counted.
-        told = f"BLEU {summary['bleu']:.2f} ({summary['bleu_signature']}), " if summary["reference_tokens"] > summary["examples"] else ""
+        told = f"BLEU {summary['bleu']:.2f} ({summary['bleu_signature']}), " if has_phrases(summary) else ""
         print(f"test             {told}{beams}")
         if "bleu_detokenized" in summary:
             print(f"                 BLEU {summary['bleu_detokenized']:.2f} detokenized ({summary['bleu_detokenized_signature']})")

@@ -117,7 +117,11 @@ def make_folder(path: Path) -> None:
     except OSError as error:
         if path.is_dir():
             raise
-        raise UserError(f"{path} cannot be made: {error}; set train.output to a folder where you may write") from None
+        raise cannot_be_made(path, str(error)) from None
+
+
+def cannot_be_made(path: Path, why: str) -> UserError:
+    return UserError(f"{path} cannot be made: {why}; set train.output to a folder where you may write")
 
 
 def check_same_config(folder: Path, config: RunConfig) -> None:
@@ -131,8 +135,8 @@ def check_same_config(folder: Path, config: RunConfig) -> None:
 def resume(folder: Path, config: RunConfig) -> RunFolder:
     """Go on in an unfinished run's folder."""
     lock = take_lock(folder)
-    if not (folder / CONFIG).is_file():
-        write_whole(folder, CONFIG, lambda path: dump(config, path))
+    # It may have other settings of those that are free to change.
+    write_whole(folder, CONFIG, lambda path: dump(config, path))
     for leftover in [*folder.glob(".*.part"), *(folder / CHECKPOINTS).glob(".*")]:
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     return RunFolder(folder, True, lock)

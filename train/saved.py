@@ -70,13 +70,6 @@ def average(config: RunConfig, run: Path) -> Path:
     return folder
 
 
-def sharers(state: Mapping[str, Any]) -> int:
-    """How many processes or devices shared a step when a checkpoint with this state was saved; 0 where it does not say."""
-    # Older checkpoints have it among the conditions.
-    before: int = state.get("processes") or state["conditions"].get("processes") or state["conditions"].get("devices") or 0
-    return before
-
-
 def shared_by_others(before: int, now: int, sharer: str, plural: str = "s") -> str:
     """What another number of processes or devices means for a run that goes on; nothing where it is the same number."""
     if before == now:

@@ -19,7 +19,7 @@ def learning_rate(schedule: Schedule, height: float, step: int, max_steps: int) 
     if schedule.kind == "constant":
         return height
     if schedule.kind == "inverse_sqrt":
-        return height * math.sqrt(max(schedule.warmup_steps, 1) / (step + 1))
+        return height * math.sqrt((schedule.warmup_steps + 1) / (step + 1))
     done = (step - schedule.warmup_steps) / max(1, max_steps - 1 - schedule.warmup_steps)
     share = 0.5 * (1 + math.cos(math.pi * done)) if schedule.kind == "cosine" else 1 - done
     return height * (schedule.final + (1 - schedule.final) * share)

@@ -24,7 +24,11 @@ def row(run: Path, goal: dict[str, float] | None = None) -> dict[str, str]:
     found: dict[str, Any] = dict(read_json(run / SUMMARY))
     if (run / EVALUATION).is_file():
         found |= read_json(run / EVALUATION)
-    if missing := [name for name in ("name", "objective", "seconds", "steps", "validation_loss") if name not in found]:
+    if missing := [
+        name
+        for name in ("name", "objective", "seconds", "steps", "validation_loss", "parameters", "seed", "precision", "hardware")
+        if name not in found
+    ]:
         raise UserError(f"{run / SUMMARY} has no {missing[0]!r}; it is no summary of a run")
     minutes, seconds = divmod(round(found["seconds"]), 60)
     test = ""
@@ -44,7 +48,7 @@ def row(run: Path, goal: dict[str, float] | None = None) -> dict[str, str]:
         "seed": str(found["seed"]),
         "precision": found["precision"],
         "time": f"{minutes} min {seconds:02} s",
-        "on": found.get("hardware") or f"TensorFlow, {', '.join(found['devices'])}",
+        "on": found["hardware"],
     }
 
 

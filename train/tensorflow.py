@@ -77,8 +77,9 @@ def run(config: RunConfig) -> int:
     config, corpus, beginning = ready(named(config))
     # TensorFlow takes seconds to import, and a mistake in the data is told before that.
     with quiet():
+        from train.stop import Stop
         from train.tensorflow_devices import strategy, use_threads
-        from train.tensorflow_loop import Stop, Trainer
+        from train.tensorflow_loop import Trainer
         from train.tensorflow_summary import finish, generate_of, hardware
     use_threads(config)
     strategy(config)

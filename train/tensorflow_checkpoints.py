@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from configs import UserError, dump
 from train.run_folder import saved
-from train.saved import MODEL, OPTIMIZER, RANDOM, STATE, check_conditions, sharers
+from train.saved import MODEL, OPTIMIZER, RANDOM, STATE, check_conditions
 from transformer_tf import Transformer
 from transformer_tf.optimizer import AdamW
 from transformer_tf.weights import assign, from_canonical, named_weights, reader, to_canonical
@@ -59,7 +59,7 @@ def load(folder: Path, model: Transformer, optimizer: AdamW, conditions: dict[st
     optimizer.iterations.assign(state["step"])
     for name, seed in _seeds(model).items():
         seed.assign(seeds[name])
-    return {name: state.get(name) for name in ("step", "tokens", "seconds", "first_loss")}, sharers(state)
+    return {name: state.get(name) for name in ("step", "tokens", "seconds", "first_loss")}, state["processes"]
 
 
 def _moments(model: Transformer, optimizer: AdamW) -> list[tuple[str, str, keras.Variable]]:

@@ -6,10 +6,8 @@ R rows of a device in an accumulation step, T tokens of a sequence, V vocabulary
 from __future__ import annotations
 
 import math
-import signal
 import time
 from collections.abc import Sequence
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -27,6 +25,7 @@ from train.progress import ProgressDisplay
 from train.run_folder import RunFolder, saved
 from train.saved import drop_old, shared_by_others
 from train.schedule import learning_rate
+from train.stop import Stop
 from train.tensorflow_devices import strategy
 from train.tensorflow_loss import training_loss
 from train.tensorflow_trackers import Trackers
@@ -159,21 +158,24 @@ class Trainer:
                     row = {"step": step, "tokens": state["tokens"], "loss": mean_loss, "gradient_norm": gradient_norm}
                     now = time.monotonic()
                     row |= {"learning_rate": self.learning_rate(step - 1)}
-                    row |= {"tokens_per_second": (state["tokens"] - logged) / (now - interval - paused)}
+                    row |= {"tokens_per_second": (state["tokens"] - logged) / max(now - interval - paused, 1e-9)}
                     row |= {"elapsed_seconds": before + now - began}
                     interval, paused, logged = now, 0.0, state["tokens"]
                     record(row)
                     display.training(row)
 
-                pause = time.monotonic()
-                if step % settings.evaluate_every == 0 or is_last:
+                signalled = stop.agreed()
+                is_checked = step % settings.evaluate_every == 0 or is_last
+                is_saved = step % settings.save_every == 0 or is_last or signalled
+                if is_checked or is_saved:
+                    # Waits for the steps that a GPU has still to compute, which is no pause.
                     watch.look()
+                pause = time.monotonic()
+                if is_checked:
                     row = {"step": step, **self.evaluate(), "elapsed_seconds": before + time.monotonic() - began}
                     record(row)
                     display.validation(row)
-                signalled = stop.code
-                if step % settings.save_every == 0 or is_last or signalled:
-                    watch.look()
+                if is_saved:
                     state["seconds"], state["first_loss"] = before + time.monotonic() - began, watch.first_loss
                     checkpoints.save(self.run.checkpoints, self.model, self.optimizer, state)
                     drop_old(self.config, self.run.path)
@@ -183,24 +185,6 @@ class Trainer:
                     break
         trackers.finish()
         return signalled if state["step"] < settings.max_steps else 0
-
-
-class Stop:
-    """Listens for SIGTERM and Ctrl-C, which are obeyed at the end of the step. code: 0, or the exit code to stop with."""
-
-    def __init__(self) -> None:
-        self.code = 0
-        self.before = {number: signal.signal(number, self._heard) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def _heard(self, number: int, frame: FrameType | None) -> None:
-        # A second signal is not to be argued with.
-        signal.signal(number, self.before[signal.Signals(number)])
-        self.code = self.code or 128 + number
-
-    def end(self) -> None:
-        """Signals mean again what they meant before."""
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
 
 
 def read(steps: Sequence[tuple[tf.Tensor, tf.Tensor]]) -> list[tuple[float, float]]:

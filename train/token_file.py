@@ -11,6 +11,7 @@ import numpy as np
 from filelock import FileLock
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
+from train.run_folder import cannot_be_made
 from train.tokenization import TextTokenizer
 
 FOLDER = ".tokens"
@@ -28,7 +29,10 @@ def tokens_on_disk(
     """
     key = hashlib.sha256(json.dumps([what, tokenizer.tokenizer.to_str(), tokenizer.end_of_text, words]).encode()).hexdigest()[:16]
     paths = [folder / FOLDER / f"{key}.{kind}" for kind in ("ids", "starts")]
-    paths[0].parent.mkdir(parents=True, exist_ok=True)
+    try:
+        paths[0].parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_be_made(paths[0].parent, str(error)) from None
     with FileLock(folder / FOLDER / f"{key}.lock"):
         if not all(path.exists() for path in paths):
             write(paths, pieces, tokenizer, words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 
 from configs import run_command
@@ -42,7 +43,7 @@ def table(rows: Sequence[Row]) -> str:
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     sources = {row.source: row.shape for row in rows if row.dtype != ABSENT}
-    parameters = sum(_size(shape) for shape in sources.values())
+    parameters = sum(math.prod(shape) for shape in sources.values())
     return "\n".join(
         [
             text[0],
@@ -57,13 +58,6 @@ def _shapes(row: Row) -> str:
     """That in the file, and what the operations make of it where that is another."""
     here, there = ("x".join(map(str, shape)) for shape in (row.shape, row.target_shape))
     return here if here == there else f"{here} -> {there}"
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for length in shape:
-        size *= length
-    return size
 
 
 if __name__ == "__main__":

@@ -245,7 +245,8 @@ def pieces(session: Session, model: Any, asked: dict[str, Any]) -> Iterator[str]
 
 def answer(session: Session, model: Any, rows: list[Sequence[Any]], batch_size: int, more: dict[str, Any]) -> list[str]:
     """What the model says to each row, one line each: rows of like lengths at once, the longest first, so that memory is known at once.
-    Rows with another room are another group: what is said to a row does not depend on its neighbours."""
+    Rows with another room are another group: what is said to a row does not depend on its neighbours, unless it is drawn: random numbers
+    are by the place in a group."""
     guesses = bool(more) or session.generation.prompt_lookup_num_tokens is not None
     order = sorted(range(len(rows)), key=lambda number: -len(rows[number]))
     is_decoder = session.config.architecture == "decoder"

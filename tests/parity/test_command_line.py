@@ -243,6 +243,7 @@ def test_a_larger_vocabulary_is_compared_where_both_have_one(gpt2: Path, tmp_pat
     [
         (["/nowhere"], "no folder /nowhere"),
         (["/nowhere", "--plot", "picture"], "--plot picture: the suffix tells the kind of picture; choose one of: .png, .svg, .pdf"),
+        (["/nowhere", "--html", "/tmp"], "--html /tmp is a folder; name a file"),
         (["/nowhere", "--html", "/nowhere/report.html"], "--html /nowhere/report.html: no folder /nowhere"),
     ],
 )

@@ -72,7 +72,7 @@ class After(Stop):
     """Stops in good order after so many steps."""
 
     def __init__(self, steps: int) -> None:
-        super().__init__(None)
+        super().__init__()
         self.left = steps
 
     def agreed(self) -> int:

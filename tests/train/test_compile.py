@@ -22,7 +22,7 @@ def test_a_compiled_model_is_traced_whole_and_gives_the_same_curve(tmp_path, mon
     for name, compiled in (("plain", "false"), ("compiled", "true")):
         config = run_config(tmp_path, name=name, train__compile=compiled)
         trainer = Trainer(config, Accelerator(cpu=True), prepare(config), open_run(config))
-        stop = Stop(None)
+        stop = Stop()
         assert trainer.train(stop) == 0
         stop.end()
         # One graph to train and one to evaluate.

@@ -147,6 +147,7 @@ def test_it_counts_with_the_launchers_precision_where_the_config_leaves_it_open(
         ({}, {"train__num_processes": 2}, "train.num_processes=2, and 1 is running"),
         ({}, {"train__trackers": "[wandb]"}, "train.trackers asks for wandb, and it is not installed"),
         ({}, {"train__existing": "resume"}, "nothing can be resumed"),
+        ({}, {"train__output": CONFIG / "runs"}, f"cannot be made: nothing can be written to {CONFIG}; set train.output"),
     ],
 )
 def test_what_the_run_would_refuse_it_refuses_in_the_same_words(tmp_path, monkeypatch, environment, changes, message):
@@ -154,6 +155,18 @@ def test_what_the_run_would_refuse_it_refuses_in_the_same_words(tmp_path, monkey
     write_text(tmp_path)
     with pytest.raises(UserError, match=re.escape(message)):
         preview(tmp_path, monkeypatch, environment, **changes)
+
+
+def test_shares_of_weights_are_counted(tmp_path, monkeypatch, capsys):
+    write_text(tmp_path)
+    corpus = prepare(run_config(tmp_path))
+    fixed = []
+    for processes, environment in ((1, {}), (8, {"ACCELERATE_USE_FSDP": "true"})):
+        for key, value in environment.items():
+            monkeypatch.setenv(key, value)
+        dry_run(run_config(tmp_path, model__width=510, train__batch_size=8), corpus, processes)
+        fixed.append(int(re.search(r"(\d+) of weights", capsys.readouterr().out)[1]))
+    assert fixed[0] == pytest.approx(8 * fixed[1], abs=4)
 
 
 def test_it_says_what_would_happen_where_the_folder_exists(tmp_path, monkeypatch, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from safetensors.numpy import load_file
 
 from configs import RunConfig, UserError, load_run_config
 from tests.train.runs import run_config, write_text
+from train.diverged import Watch
 from train.metrics import read_metrics
 from train.objectives import prepare
 from train.run_folder import CHECKPOINTS, SUMMARY, open_run, saved
@@ -26,7 +28,7 @@ def train_in_pytorch(config: RunConfig, losses: list[float]) -> Path:
     from train.summary import finish
 
     corpus, accelerator, run = prepare(config), Accelerator(cpu=True), open_run(config)
-    trainer, stop = Trainer(config, accelerator, corpus, run), Stop(None)
+    trainer, stop = Trainer(config, accelerator, corpus, run), Stop()
     trainer.evaluate = lambda: {"validation_loss": losses.pop(0), "validation_accuracy": 0.5}  # type: ignore[method-assign]
     assert trainer.train(stop) == 0
     stop.end()
@@ -35,7 +37,8 @@ def train_in_pytorch(config: RunConfig, losses: list[float]) -> Path:
 
 
 def train_in_tensorflow(config: RunConfig, losses: list[float]) -> Path:
-    from train.tensorflow_loop import Stop, Trainer
+    from train.stop import Stop
+    from train.tensorflow_loop import Trainer
     from train.tensorflow_summary import finish
 
     corpus, run, stop = prepare(config), open_run(config), Stop()
@@ -79,3 +82,20 @@ def test_the_best_has_to_be_a_checkpoint(tmp_path: Path) -> None:
 def test_the_best_and_the_mean_of_the_last_are_two_things() -> None:
     with pytest.raises(UserError, match="average_checkpoints=2 is of the last checkpoints"):
         load_run_config("configs/runs/dates.yaml", ["train.final_weights=best", "evaluation.average_checkpoints=2"])
+
+
+@pytest.mark.parametrize("train", [train_in_pytorch, train_in_tensorflow])
+def test_the_time_of_steps_that_a_gpu_has_still_to_compute_is_no_pause(train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if each step took so long, and whoever looks had to wait for those before: saving and validating must not hide it."""
+    look, seconds = Watch.look, 0.02
+
+    def slow(self: Watch) -> tuple[float, float]:
+        time.sleep(seconds * len(self.waiting))
+        return look(self)
+
+    monkeypatch.setattr(Watch, "look", slow)
+    write_text(tmp_path)
+    sizes = {"train__max_steps": 12, "train__evaluate_every": 5, "train__save_every": 3, "train__log_every": 4}
+    rows = [row for row in read_metrics(train(run_config(tmp_path, **sizes), list(LOSSES))) if "tokens" in row]
+    assert [row["step"] for row in rows] == [1, 4, 8, 12]
+    assert max(row["tokens_per_second"] for row in rows) <= rows[0]["tokens"] / seconds

@@ -98,7 +98,7 @@ def test_cores_are_shared_by_the_processes_and_the_users_choice_counts(monkeypat
     assert threads_per_process({}) == 8
     assert threads_per_process({"OMP_NUM_THREADS": "1"}) == 8
     assert [threads_per_process({"LOCAL_WORLD_SIZE": processes}) for processes in ("2", "8", "16")] == [4, 1, 1]
-    assert threads_per_process({"OMP_NUM_THREADS": "7"}) == 7
+    assert [threads_per_process({"OMP_NUM_THREADS": asked}) for asked in ("7", "4,2", "", "many")] == [7, 4, 8, 8]
     # Two threads of a core share what it multiplies with.
     monkeypatch.setattr("psutil.cpu_count", lambda logical=True: 8 if logical else 4)
     assert threads_per_process({}) == 4

@@ -7,7 +7,7 @@ import pytest
 from configs import UserError, load_run_config
 from tests.train.runs import ROOT, run_config
 from train import run_folder
-from train.run_folder import first_difference, flat, open_run, write_whole
+from train.run_folder import CONFIG, first_difference, flat, open_run, write_whole
 from train.saved import drop_old
 
 
@@ -131,7 +131,10 @@ def test_resume_with_another_config_names_the_first_difference(tmp_path, changes
 
 def test_resume_may_change_what_nothing_depends_on(tmp_path):
     start(tmp_path)
-    assert start(tmp_path, train__existing="resume", train__save_every=5, train__sample_prompt="the").resumed
+    run = start(tmp_path, train__existing="resume", train__save_every=5, train__sample_prompt="the")
+    assert run.resumed
+    # What it goes on with is what `train.evaluate` finds.
+    assert load_run_config(run.path / CONFIG).train.save_every == 5
 
 
 def test_checkpoints_that_are_averaged_stay_regular():

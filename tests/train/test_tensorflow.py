@@ -60,7 +60,8 @@ def config_of(folder: Path, **changes: Any) -> RunConfig:
 
 def start(config: RunConfig, signalled_after: int | None = None) -> tuple[int, Trainer]:
     """Open the run's folder and train, with a signal during a step if wished. The exit code, and the trainer."""
-    from train.tensorflow_loop import Stop, Trainer
+    from train.stop import Stop
+    from train.tensorflow_loop import Trainer
 
     run, stop = open_run(config), Stop()
     trainer = Trainer(config, prepare(config), run)

@@ -14,7 +14,6 @@ from configs import UserError
 from parity import tolerances
 from tests.train.runs import environment, metrics
 from tests.train.test_tensorflow import CHANGES, config_of, start
-from train.saved import sharers
 from train.tensorflow_loop import Trainer, program_note
 
 GOES_ON = "the checkpoint was saved by 1 device, and 2 go on: a step's examples are those of the whole run"
@@ -34,12 +33,6 @@ def test_another_number_of_devices_goes_on_with_the_same_curve(tmp_path: Path) -
     for row, goes_on in zip(whole, metrics(run), strict=True):
         assert goes_on == pytest.approx(row, rel=tolerances.FLOAT32_CURVE)
     assert json.loads((run / "checkpoints" / "step_12" / "state.json").read_text())["processes"] == 2
-
-
-def test_older_checkpoints_say_elsewhere_who_shared_a_step() -> None:
-    assert sharers({"processes": 3, "conditions": {}}) == 3
-    assert sharers({"conditions": {"devices": 2}}) == sharers({"conditions": {"processes": 2}}) == 2
-    assert sharers({"conditions": {}}) == 0
 
 
 def test_train_compile_says_that_every_step_is_a_program_already(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_a_run_on_a_known_device_logs_and_prints_what_it_uses(tmp_path, monkeypa
     monkeypatch.setitem(utilization.PEAKS, "H100", {"no": 1e9})
     config = run_config(tmp_path, train__gradient_checkpointing="true")
     corpus, accelerator, run = prepare(config), Accelerator(cpu=True), open_run(config)
-    trainer, stop = Trainer(config, accelerator, corpus, run), Stop(None)
+    trainer, stop = Trainer(config, accelerator, corpus, run), Stop()
     assert trainer.train(stop) == 0
     stop.end()
     batch = corpus.train.batch(0)

@@ -16,7 +16,7 @@ from train.tokenization import TextTokenizer
 class Corpus:
     """A tokenizer (None for images) and the batches.
 
-    fingerprint: differs where any example differs. notes: what is to be told before the run, a line each.
+    fingerprint: differs where any example to train or validate on differs. notes: what is to be told before the run, a line each.
     test: examples for `train.evaluate`, pairs of what goes in and what should come out. labels: what the classes are called.
     """
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 
 from configs import ModelConfig, RunConfig, UserError
@@ -21,6 +23,8 @@ def prepare(config: RunConfig) -> Corpus:
     if not config.train.batch_size:
         raise UserError("images all have one size; give train.batch_size in the place of train.batch_tokens")
     assert isinstance(config.objective, ImageClassification)
+    if (config.objective.max_shift or config.objective.max_turn) and find_spec("scipy") is None:
+        raise UserError("objective.max_shift and objective.max_turn move images with scipy, which is not installed; pip install scipy")
     return Corpus(
         None,
         ExampleBatches(len(train[1]), config.train.batch_size, config.seed, collator(train, config.model, config.objective, config.seed)),

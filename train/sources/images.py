@@ -67,8 +67,6 @@ def scale(images_BCHW: np.ndarray) -> np.ndarray:
 def move(images_BCHW: np.ndarray, random: np.random.Generator, settings: ImageClassification) -> np.ndarray:
     """Each image turned about its middle by up to max_turn degrees and shifted by up to max_shift pixels, between pixels linearly;
     with `flip` half of them mirrored."""
-    from scipy.ndimage import affine_transform
-
     moved_BCHW = images_BCHW.copy()
     middle = (np.array(images_BCHW.shape[-2:]) - 1) / 2
     turns_B = np.radians(random.uniform(-settings.max_turn, settings.max_turn, len(images_BCHW)))
@@ -76,6 +74,8 @@ def move(images_BCHW: np.ndarray, random: np.random.Generator, settings: ImageCl
     flips_B = random.random(len(images_BCHW)) < 0.5 * settings.flip
     for moved_CHW, image_CHW, turn, shift in zip(moved_BCHW, images_BCHW, turns_B, shifts_B2, strict=True):
         if turn or shift.any():
+            from scipy.ndimage import affine_transform
+
             rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
             offset = middle - rotation @ (middle + shift)
             for moved_HW, image_HW in zip(moved_CHW, image_CHW, strict=True):
