@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import select
 import sys
@@ -10,6 +11,8 @@ from collections.abc import Callable, Iterable
 
 # 128 and the number of the signal, SIGINT and SIGPIPE.
 INTERRUPTED, UNREAD = 130, 141
+# A full disk, or one that is only read.
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class UserError(ValueError):
@@ -40,6 +43,11 @@ def run_command(command: Callable[[], int | None]) -> None:
         if not has_lost_its_reader():
             raise
         sys.exit(UNREAD)
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        print(f"error: {error.filename or 'a file'} cannot be written: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
     sys.exit(code or 0)
 
 

@@ -220,6 +220,16 @@ class ModelConfig(Config):
         """The stacks that read tokens; all share the table of the first."""
         return tuple(stack for stack in self.stacks if self.inputs_of(stack).kind == "tokens")
 
+    def spelled_out(self) -> dict[str, Any]:
+        """All values, those too that the config leaves to others: two configs that compute the same have the same here."""
+        values = self.model_dump()
+        if self.architecture == "encoder_decoder":
+            values["num_decoder_layers"] = self.layers_of("decoder")
+        values["attention"] |= {"num_key_value_heads": self.num_key_value_heads, "head_size": self.head_size}
+        layers, pattern = self.layers_of(self.stacks[-1]), self.attention.window_layers
+        values["attention"]["window_layers"] = (pattern * layers)[:layers] if self.attention.window else None
+        return values
+
     def layers_of(self, stack: str) -> int:
         """How many layers a stack has."""
         return self.num_decoder_layers or self.num_layers if stack == "decoder" else self.num_layers

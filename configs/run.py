@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from configs.base import Config
 from configs.data import Data, Fraction
@@ -130,7 +131,7 @@ class Train(Config):
     final_weights: Literal["last", "best"] = "last"
     trackers: Annotated[tuple[Literal["tensorboard", "wandb"], ...], Field(strict=False)] = ()
     existing: Literal["refuse", "resume", "new", "auto"] = "refuse"
-    output: str = "runs"
+    output: Annotated[str, AfterValidator(os.path.expanduser)] = "runs"
     cross_check: bool = False
     sample_prompt: str | None = None
 

@@ -63,7 +63,7 @@ class Tokenizer:
 
 def read(path: Path) -> Any:
     """A tokenizer.json, or the folder that holds one."""
-    file = path / FILE if path.is_dir() else path
+    file = file_in(path) if path.is_dir() else path
     if not file.is_file():
         raise UserError(f"{path} holds no {FILE}, and text cannot become ids; name the folder of one")
     if find_spec("tokenizers") is None:
@@ -74,6 +74,12 @@ def read(path: Path) -> Any:
         return tokenizers.Tokenizer.from_file(str(file))
     except Exception as error:
         raise UserError(f"{file}: not a tokenizer that `tokenizers` reads ({error})") from None
+
+
+def file_in(folder: Path) -> Path:
+    """The tokenizer.json of a folder; of a checkpoint of one of this project's runs that of the run."""
+    above = [parent for parent in folder.absolute().parents[:2] if (parent / "run.yaml").is_file()]
+    return next((place / FILE for place in (folder, *above) if (place / FILE).is_file()), folder / FILE)
 
 
 def is_single_byte(token: str) -> bool:

@@ -177,7 +177,7 @@ def check_same_architecture(source: Source, other: Source) -> None:
             f"{len(here | there)} tensors; name another conversion of the same model"
         )
     for dotted in SAME:
-        ours, theirs = source.config.model_dump(), other.config.model_dump()
+        ours, theirs = source.config.spelled_out(), other.config.spelled_out()
         for step_down in dotted.split("."):
             ours, theirs = ours[step_down], theirs[step_down]
         if ours != theirs:

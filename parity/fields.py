@@ -18,9 +18,7 @@ HEADS = ("attention.num_heads", "attention.num_key_value_heads", "attention.head
 
 def config_differences(found: ModelConfig, expected: ModelConfig) -> dict[str, tuple[Any, Any]]:
     """Fields that differ and matter: by dotted name, the value found and the one expected."""
-    ours, theirs = found.model_dump(), expected.model_dump()
-    for values, config in ((ours, found), (theirs, expected)):
-        values["attention"] |= {"num_key_value_heads": config.num_key_value_heads, "head_size": config.head_size}
+    ours, theirs = found.spelled_out(), expected.spelled_out()
     seen = [token for field, value, token in SEEN_BY if value in (get_value(ours, field), get_value(theirs, field))]
     return {dotted: pair for dotted, pair in _differences("", ours, theirs) if dotted in seen or not dotted.startswith(UNSEEN)}
 

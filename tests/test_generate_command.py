@@ -5,16 +5,18 @@ from __future__ import annotations
 import builtins
 import gzip
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tokenizers
+import yaml
 
 import transformer_tf.generate
 import transformer_torch.generate
-from configs import UserError, load_model_config
+from configs import UserError, load_model_config, load_run_config
 from configs.audio import read_recording
 from configs.text import Tokenizer
 from tests.configs.test_audio import tone, write_wav
@@ -131,6 +133,11 @@ def test_a_line_ends_where_a_newline_stands(pack: Callable[[bytes], bytes], tmp_
     assert read_lines(tmp_path / "in") == ["one\x0ctwo", "three\u2028four\u0085", "", "five"]
 
 
+def test_a_mark_of_windows_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("one\ntwo\n", encoding="utf-8-sig")
+    assert read_lines(tmp_path / "in") == ["one", "two"]
+
+
 def test_a_conversation_goes_on_after_a_mistake(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     said = iter(["a dog", "", "the quick"])
 
@@ -191,6 +198,33 @@ def test_ids_that_the_model_does_not_know(run: Path, tmp_path: Path) -> None:
     small = folder(tmp_path / "small", "gpt2-mini", "vocab_size=260")
     with pytest.raises(UserError, match=r"the prompt 'the quick': input_ids has id 2.., outside the vocabulary of 260"):
         COMMANDS["torch"]([str(small), "the quick"])
+
+
+def test_a_checkpoint_has_the_tokenizer_of_its_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    step = tmp_path / "run" / "checkpoints" / "step_5"
+    shutil.copytree(run, step)
+    (step / "tokenizer.json").rename(tmp_path / "run" / "tokenizer.json")
+    with pytest.raises(UserError, match=r"holds no tokenizer\.json"):
+        COMMANDS["torch"]([str(step), "the"])
+    (tmp_path / "run" / "run.yaml").write_text("{}")
+    assert COMMANDS["torch"]([str(step), "the", "max_new_tokens=5"]) == 0
+    assert capsys.readouterr().out == expected(run, "the", max_new_tokens=5) + "\n"
+
+
+def test_text_that_was_taken_apart_is_told_of(translator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(translator, tmp_path / "run")
+    config = load_run_config(Path(__file__).parent.parent / "configs" / "runs" / "multi30k.yaml")
+    (tmp_path / "run" / "run.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    (tmp_path / "run" / "summary.json").write_text("{}")
+    assert COMMANDS["torch"]([str(tmp_path / "run"), "the dog", "max_new_tokens=5"]) == 0
+    assert "note: this run learned from text that sacremoses had normalized, taken apart and lower-cased" in capsys.readouterr().err
+
+
+def test_a_folder_that_may_not_be_written_to(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As os.access says it; to the superuser it says so of file systems alone that are only read.
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
+    with pytest.raises(UserError, match=rf"nothing can be written to {tmp_path}; name another file"):
+        COMMANDS["torch"]([str(run), "--input", "lines.txt", "--output", str(tmp_path / "out.txt")])
 
 
 def test_no_tokenizer_and_no_decoder(tmp_path: Path) -> None:

@@ -33,7 +33,14 @@ def starting_tensors(config: RunConfig, resumed: bool = False) -> Iterator[tuple
 
 def check_same_body(model: ModelConfig, checkpoint: ModelConfig, where: str) -> None:
     """Raises UserError where the two differ in anything but head and pooler."""
-    mine, theirs = (values.model_dump(exclude=OWN) for values in (model, checkpoint))
+    mine, theirs = (values.spelled_out() for values in (model, checkpoint))
+    both = mine["head"], theirs["head"]
+    for values, head in zip((mine, theirs), both, strict=True):
+        for name in OWN:
+            del values[name]
+        if model.head.is_language_model and checkpoint.head.is_language_model:
+            # Its weights come along, and what it makes of their logits must, too.
+            values["head"] = {name: head[name] for name in ("scale", "soft_cap")}
     for key, value in mine.items():
         if value != theirs[key]:
             inner = [name for name in value if value[name] != theirs[key].get(name)] if isinstance(value, dict) else []

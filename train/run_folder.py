@@ -70,7 +70,9 @@ def plan_run(config: RunConfig) -> Plan:
     numbered = [first]
     while numbered[-1].exists():
         numbered.append(first.with_name(f"{first.name}_{len(numbered) + 1}"))
-    latest = numbered[-2] if len(numbered) > 1 else None
+    # Another run may have such a name by itself.
+    own = [folder for folder in numbered[:-1] if folder == first or name_of(folder) in (config.name, None)]
+    latest = own[-1] if own else None
     if policy == "refuse" and latest:
         state = "a finished run" if is_finished(latest) else "an unfinished run"
         advice = "train.existing=new" if is_finished(latest) else "train.existing=resume to go on with it, train.existing=new"
@@ -84,6 +86,11 @@ def plan_run(config: RunConfig) -> Plan:
         check_same_config(latest, config)
         return Plan(latest, resumed=True)
     return Plan(numbered[-1], beside=latest)
+
+
+def name_of(folder: Path) -> str | None:
+    """The name of the run in a folder; None where it holds no config."""
+    return load_run_config(folder / CONFIG).name if (folder / CONFIG).is_file() else None
 
 
 def goes_on(config: RunConfig) -> bool:

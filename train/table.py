@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
 from configs import UserError, run_command
 from train.figures import goals_in_words
-from train.run_folder import EVALUATION, SUMMARY
+from train.run_folder import CONFIG, EVALUATION, SUMMARY
 from weight_mapping.checkpoint import read_json
 
 COLUMNS = ("run", "objective", "parameters", "steps", "loss", "accuracy", "test", "goal", "seed", "precision", "time", "on")
@@ -71,7 +72,11 @@ def table(runs: list[Path], goals: dict[str, dict[str, float]] | None = None) ->
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m train.table", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished run")
-    print(table(parser.parse_args().runs))
+    runs = parser.parse_args().runs
+    unfinished = [run for run in runs if (run / CONFIG).is_file() and not (run / SUMMARY).is_file()]
+    print(table([run for run in runs if run not in unfinished]))
+    for run in unfinished:
+        print(f"{run} is not finished", file=sys.stderr)
     return 0
 
 

@@ -69,7 +69,7 @@ def run(config: RunConfig) -> int:
     """The whole of a run, whose folder is NAME_tensorflow. 0, or the exit code of a signal or of a failed cross-check."""
     from train.ready import ready
     from train.report import tell
-    from train.run_folder import SUMMARY, open_run
+    from train.run_folder import SUMMARY, open_run, write_all_whole
     from train.sample import sample
     from train.trackers import check_trackers
 
@@ -85,6 +85,9 @@ def run(config: RunConfig) -> int:
     strategy(config)
     folder = open_run(config)
     print("".join(f"{note}\n" for note in (*corpus.notes, *beginning, *folder.notes)), end="")
+    if corpus.tokenizer is not None:
+        # Checkpoints need it before the run is finished.
+        write_all_whole(folder.path, corpus.tokenizer.save)
     trainer = Trainer(config, corpus, folder)
     where = f"on {hardware()}; {trainer.devices} device(s), {trainer.state['conditions']['precision']}"
     print("".join(f"{note}\n" for note in (*trainer.notes, where)), end="")

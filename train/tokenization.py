@@ -15,6 +15,7 @@ import tokenizers
 from tokenizers import Regex, decoders, models, pre_tokenizers, processors, trainers
 
 from configs import RunConfig, UserError
+from configs.text import file_in
 from weight_mapping.checkpoint import read_json
 from weight_mapping.hub import local_folder
 
@@ -273,9 +274,9 @@ def train_word_bpe(texts: Sequence[str], vocab_size: int, special_tokens: Mappin
 
 def read_tokenizer(path: Path) -> TextTokenizer:
     """A tokenizer.json, or the folder that holds one; its tokenizer_config.json names the end-of-text token."""
-    file = path / FILE if path.is_dir() else path
+    file = file_in(path) if path.is_dir() else path
     if not file.is_file():
-        raise UserError(f"tokenizer.path={path}: no {FILE} there; name the file or its folder")
+        raise UserError(f"there is no {FILE} in {path}; name such a file or its folder by tokenizer={{kind: file, path: ...}}")
     try:
         tokenizer = tokenizers.Tokenizer.from_file(str(file))
     except Exception as error:

@@ -88,7 +88,12 @@ class TensorFiles:
 
     def read(self, name: str) -> np.ndarray:
         """The tensor where it lies in the file: no byte is read before it is looked at. Writing into it leaves the file as it is."""
-        return self._places[name] if name in self._places else self._file_of[name].get_tensor(name)
+        if name in self._places:
+            return self._places[name]
+        try:
+            return self._file_of[name].get_tensor(name)
+        except (AttributeError, TypeError, KeyError):
+            raise UserError(f"{self.folder}: {name} is of type {self.dtype(name)}, which NumPy does not have; convert it first") from None
 
     def __enter__(self) -> TensorFiles:
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -12,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from configs import GenerationConfig, ModelConfig, UserError, as_prompts, build, nearest, speech_prompt
+from configs import GenerationConfig, ModelConfig, UserError, as_prompts, build, load_run_config, nearest, speech_prompt
 from configs.audio import read_recording
 from configs.parts import AudioInputs
 from configs.reading import read_settings
 from configs.speculation import check_speculation
 from configs.text import Tokenizer
-from weight_mapping.checkpoint import Checkpoint
+from weight_mapping.checkpoint import RUN, Checkpoint
 from weight_mapping.hub import local_folder
 from weight_mapping.text_files import Progress, read_lines, whole_file
 
@@ -56,6 +57,16 @@ class Session:
         if self.config.head.kind != "language_model":
             raise UserError(f"{source} has head.kind={self.config.head.kind!r}; only a language-model head generates")
         self.tokenizer = Tokenizer(self.folder)
+
+    def note(self) -> str:
+        """What whoever gives it text should know."""
+        path = self.folder / RUN
+        if not path.is_file() or getattr(load_run_config(path).objective, "preprocessing", "none") == "none":
+            return ""
+        return (
+            "this run learned from text that sacremoses had normalized, taken apart and lower-cased (objective.preprocessing: moses); "
+            "give it such text, and put together again what it says"
+        )
 
     def read(self, prompt: str, where: str) -> Sequence[Any]:
         """What the model reads of a prompt: its ids, or, where the prompt names a recording, its spectrum (mel bins, frames)."""
@@ -140,6 +151,8 @@ def generate_command(
     session = Session(options.source, options.settings, options.assistant)
     if options.output and (texts := session.generation.num_return_sequences) > 1:
         raise UserError(f"num_return_sequences={texts} and --output: a line has one text; set it to 1")
+    if note := session.note():
+        print(f"note: {note}", file=sys.stderr)
     asked = [session.for_batch([session.read(prompt, f"the prompt {prompt!r}")]) for prompt in options.prompts]
     lines = read_lines(options.input) if options.input else []
     rows = {number: session.read(line, f"{options.input}, line {number + 1}") for number, line in enumerate(lines) if line.strip()}
@@ -211,6 +224,8 @@ def check_options(options: argparse.Namespace) -> None:
         raise UserError(f"{options.output} exists; name another file or remove it")
     if options.input is not None and not options.output.absolute().parent.is_dir():
         raise UserError(f"{options.output.parent} is no folder; make it, or name another file")
+    if options.input is not None and not os.access(options.output.absolute().parent, os.W_OK | os.X_OK):
+        raise UserError(f"nothing can be written to {options.output.absolute().parent}; name another file")
     if options.weights and options.dtype != "float32":
         raise UserError(f"--weights {options.weights} packs float32 weights, and --dtype is {options.dtype}; leave one of them out")
     if options.batch_size < 1:

@@ -37,7 +37,8 @@ def read_lines(path: Path) -> list[str]:
     """The lines of a text file, gzipped or not, without their ends."""
     try:
         with open_bytes(path) as file:
-            text = file.read().decode("utf-8")
+            # Windows puts a mark before the first line.
+            text = file.read().decode("utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path} is not there; name a file that is") from None
     except UnicodeDecodeError as error:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +27,18 @@ def test_a_mistake_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str
         run_command(command)
     assert ended.value.code == 2
     assert capsys.readouterr() == ("", "error: no file x\n")
+
+
+def test_a_full_disk_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", "weights")
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(command)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: weights cannot be written: No space left on device\n"
+    with pytest.raises(FileNotFoundError):
+        run_command(lambda: Path("/nowhere").stat().st_size)
 
 
 def test_our_own_mistakes_keep_their_traceback() -> None:

@@ -311,3 +311,8 @@ def test_a_key_that_is_no_word(path: Path) -> None:
     assert mistake(path).startswith(f"{path}: not readable as YAML: ")
     path.write_text(RUN, encoding="utf-8")
     assert "line 1 has a mapping or a list in the place of a key" in mistake(path, "model={{ NAME }}")
+
+
+def test_a_home_is_a_home_behind_a_key_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert load_run_config(reading.FOLDER / "runs" / "dates.yaml", ["train.output=~/runs"]).train.output == "/home/me/runs"

@@ -619,3 +619,16 @@ def test_wrong_gradients_are_seen_though_all_activations_agree(
     assert "PyTorch agrees in all 5 places and its gradients too" in out
     assert "\nTensorFlow agrees going forward, and its gradients part in decoder.layers.1.feed_forward.up.weight: " in out
     assert main([str(healthy("gpt2"))]) == 0
+
+
+@pytest.mark.parametrize(
+    ("preset", "said"),
+    [
+        ("t5-small", "num_decoder_layers=6"),
+        ("gpt2", "attention.num_key_value_heads=12"),
+        ("mistral-7b", "attention.head_size=128"),
+        ("gpt2", "attention.window_layers=wf"),
+    ],
+)
+def test_what_a_config_leaves_to_others_is_no_difference(preset: str, said: str) -> None:
+    assert config_differences(load_model_config(preset), load_model_config(preset, [said])) == {}

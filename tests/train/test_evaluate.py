@@ -12,6 +12,7 @@ from tests.train.runs import DATES, environment
 from train.answers import count, encode_sources
 from train.evaluate import evaluate, main
 from train.saved import average
+from train.table import main as table_command
 from train.table import table
 from weight_mapping import Checkpoint
 
@@ -89,6 +90,15 @@ def test_the_table_says_where_the_loss_was_lower(run, tmp_path):
     older = {key: value for key, value in summary.items() if not key.startswith("best")}
     (tmp_path / "summary.json").write_text(json.dumps(older), encoding="utf-8")
     assert f"| {summary['validation_loss']:.4f} |" in table([tmp_path])
+
+
+def test_the_table_leaves_out_what_is_not_finished(run, tmp_path, monkeypatch, capsys):
+    (tmp_path / "run.yaml").write_text("{}")
+    monkeypatch.setattr("sys.argv", ["table", str(run), str(tmp_path)])
+    assert table_command() == 0
+    shown = capsys.readouterr()
+    assert shown.out == table([run]) + "\n"
+    assert shown.err == f"{tmp_path} is not finished\n"
 
 
 def test_the_table_is_made_from_the_runs_own_files(run, tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from configs import RunConfig, load_run_config
+from configs import ModelConfig, RunConfig, load_run_config
 from parity import tolerances
 from train.initial import starting_tensors
 from train.objectives import PREPARE, prepare
@@ -115,6 +115,25 @@ class TestInitial:
 
         with pytest.raises(UserError, match=message):
             list(starting_tensors(self.config(change)))
+
+    def test_a_body_that_is_written_otherwise_is_the_same(self) -> None:
+        from configs import UserError, load_model_config
+        from train.initial import check_same_body
+
+        def config(preset: str, *changes: str) -> ModelConfig:
+            return load_model_config(preset, changes)
+
+        for preset, change in (
+            ("t5-small", "num_decoder_layers=6"),
+            ("llama-character", "attention.num_key_value_heads=4"),
+            ("mistral-7b", "attention.head_size=128"),
+            ("gemma3-1b", "attention.window_layers=wwwwwf"),
+        ):
+            check_same_body(config(preset), config(preset, change), "there")
+        # What a head makes of its logits comes with its weights.
+        with pytest.raises(UserError, match=r"initial=there has head.soft_cap=30.0, and the run's model has None; set model.head.soft_cap"):
+            check_same_body(config("gpt2"), config("gpt2", "head.soft_cap=30.0"), "there")
+        check_same_body(config("gpt2"), config("gpt2", "head={kind: none}"), "there")
 
     def test_a_mistake_leaves_no_folder(self, tmp_path: Path) -> None:
         from configs import UserError

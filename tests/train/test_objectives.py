@@ -414,12 +414,63 @@ class TestHub:
         assert corpus.labels == ("pos", "neg")
 
     def test_what_is_no_text_is_refused_by_its_row(self, tmp_path: Path) -> None:
-        write_dataset(tmp_path, {"text": ["a text"] * 130 + [None] + ["a text"] * 20})
+        write_dataset(tmp_path, {"text": [None] + [5] * 20})
         for streaming in ("", ", streaming: true, validation_split: train"):
             data = f"data={{source: hub, name: {tmp_path}{streaming}}}"
             config = load_run_config(ROOT / "configs" / "runs" / "gpt2_stdlib.yaml", [*SMALL, data, "train.block_size=20"])
-            with pytest.raises(UserError, match=r"column 'text' of the dataset holds NoneType in row 130, not text"):
+            with pytest.raises(UserError, match=r"column 'text' of the dataset holds int in row 1, not text"):
                 prepare(config)
+
+    def test_an_empty_cell_is_an_empty_text(self, tmp_path: Path) -> None:
+        write_dataset(tmp_path, {"text": ["good", None, "bad", "poor"] * 6, "label": ["pos", "pos", "neg", "neg"] * 6})
+        corpus = prepare(labelled(tmp_path, f"data={{source: hub, name: {tmp_path}, columns: [text, label]}}", "model.head.num_labels=2"))
+        assert any(note.startswith("train: ") and "texts are empty or have no label" in note for note in corpus.notes)
+
+    @pytest.mark.parametrize("labels", [[0, 1, 2], ["0", "1", "2"]], ids=["numbers", "words"])
+    def test_a_label_of_validation_alone_is_refused(self, tmp_path: Path, labels: list[Any]) -> None:
+        for split, kept in (("train", labels[:2]), ("validation", labels)):
+            write_dataset(tmp_path, {"text": ["a text"] * 6, "label": (kept * 3)[:6]})
+            (tmp_path / "train.parquet").rename(tmp_path / f"{split}.parquet" if split == "validation" else tmp_path / "kept")
+        (tmp_path / "kept").rename(tmp_path / "train.parquet")
+        data = f"data={{source: hub, name: {tmp_path}, columns: [text, label], validation_split: validation}}"
+        with pytest.raises(UserError, match="the label '2' is in validation and not in training"):
+            prepare(labelled(tmp_path, data, "model.head.num_labels=2"))
+
+    @pytest.mark.parametrize("mistake", ["damaged", "16 bits", "of validation alone", None])
+    def test_a_folder_of_images(self, tmp_path: Path, mistake: str | None) -> None:
+        """Classes are called what their folders are."""
+        from PIL import Image
+
+        for split, names in (("train", ("cat", "dog")), ("validation", ("cat", "zebra" if mistake == "of validation alone" else "dog"))):
+            for name in names:
+                (tmp_path / split / name).mkdir(parents=True)
+                for number in range(4):
+                    image = Image.fromarray(np.full((4, 4, 3), 15 * number, np.uint8))
+                    image = Image.fromarray(np.full((4, 4), 900, np.uint16)) if mistake == "16 bits" else image
+                    image.save(tmp_path / split / name / f"{number}.png")
+        if mistake == "damaged":
+            (tmp_path / "train" / "cat" / "0.png").write_bytes(b"no image")
+        config = load_run_config(
+            ROOT / "configs" / "runs" / "digits.yaml",
+            [
+                f"data={{source: hub, name: {tmp_path}, columns: [image, label], validation_split: validation}}",
+                "model.inputs={kind: patches, image_size: 4, patch_size: 2, num_channels: 3}",
+                f"model.head.num_labels={3 if mistake == 'of validation alone' else 2}",
+                "model.max_length=5",
+                "train.batch_size=4",
+                "objective={kind: image_classification}",
+            ],
+        )
+        messages = {
+            "damaged": "column 'image' of the dataset cannot be read: cannot identify image file",
+            "16 bits": "column 'image' holds images of the types .*16; expected 8 bits a value",
+            "of validation alone": "the label 'zebra' is in validation and not in training",
+        }
+        if mistake is None:
+            assert prepare(config).labels == ("cat", "dog")
+            return
+        with pytest.raises(UserError, match=messages[mistake]):
+            prepare(config)
 
     def test_images(self, tmp_path: Path) -> None:
         import datasets

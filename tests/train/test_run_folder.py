@@ -57,6 +57,14 @@ def test_who_comes_second_takes_the_next_number(tmp_path, monkeypatch):
     assert start(tmp_path, train__existing="new").path.name == "tiny_2"
 
 
+def test_another_run_of_such_a_name_is_left_alone(tmp_path):
+    started = start(tmp_path)
+    start(tmp_path, finished=True, name="tiny_2")
+    assert start(tmp_path, train__existing="resume").path == start(tmp_path, train__existing="auto").path == started.path
+    assert start(tmp_path, train__existing="new").path.name == "tiny_3"
+    assert start(tmp_path, train__existing="resume").path.name == "tiny_3"
+
+
 def test_what_goes_on_has_a_checkpoint(tmp_path):
     config = run_config(tmp_path, train__existing="resume")
     assert not run_folder.goes_on(config)

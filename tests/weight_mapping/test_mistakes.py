@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub.utils import filter_repo_objects
+from safetensors.torch import save_file
 
 from configs import UserError
 from tests.weight_mapping.folders import config_of, refused, tensors_of, write
@@ -322,3 +323,16 @@ class TestNothingHalfWritten:
         with whole_folder(tmp_path / "run", overwrite=True) as folder:
             (folder / "new").touch()
         assert [path.name for path in tmp_path.rglob("*")] == ["run", "new"]
+
+
+def test_a_type_that_numpy_does_not_have(tmp_path: Path, checkpoint_of: Callable[..., Path]) -> None:
+    folder = checkpoint_of(families()["llama"])
+    tensors = {name: torch.from_numpy(array) for name, array in tensors_of(folder).items()}
+    name = "model.layers.0.mlp.up_proj.weight"
+    tensors[name] = tensors[name].to(torch.float8_e4m3fn)
+    (tmp_path / "model").mkdir()
+    save_file(tensors, tmp_path / "model" / "model.safetensors")
+    shutil.copy(folder / "config.json", tmp_path / "model")
+    assert f"{name} is of type F8_E4M3, which NumPy does not have; convert it first" in refused(
+        lambda: convert(tmp_path / "model", tmp_path / "run", "run")
+    )

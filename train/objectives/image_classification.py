@@ -17,9 +17,12 @@ from train.sources.images import Images, move, read_images, scale
 
 def prepare(config: RunConfig) -> Corpus:
     """Read the images. Training images are moved anew in each step, held-out ones never."""
-    train, held_out = read_images(config.data)
+    train, held_out, names = read_images(config.data)
     for images in (train, held_out):
         check(images, config.model)
+    if unknown := set(held_out[1].tolist()) - set(train[1].tolist()):
+        label = min(unknown)
+        raise UserError(f"the label {names[label] if names else label!r} is in validation and not in training")
     if not config.train.batch_size:
         raise UserError("images all have one size; give train.batch_size in the place of train.batch_tokens")
     assert isinstance(config.objective, ImageClassification)
@@ -33,6 +36,8 @@ def prepare(config: RunConfig) -> Corpus:
         ),
         fingerprint(*train, *held_out),
         (f"{len(train[1]):,} images of {len(set(train[1].tolist()))} classes, and {len(held_out[1]):,} held out",),
+        # A model may have room for more classes.
+        labels=names if len(names) == config.model.head.num_labels else (),
     )
 
 

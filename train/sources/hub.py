@@ -31,11 +31,7 @@ class Splits:
             choices = ", ".join(self.train.column_names)
             raise UserError(f"the dataset has no column {missing[0]!r}; set data.columns to {number} of: {choices}")
         splits = [split for split in (self.train, self.validation, self.test) if split is not None]
-        found = [list(zip(*(split[name] for name in names), strict=True)) for split in splits]
-        for rows in found:
-            for number, row in enumerate(rows):
-                for name, value in zip(names[:texts], row, strict=False):
-                    check_text(value, name, number)
+        found = [list(zip(*(values_of(split, name, name in names[:texts]) for name in names), strict=True)) for split in splits]
         return found + [[]] * (3 - len(found))
 
     def label_names(self, column: str) -> list[str] | None:
@@ -102,8 +98,19 @@ def places_held_out(labels: Sequence[Any], fraction: float, seed: int) -> set[in
     return {int(place) for share in shares for place in share}
 
 
+def values_of(split: Any, column: str, is_text: bool) -> list[Any]:
+    """A column, row by row. Raises UserError where a row cannot be read, or is no text and is to be."""
+    try:
+        values = list(split[column])
+    except OSError as error:
+        raise UserError(f"column {column!r} of the dataset cannot be read: {error}; take the damaged file out") from None
+    return [check_text(value, column, number) for number, value in enumerate(values)] if is_text else values
+
+
 def check_text(value: Any, column: str, row: int) -> str:
-    """The text of a row. Raises UserError where it is none."""
+    """The text of a row; of an empty cell an empty one. Raises UserError where it is none."""
+    if value is None:
+        return ""
     if not isinstance(value, str):
         raise UserError(f"column {column!r} of the dataset holds {type(value).__name__} in row {row}, not text; set data.columns")
     return value

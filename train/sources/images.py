@@ -13,13 +13,16 @@ Images = tuple[np.ndarray, np.ndarray]
 BACKGROUND = -1.0
 
 
-def read_images(data: Data) -> tuple[Images, Images]:
-    """Training and held-out images (B, C, H, W), bytes or float32 from -1 to 1, and their classes, int64 (B,)."""
+def read_images(data: Data) -> tuple[Images, Images, tuple[str, ...]]:
+    """Training and held-out images (B, C, H, W), bytes or float32 from -1 to 1, and their classes, int64 (B,); and what classes are called,
+    nothing where nobody says so."""
     if isinstance(data, DigitsData):
-        return read_digits(data)
+        return *read_digits(data), tuple(map(str, range(10)))
     if isinstance(data, HubData):
-        train, validation, _ = read_splits(data, data.columns[-1]).columns(data.columns, 2)
-        return to_arrays(train, data.columns), to_arrays(validation, data.columns)
+        splits = read_splits(data, data.columns[-1])
+        train, validation, _ = splits.columns(data.columns, 2)
+        names = splits.label_names(data.columns[-1])
+        return to_arrays(train, data.columns), to_arrays(validation, data.columns), tuple(names or ())
     raise UserError(f"data.source={data.source!r} holds no images")
 
 
@@ -50,7 +53,9 @@ def to_arrays(rows: list[tuple], columns: tuple[str, ...]) -> Images:
     # The bytes of an image with a palette are places in it.
     arrays = [np.asarray(image.convert("RGB") if getattr(image, "mode", "") == "P" else image) for image, _ in rows]
     shapes = {array.shape for array in arrays}
-    if len(shapes) != 1 or arrays[0].dtype != np.uint8 or arrays[0].ndim not in (2, 3):
+    if kinds := sorted({str(array.dtype) for array in arrays} - {"uint8"}):
+        raise UserError(f"column {columns[0]!r} holds images of the types {', '.join(kinds)}; expected 8 bits a value, uint8")
+    if len(shapes) != 1 or arrays[0].ndim not in (2, 3):
         raise UserError(f"column {columns[0]!r} holds arrays of the shapes {sorted(shapes)[:3]}; expected images of one size")
     if not all(isinstance(label, int) for _, label in rows):
         raise UserError(f"column {columns[1]!r} holds no numbers of classes; set data.columns")

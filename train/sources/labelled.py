@@ -45,10 +45,10 @@ def read_labelled(data: Data) -> Labelled:
     elif isinstance(data, HubData):
         splits = read_splits(data, data.columns[-1])
         train_rows, validation_rows, _ = splits.columns(data.columns, 2, texts=1)
-        names = splits.label_names(data.columns[1])
+        given = names = splits.label_names(data.columns[1])
         if names is None and all(isinstance(label, int) for _, label in train_rows):
-            names = [str(label) for label in range(1 + max(label for _, label in train_rows))]
-        train, validation = ([(text, label_name(label, names)) for text, label in rows] for rows in (train_rows, validation_rows))
+            names = [str(label) for label in range(1 + max((label for _, label in train_rows), default=-1))]
+        train, validation = ([(text, label_name(label, given)) for text, label in rows] for rows in (train_rows, validation_rows))
         train, validation = with_text(train, "train", notes), with_text(validation, "validation", notes)
     else:
         raise UserError(f"data.source={data.source!r} holds no labelled texts")
@@ -70,8 +70,9 @@ def in_order(labels: Iterable[str]) -> list[str]:
 
 def label_name(label: Any, names: Sequence[str] | None) -> str:
     """What a label is called; nothing for one that is missing, or that the dataset has no name for, such as -1."""
-    if isinstance(label, int) and names is not None:
-        return names[label] if 0 <= label < len(names) else ""
+    if isinstance(label, int):
+        is_known = label >= 0 and (names is None or label < len(names))
+        return "" if not is_known else str(label) if names is None else names[label]
     return "" if label is None else str(label)
 
 
