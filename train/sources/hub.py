@@ -13,6 +13,8 @@ from configs import UserError
 from configs.data import HubData
 from weight_mapping.hub import require_hub
 
+INSTEAD = "use a local file: data.source=text data.path=FILE for running text, others in docs/training.md"
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -47,7 +49,7 @@ def load(data: HubData, split: str | None) -> Any:
 
     # Offline, `datasets` looks into its cache and fails at once.
     if not Path(data.name).exists() and not constants.HF_HUB_OFFLINE:
-        require_hub(f"the dataset {data.name!r} is to come from the hub", "use a local file: data.source=text data.path=FILE")
+        require_hub(f"the dataset {data.name!r} is to come from the hub", INSTEAD)
     try:
         from datasets import load_dataset
     except ImportError:
@@ -56,9 +58,9 @@ def load(data: HubData, split: str | None) -> Any:
     try:
         return load_dataset(data.name, data.configuration, split=split, streaming=data.streaming)
     except Exception as error:
-        message = " ".join(str(error).split())
-        instead = "check data.name, or use a local file: data.source=text data.path=FILE"
-        raise UserError(f"the dataset {data.name!r} cannot be loaded: {message}; {instead}") from None
+        # What went wrong in a file stands behind what `datasets` says of it.
+        message = " ".join(str(error.__cause__ or error).split())
+        raise UserError(f"the dataset {data.name!r} cannot be loaded: {message}; check data.name and its files, or {INSTEAD}") from None
 
 
 def open_stream(data: HubData, split: str) -> Any:
