@@ -143,7 +143,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cases = options.case or [name for name in CASES if (name in for_gpu) == (gpu() is not None)]
     if gpu() is None and (wrong := [name for name in cases if name in for_gpu]):
         raise UserError(f"--case {wrong[0]} is for a GPU, and there is none here; choose from {', '.join(set(CASES) - set(for_gpu))}")
-    path = None if options.only or options.new or options.layers else RESULTS / "generation.json"
+    is_whole = options.rounds >= parser.get_default("rounds") and not (options.only or options.new or options.layers)
+    path = RESULTS / "generation.json" if is_whole else None
     cpu, found = f"{processor()}, {os.cpu_count()} cores", versions()
     for name in cases:
         case = CASES[name]

@@ -116,7 +116,7 @@ def main(
         worker.process.terminate()
     content = report(module, title, unit_per_step, unit, workers, hardware or f"{processor()}, {os.cpu_count()} cores")
     # A part of it, or a shorter one, is for the eyes alone.
-    if not options.only and all(getattr(options, name) == parser.get_default(name) for name in ("rounds", "steps")):
+    if not options.only and all(getattr(options, name) >= parser.get_default(name) for name in ("rounds", "steps")):
         (RESULTS / f"{module.rpartition('.')[2]}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

@@ -145,7 +145,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.loop", description=TITLE)
     parser.add_argument("--steps", type=int, default=210, help="steps of each, ten of them to warm up")
     steps = parser.parse_args().steps
-    is_whole = steps == parser.get_default("steps")
+    is_whole = steps >= parser.get_default("steps")
     with tempfile.TemporaryDirectory() as folder:
         free = {"output": folder, "evaluate_every": LATER, "save_every": LATER, "existing": "refuse"}
         config = load_run_config(CONFIG, [f"train.{key}={value}" for key, value in free.items()])

@@ -226,7 +226,7 @@ class ModelConfig(Config):
         if self.architecture == "encoder_decoder":
             values["num_decoder_layers"] = self.layers_of("decoder")
         values["attention"] |= {"num_key_value_heads": self.num_key_value_heads, "head_size": self.head_size}
-        layers, pattern = self.layers_of(self.stacks[-1]), self.attention.window_layers
+        layers, pattern = max(map(self.layers_of, self.stacks)), self.attention.window_layers
         values["attention"]["window_layers"] = (pattern * layers)[:layers] if self.attention.window else None
         return values
 

@@ -216,8 +216,10 @@ def test_text_that_was_taken_apart_is_told_of(translator: Path, tmp_path: Path, 
     config = load_run_config(Path(__file__).parent.parent / "configs" / "runs" / "multi30k.yaml")
     (tmp_path / "run" / "run.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
     (tmp_path / "run" / "summary.json").write_text("{}")
-    assert COMMANDS["torch"]([str(tmp_path / "run"), "the dog", "max_new_tokens=5"]) == 0
-    assert "note: this run learned from text that sacremoses had normalized, taken apart and lower-cased" in capsys.readouterr().err
+    shutil.copytree(translator, tmp_path / "run" / "checkpoints" / "step_5")
+    for place in (tmp_path / "run", tmp_path / "run" / "checkpoints" / "step_5"):
+        assert COMMANDS["torch"]([str(place), "the dog", "max_new_tokens=5"]) == 0
+        assert "note: this run learned from text that sacremoses had normalized, taken apart and lower-cased" in capsys.readouterr().err
 
 
 def test_a_folder_that_may_not_be_written_to(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,10 +118,10 @@ def run(config: RunConfig) -> int:
     if accelerator.is_main_process:
         where = f"on {summary.hardware(accelerator)}; {accelerator.num_processes} process(es), {summary.precision(accelerator)}"
         print("".join(f"{note}\n" for note in (*corpus.notes, *beginning, *folder.notes, where)), end="")
-        if corpus.tokenizer is not None:
-            # Checkpoints need it before the run is finished.
-            write_all_whole(folder.path, corpus.tokenizer.save)
     trainer = Trainer(config, accelerator, corpus, folder)
+    if accelerator.is_main_process and corpus.tokenizer is not None:
+        # Checkpoints need it before the run is finished.
+        write_all_whole(folder.path, corpus.tokenizer.save)
     stop = StopTogether(launcher.pid)
     code = trainer.train(stop)
     stop.end()

@@ -5,6 +5,7 @@ Of no framework: a model is a function `generate` that gives lists of ids.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,8 @@ def test(config: RunConfig, run: Path, corpus: Corpus, load: Callable[[Path], Ge
 
 
 def one_line(text: str) -> str:
-    return " ".join(text.splitlines())
+    """With spaces for the ends of lines."""
+    return re.sub(r"\r\n|\r|\n", " ", text)
 
 
 def encode_sources(tokenizer: TextTokenizer, sources: Sequence[str], model: ModelConfig) -> tuple[list[list[int]], int]:

@@ -116,9 +116,8 @@ class Trainer:
                     record(row)
                     display.training(row)
 
-                signalled = stop.agreed()
                 is_checked = progress.step % settings.evaluate_every == 0 or is_last
-                is_saved = progress.step % settings.save_every == 0 or is_last or signalled
+                is_saved = progress.step % settings.save_every == 0 or is_last
                 if is_checked or is_saved:
                     # Waits for the steps that a GPU has still to compute, which is no pause.
                     watch.look()
@@ -127,7 +126,11 @@ class Trainer:
                     row = {"step": progress.step, **self.evaluate()}
                     record({**row, "elapsed_seconds": before + time.monotonic() - began})
                     display.validation(row)
-                if is_saved:
+                paused += time.monotonic() - pause
+                signalled = stop.agreed()
+                pause = time.monotonic()
+                if is_saved or signalled:
+                    watch.look()
                     progress.seconds, progress.first_loss = before + time.monotonic() - began, watch.first_loss
                     checkpoints.save(self.run.checkpoints, self.accelerator, self.plain.config, self.plain, self.optimizer, progress)
                     if is_main:

@@ -89,8 +89,11 @@ def plan_run(config: RunConfig) -> Plan:
 
 
 def name_of(folder: Path) -> str | None:
-    """The name of the run in a folder; None where it holds no config."""
-    return load_run_config(folder / CONFIG).name if (folder / CONFIG).is_file() else None
+    """The name of the run in a folder; None where it holds no config that can be read."""
+    try:
+        return load_run_config(folder / CONFIG).name
+    except UserError:
+        return None
 
 
 def goes_on(config: RunConfig) -> bool:

@@ -74,6 +74,8 @@ def main() -> int:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished run")
     runs = parser.parse_args().runs
     unfinished = [run for run in runs if (run / CONFIG).is_file() and not (run / SUMMARY).is_file()]
+    if len(unfinished) == len(runs):
+        raise UserError(f"{runs[0]} is not finished; name the folder of a finished run")
     print(table([run for run in runs if run not in unfinished]))
     for run in unfinished:
         print(f"{run} is not finished", file=sys.stderr)

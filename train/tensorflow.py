@@ -85,10 +85,10 @@ def run(config: RunConfig) -> int:
     strategy(config)
     folder = open_run(config)
     print("".join(f"{note}\n" for note in (*corpus.notes, *beginning, *folder.notes)), end="")
+    trainer = Trainer(config, corpus, folder)
     if corpus.tokenizer is not None:
         # Checkpoints need it before the run is finished.
         write_all_whole(folder.path, corpus.tokenizer.save)
-    trainer = Trainer(config, corpus, folder)
     where = f"on {hardware()}; {trainer.devices} device(s), {trainer.state['conditions']['precision']}"
     print("".join(f"{note}\n" for note in (*trainer.notes, where)), end="")
     stop = Stop()

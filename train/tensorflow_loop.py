@@ -98,7 +98,7 @@ class Trainer:
         if run is not None and run.resumed:
             found, before = checkpoints.load(run.checkpoints, model, self.optimizer, now)
             self.state |= found
-            if note := shared_by_others(before or devices, devices, "device"):
+            if note := shared_by_others(before, devices, "device"):
                 self.notes.append(note)
 
     def step(self, step: int) -> tuple[tf.Tensor, tf.Tensor, int]:
@@ -164,9 +164,8 @@ class Trainer:
                     record(row)
                     display.training(row)
 
-                signalled = stop.agreed()
                 is_checked = step % settings.evaluate_every == 0 or is_last
-                is_saved = step % settings.save_every == 0 or is_last or signalled
+                is_saved = step % settings.save_every == 0 or is_last
                 if is_checked or is_saved:
                     # Waits for the steps that a GPU has still to compute, which is no pause.
                     watch.look()
@@ -175,7 +174,11 @@ class Trainer:
                     row = {"step": step, **self.evaluate(), "elapsed_seconds": before + time.monotonic() - began}
                     record(row)
                     display.validation(row)
-                if is_saved:
+                paused += time.monotonic() - pause
+                signalled = stop.agreed()
+                pause = time.monotonic()
+                if is_saved or signalled:
+                    watch.look()
                     state["seconds"], state["first_loss"] = before + time.monotonic() - began, watch.first_loss
                     checkpoints.save(self.run.checkpoints, self.model, self.optimizer, state)
                     drop_old(self.config, self.run.path)

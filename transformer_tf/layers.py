@@ -218,7 +218,8 @@ def check_room(total: int | tf.Tensor, cache: Cache | None, attention_mask_BS: t
     is_too_long = cache is None and attention_mask_BS.shape.rank == 2 and (attention_mask_BS.shape[1] or total) > total
     if attention_mask_BS.shape.rank != 2 or (attention_mask_BS.shape[1] or total) < total or is_too_long:
         shape = list(attention_mask_BS.shape)
-        raise UserError(f"attention_mask has shape {shape}; expected (batch, {total}): 1 or 0 for every token, those in the cache too")
+        more = ", those in the cache too" if cache is not None else ""
+        raise UserError(f"attention_mask has shape {shape}; expected (batch, {total}): 1 or 0 for every token{more}")
 
 
 def combine_masks(first_BHTS: tf.Tensor | None, second_BHTS: tf.Tensor | None) -> tf.Tensor | None:

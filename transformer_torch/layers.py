@@ -219,7 +219,8 @@ def check_room(total: int | torch.Tensor, cache: Cache | None, attention_mask_BS
     is_too_long = cache is None and attention_mask_BS.ndim == 2 and attention_mask_BS.shape[1] > total
     if attention_mask_BS.ndim != 2 or attention_mask_BS.shape[1] < total or is_too_long:
         shape = list(attention_mask_BS.shape)
-        raise UserError(f"attention_mask has shape {shape}; expected (batch, {total}): 1 or 0 for every token, those in the cache too")
+        more = ", those in the cache too" if cache is not None else ""
+        raise UserError(f"attention_mask has shape {shape}; expected (batch, {total}): 1 or 0 for every token{more}")
 
 
 def combine_masks(first_BHTS: torch.Tensor | None, second_BHTS: torch.Tensor | None) -> torch.Tensor | None:

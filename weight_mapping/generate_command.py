@@ -60,8 +60,13 @@ class Session:
 
     def note(self) -> str:
         """What whoever gives it text should know."""
-        path = self.folder / RUN
-        if not path.is_file() or getattr(load_run_config(path).objective, "preprocessing", "none") == "none":
+        # Of a checkpoint, in the folder of its run.
+        paths = [folder / RUN for folder in (self.folder, *self.folder.absolute().parents[:2])]
+        try:
+            run = next(load_run_config(path) for path in paths if path.is_file())
+        except (StopIteration, UserError):
+            return ""
+        if getattr(run.objective, "preprocessing", "none") == "none":
             return ""
         return (
             "this run learned from text that sacremoses had normalized, taken apart and lower-cased (objective.preprocessing: moses); "

@@ -99,6 +99,9 @@ def test_the_table_leaves_out_what_is_not_finished(run, tmp_path, monkeypatch, c
     shown = capsys.readouterr()
     assert shown.out == table([run]) + "\n"
     assert shown.err == f"{tmp_path} is not finished\n"
+    monkeypatch.setattr("sys.argv", ["table", str(tmp_path)])
+    with pytest.raises(UserError, match="is not finished; name the folder of a finished run"):
+        table_command()
 
 
 def test_the_table_is_made_from_the_runs_own_files(run, tmp_path):

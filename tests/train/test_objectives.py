@@ -407,6 +407,8 @@ class TestHub:
         data = f"data={{source: hub, name: {tmp_path}, columns: [text, label], validation_fraction: 0.25}}"
         corpus = prepare(labelled(tmp_path, data, "model.head.num_labels=12"))
         assert corpus.labels == tuple(map(str, range(12)))
+        write_dataset(tmp_path, {"text": ["good", "bad"] * 12, "label": [True, False] * 12})
+        assert prepare(labelled(tmp_path, data, "model.head.num_labels=2")).labels == ("0", "1")
         label = datasets.ClassLabel(names=["pos", "neg"])
         write_dataset(tmp_path, {"text": ["good", "bad", "unknown"] * 8, "label": [0, 1, -1] * 8}, label=label)
         corpus = prepare(labelled(tmp_path, data, "model.head.num_labels=2"))

@@ -63,6 +63,8 @@ def test_another_run_of_such_a_name_is_left_alone(tmp_path):
     assert start(tmp_path, train__existing="resume").path == start(tmp_path, train__existing="auto").path == started.path
     assert start(tmp_path, train__existing="new").path.name == "tiny_3"
     assert start(tmp_path, train__existing="resume").path.name == "tiny_3"
+    (tmp_path / "runs" / "tiny_2" / "run.yaml").write_text("of: another time")
+    assert start(tmp_path, train__existing="new").path.name == "tiny_4"
 
 
 def test_what_goes_on_has_a_checkpoint(tmp_path):

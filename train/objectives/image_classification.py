@@ -36,8 +36,8 @@ def prepare(config: RunConfig) -> Corpus:
         ),
         fingerprint(*train, *held_out),
         (f"{len(train[1]):,} images of {len(set(train[1].tolist()))} classes, and {len(held_out[1]):,} held out",),
-        # A model may have room for more classes.
-        labels=names if len(names) == config.model.head.num_labels else (),
+        # A model may have names of its own, or room for more classes.
+        labels=() if config.model.head.labels or len(names) != config.model.head.num_labels else names,
     )
 
 

@@ -72,7 +72,7 @@ def label_name(label: Any, names: Sequence[str] | None) -> str:
     """What a label is called; nothing for one that is missing, or that the dataset has no name for, such as -1."""
     if isinstance(label, int):
         is_known = label >= 0 and (names is None or label < len(names))
-        return "" if not is_known else str(label) if names is None else names[label]
+        return "" if not is_known else str(int(label)) if names is None else names[label]
     return "" if label is None else str(label)
 
 
