@@ -43,10 +43,11 @@ def run_command(command: Callable[[], int | None]) -> None:
         if not has_lost_its_reader():
             raise
         sys.exit(UNREAD)
-    except OSError as error:
-        if error.errno not in UNWRITABLE:
+    except Exception as error:
+        # By what the system calls it: not all libraries raise an OSError.
+        if not any(os.strerror(code) in str(error) for code in UNWRITABLE):
             raise
-        print(f"error: {error.filename or 'a file'} cannot be written: {error.strerror}", file=sys.stderr)
+        print(f"error: a file cannot be written: {' '.join(str(error).split())}; what was saved before is whole", file=sys.stderr)
         sys.exit(2)
     sys.exit(code or 0)
 

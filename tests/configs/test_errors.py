@@ -29,14 +29,17 @@ def test_a_mistake_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr() == ("", "error: no file x\n")
 
 
-def test_a_full_disk_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device", "weights"), ValueError("I/O error: No space left on device (os error 28)")]
+)
+def test_a_full_disk_is_no_traceback(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     def command() -> int:
-        raise OSError(errno.ENOSPC, "No space left on device", "weights")
+        raise error
 
     with pytest.raises(SystemExit) as ended:
         run_command(command)
     assert ended.value.code == 2
-    assert capsys.readouterr().err == "error: weights cannot be written: No space left on device\n"
+    assert capsys.readouterr().err == f"error: a file cannot be written: {error}; what was saved before is whole\n"
     with pytest.raises(FileNotFoundError):
         run_command(lambda: Path("/nowhere").stat().st_size)
 
