@@ -43,6 +43,11 @@ def run_command(command: Callable[[], int | None]) -> None:
         if not has_lost_its_reader():
             raise
         sys.exit(UNREAD)
+    except SystemExit as error:
+        # rich ends a program whose reader has gone by itself, with 1.
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        sys.exit(UNREAD)
     except Exception as error:
         # By what the system calls it: not all libraries raise an OSError.
         if not any(os.strerror(code) in str(error) for code in UNWRITABLE):
