@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.generation_cases import CASES, IMPLEMENTATIONS, ON_GPU, PROMPTS, ROUNDED, WEIGHTS, Case, prepare, prepare_run
-from benchmarks.harness import RESULTS, Worker, gpu, peak_megabytes, processor, start, versions
+from benchmarks.harness import RESULTS, Worker, gpu, is_whole, peak_megabytes, processor, start, versions
 from configs import UserError, run_command
 
 MODULE = "benchmarks.generation"
@@ -143,8 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cases = options.case or [name for name in CASES if (name in for_gpu) == (gpu() is not None)]
     if gpu() is None and (wrong := [name for name in cases if name in for_gpu]):
         raise UserError(f"--case {wrong[0]} is for a GPU, and there is none here; choose from {', '.join(set(CASES) - set(for_gpu))}")
-    is_whole = options.rounds >= parser.get_default("rounds") and not (options.only or options.new or options.layers)
-    path = RESULTS / "generation.json" if is_whole else None
+    path = RESULTS / "generation.json" if is_whole(parser, options) else None
     cpu, found = f"{processor()}, {os.cpu_count()} cores", versions()
     for name in cases:
         case = CASES[name]

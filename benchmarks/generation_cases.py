@@ -196,6 +196,7 @@ def prepare(case: Case, folder: Path, changes: Sequence[str] = ()) -> None:
 
 def prepare_run(case: Case, folder: Path, run: Path) -> Case:
     """The case with a trained run in the place of its model, and a prompt of the run's validation data: as much as there is room for."""
+    from train.evaluate import data_of
     from train.run_folder import CONFIG
 
     longest = load_run_config(run / CONFIG).model.longest
@@ -205,8 +206,6 @@ def prepare_run(case: Case, folder: Path, run: Path) -> Case:
         raise UserError(f"{run} has room for {longest} tokens, and looking up takes more than {case.prompt + GUESSES}; give another run")
     case = replace(case, title=f"Prompt lookup, {run.name}", new=min(case.new, room))
     convert(run, folder / WEIGHTS, "hf")
-    from train.evaluate import data_of
-
     batch = next(iter(data_of(run)[1].validation.batches()))
     np.save(folder / PROMPTS, batch.inputs["input_ids"][: max(case.batches), : case.prompt].astype(np.int64))
     return case

@@ -79,9 +79,12 @@ def main(
     tolerance: float,
     arguments: Sequence[str] | None = None,
     hardware: str | None = None,
+    extend: Callable[[list[dict[str, Any]]], None] | None = None,
 ) -> None:
     """Measure all implementations of a module, print the table, and write it to benchmarks/results unless less is asked for.
-    hardware: default the processor."""
+
+    hardware: default the processor. extend: adds to the rows what else is to be known of them.
+    """
     builders = importlib.import_module(module).BUILDERS
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=title)
     parser.add_argument("--only", nargs="*", choices=list(builders), help="implementations; the first one is always measured")
@@ -115,9 +118,22 @@ def main(
         worker.peak = worker.ask("peak")
         worker.process.terminate()
     content = report(module, title, unit_per_step, unit, workers, hardware or f"{processor()}, {os.cpu_count()} cores")
-    # A part of it, or a shorter one, is for the eyes alone.
-    if not options.only and all(getattr(options, name) >= parser.get_default(name) for name in ("rounds", "steps")):
-        (RESULTS / f"{module.rpartition('.')[2]}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    if extend is not None:
+        extend(content["rows"])
+    if is_whole(parser, options):
+        keep(module.rpartition(".")[2], content)
+
+
+def is_whole(parser: argparse.ArgumentParser, options: argparse.Namespace) -> bool:
+    """Whether nothing less is measured than by default: a part, or a shorter measurement, is for the eyes alone."""
+    if any(getattr(options, name, None) for name in ("only", "new", "layers")):
+        return False
+    return all(getattr(options, name) >= parser.get_default(name) for name in ("rounds", "steps") if hasattr(options, name))
+
+
+def keep(name: str, content: dict[str, Any]) -> None:
+    """Write benchmarks/results/NAME.json."""
+    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def start(module: str, name: str, *more: str) -> Worker:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import RESULTS, processor, versions
+from benchmarks.harness import is_whole, keep, processor, versions
 from configs import load_model_config
 from weight_mapping import canonical_tensors, initial_tensors, save
 
@@ -147,9 +147,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 flush=True,
             )
     content = {"title": "Loading a checkpoint", "hardware": where, "command": "python -m benchmarks.loading", "versions": versions()}
-    # A shorter measurement is for the eyes alone.
-    if options.rounds >= parser.get_default("rounds"):
-        (RESULTS / "loading.json").write_text(json.dumps({**content, "rows": rows}, indent=2) + "\n", encoding="utf-8")
+    if is_whole(parser, options):
+        keep("loading", {**content, "rows": rows})
 
 
 if __name__ == "__main__":

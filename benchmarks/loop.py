@@ -8,7 +8,6 @@ be the same bits.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -18,7 +17,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from benchmarks.harness import RESULTS, processor, versions
+from benchmarks.harness import is_whole, keep, processor, versions
 from configs import RunConfig, load_run_config
 from train.batches import Batch
 from train.loop import Trainer
@@ -144,8 +143,8 @@ def compare(turns: Turns, size: int) -> dict[str, dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.loop", description=TITLE)
     parser.add_argument("--steps", type=int, default=210, help="steps of each, ten of them to warm up")
-    steps = parser.parse_args().steps
-    is_whole = steps >= parser.get_default("steps")
+    options = parser.parse_args()
+    steps = options.steps
     with tempfile.TemporaryDirectory() as folder:
         free = {"output": folder, "evaluate_every": LATER, "save_every": LATER, "existing": "refuse"}
         config = load_run_config(CONFIG, [f"train.{key}={value}" for key, value in free.items()])
@@ -161,9 +160,8 @@ def main() -> None:
         print(f"| {name} | {steps_ms} | {row['loop_costs']:+.2%} | {row['batch_share']:.2%} |")
     rows = {**found, "batch_seconds": made, "steps": steps - config.train.log_every}
     content = {"title": TITLE, "hardware": where, "command": "python -m benchmarks.loop", "versions": versions(), "rows": rows}
-    # A shorter measurement is for the eyes alone.
-    if is_whole:
-        (RESULTS / "loop.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    if is_whole(parser, options):
+        keep("loop", content)
 
 
 if __name__ == "__main__":

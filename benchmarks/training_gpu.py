@@ -7,8 +7,6 @@ matrix products, attention counted whole, by what the vendor promises in bfloat1
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.harness import RESULTS, Builder, Built, gpu, main
+from benchmarks.harness import Builder, Built, gpu, main
 from configs import ModelConfig, UserError, load_model_config, run_command
 from configs.run import Optimizer
 from train.loss import training_loss
@@ -149,15 +147,15 @@ def utilizations(arguments: Sequence[str] | None = None) -> None:
     if gpu() is None:
         raise UserError("this benchmark wants a GPU, and there is none here; python -m benchmarks.training measures on a CPU")
     title = f"Training step, GPT-2 124M, {BATCH} x {LENGTH:,} tokens on a GPU"
-    main("benchmarks.training_gpu", title, BATCH * LENGTH, "tokens/s", 1e-4, arguments, gpu())
-    limit, path = peak(gpu() or "", "bf16"), RESULTS / "training_gpu.json"
-    if limit is None or "--serve" in (arguments or sys.argv):
-        return
-    content = json.loads(path.read_text(encoding="utf-8"))
-    for row in content["rows"]:
+    main("benchmarks.training_gpu", title, BATCH * LENGTH, "tokens/s", 1e-4, arguments, gpu(), add_utilization)
+
+
+def add_utilization(rows: list[dict[str, Any]]) -> None:
+    """To each row, where this GPU's arithmetic is known."""
+    limit = peak(gpu() or "", "bf16")
+    for row in rows if limit is not None else []:
         row["utilization"] = row["per_second"] * flops_per_token(model_config()) / limit
         print(f"{row['implementation']}: {row['utilization']:.1%} of {limit / 1e12:,.1f} TFLOP/s")
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_va
 
 from configs.base import Config
 from configs.errors import UserError
-from configs.generation_files import DEFAULT_TOP_K, hugging_face_settings, read_generation_config
+from configs.generation_files import DEFAULT_TOP_K, SCORES, hugging_face_settings, read_generation_config
 from configs.model import ModelConfig
 from configs.prompts import Prompts
 
@@ -134,6 +134,11 @@ class GenerationConfig(Config):
         if any(not word for word in self.bad_words_ids):
             raise ValueError("bad_words_ids has a word of no tokens; each must have at least one")
         return self
+
+    @property
+    def changes_scores(self) -> bool:
+        """Whether anything but a model's logits decides which token is the best, behind the shortest length."""
+        return bool(self._changed(SCORES))
 
     def _changed(self, names: tuple[str, ...]) -> str:
         """The first of these settings that is not at its default, with its value; else nothing."""

@@ -11,6 +11,17 @@ from typing import Any
 from configs.errors import UserError
 
 FILE = "generation_config.json"
+# They change the scores of tokens before one is chosen.
+SCORES = (
+    "repetition_penalty",
+    "no_repeat_ngram_size",
+    "bad_words_ids",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+    "renormalize_logits",
+)
 # Of the same name and meaning here, where they are set.
 SAME = (
     "max_new_tokens",
@@ -27,14 +38,7 @@ SAME = (
     "top_p",
     "min_p",
     "typical_p",
-    "repetition_penalty",
-    "no_repeat_ngram_size",
-    "bad_words_ids",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-    "suppress_tokens",
-    "begin_suppress_tokens",
-    "renormalize_logits",
+    *SCORES,
     "prompt_lookup_num_tokens",
     "max_matching_ngram_size",
     "eos_token_id",

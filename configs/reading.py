@@ -19,6 +19,8 @@ from configs.model import ModelConfig
 from configs.run import RunConfig
 
 FOLDER = Path(__file__).parent
+# A run of `train` has it from its first step on.
+RUN = "run.yaml"
 # Overrides that take another preset.
 MODEL = ("model", "model.preset")
 # Groups that a YAML file may name by their kind alone.
@@ -52,6 +54,11 @@ def load_model_config(name_or_path: str | os.PathLike[str], overrides: Sequence[
     values = _read_yaml(path) if path.suffix in (".yaml", ".yml") else read_preset(str(name_or_path))
     layers = [Layer(str(name_or_path), copy.deepcopy(values))]
     return _build_with(overrides, ModelConfig, values, str(name_or_path), layers)
+
+
+def run_of(folder: Path) -> Path | None:
+    """The folder of the run that a folder is, or is a checkpoint of; None for any other."""
+    return next((place for place in (folder, *folder.absolute().parents[:2]) if (place / RUN).is_file()), None)
 
 
 def read_settings(overrides: Sequence[str]) -> dict[str, Any]:

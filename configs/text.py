@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
+from configs.reading import run_of
 
 FILE = "tokenizer.json"
 # Stands before a token when its text is asked for: some tokens lose a space at the start of a text.
@@ -78,8 +79,8 @@ def read(path: Path) -> Any:
 
 def file_in(folder: Path) -> Path:
     """The tokenizer.json of a folder; of a checkpoint of one of this project's runs that of the run."""
-    above = [parent for parent in folder.absolute().parents[:2] if (parent / "run.yaml").is_file()]
-    return next((place / FILE for place in (folder, *above) if (place / FILE).is_file()), folder / FILE)
+    run = run_of(folder)
+    return run / FILE if run is not None and not (folder / FILE).is_file() else folder / FILE
 
 
 def is_single_byte(token: str) -> bool:

@@ -92,7 +92,7 @@ def run(config: RunConfig) -> int:
     from train.loop import Trainer
     from train.ready import ready
     from train.report import tell
-    from train.run_folder import SUMMARY, RunFolder, open_run, write_all_whole
+    from train.run_folder import SUMMARY, RunFolder, open_run
     from train.sample import sample
     from train.stop_together import StopTogether
     from train.trackers import check_trackers
@@ -119,9 +119,6 @@ def run(config: RunConfig) -> int:
         where = f"on {summary.hardware(accelerator)}; {accelerator.num_processes} process(es), {summary.precision(accelerator)}"
         print("".join(f"{note}\n" for note in (*corpus.notes, *beginning, *folder.notes, where)), end="")
     trainer = Trainer(config, accelerator, corpus, folder)
-    if accelerator.is_main_process and corpus.tokenizer is not None:
-        # Checkpoints need it before the run is finished.
-        write_all_whole(folder.path, corpus.tokenizer.save)
     stop = StopTogether(launcher.pid)
     code = trainer.train(stop)
     stop.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -33,14 +34,9 @@ def starting_tensors(config: RunConfig, resumed: bool = False) -> Iterator[tuple
 
 def check_same_body(model: ModelConfig, checkpoint: ModelConfig, where: str) -> None:
     """Raises UserError where the two differ in anything but head and pooler."""
-    mine, theirs = (values.spelled_out() for values in (model, checkpoint))
-    both = mine["head"], theirs["head"]
-    for values, head in zip((mine, theirs), both, strict=True):
-        for name in OWN:
-            del values[name]
-        if model.head.is_language_model and checkpoint.head.is_language_model:
-            # Its weights come along, and what it makes of their logits must, too.
-            values["head"] = {name: head[name] for name in ("scale", "soft_cap")}
+    # Where a head's weights come along, what it makes of their logits must, too.
+    of_head = ("scale", "soft_cap") if model.head.is_language_model and checkpoint.head.is_language_model else ()
+    mine, theirs = (body_of(config, of_head) for config in (model, checkpoint))
     for key, value in mine.items():
         if value != theirs[key]:
             inner = [name for name in value if value[name] != theirs[key].get(name)] if isinstance(value, dict) else []
@@ -51,6 +47,12 @@ def check_same_body(model: ModelConfig, checkpoint: ModelConfig, where: str) -> 
         if shapes.get(tensor.name) != tensor.shape and not tensor.name.startswith(NEW):
             found = f"has {tensor.name} of shape {list(shapes[tensor.name])}" if tensor.name in shapes else f"has no {tensor.name}"
             raise UserError(f"initial={where} {found}, and the run's model needs {list(tensor.shape)}")
+
+
+def body_of(config: ModelConfig, of_head: tuple[str, ...]) -> dict[str, Any]:
+    """All values but those that a new task may bring along; of the head those with these names."""
+    values = config.spelled_out()
+    return {key: value for key, value in values.items() if key not in OWN} | {"head": {name: values["head"][name] for name in of_head}}
 
 
 def told(config: RunConfig) -> tuple[str, ...]:

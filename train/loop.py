@@ -26,7 +26,7 @@ from train.memory import keep_freed_memory
 from train.metrics import MetricsLog
 from train.objectives.corpus import Corpus
 from train.progress import ProgressDisplay
-from train.run_folder import RunFolder, saved
+from train.run_folder import RunFolder, saved, write_all_whole
 from train.saved import drop_old
 from train.schedule import learning_rate
 from train.sharding import gather_for_cross_attention, sum_gradients_in_float32
@@ -76,6 +76,9 @@ class Trainer:
         """Run all steps that are left. 0 when done, or the exit code of a signal, after everything was saved."""
         settings, progress = self.config.train, self.progress
         is_main = self.accelerator.is_main_process
+        if is_main and self.corpus.tokenizer is not None:
+            # Checkpoints need it before the run is finished.
+            write_all_whole(self.run.path, self.corpus.tokenizer.save)
         log = MetricsLog(self.run.path, progress.step) if is_main else None
         trackers = Trackers(self.config, self.run, progress.step) if is_main else None
         watch = Watch(self.run, self.batches, self.read, progress.first_loss, is_main)

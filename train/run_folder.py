@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from configs import RunConfig, UserError, dump, load_run_config
-from weight_mapping.checkpoint import RUN
+from configs.reading import RUN
 
 CONFIG = RUN
 SUMMARY = "summary.json"

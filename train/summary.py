@@ -23,14 +23,12 @@ from weight_mapping import write_json, write_run
 
 
 def finish(config: RunConfig, accelerator: Accelerator, corpus: Corpus, run: RunFolder, model: nn.Module, seconds: float) -> None:
-    """Make the run's folder complete: weights in canonical form, tokenizer, curves, and at last the summary. Every process calls this; the
+    """Make the run's folder complete: weights in canonical form, curves, and at last the summary. Every process calls this; the
     others than the first are done when the weights are gathered."""
     weights = whole_weights(model)
     if accelerator.is_main_process:
         read = final_weights(config, run.path, lambda name: weights[name].numpy())
         write_all_whole(run.path, lambda folder: write_run(folder, config.model, read))
-        if corpus.tokenizer is not None:
-            write_all_whole(run.path, corpus.tokenizer.save)
         tested = test(config, run.path, corpus, generate_of) if corpus.test else {}
         write_whole(run.path, "loss.png", lambda path: plot([run.path], path))
         summary = summarize(config, accelerator, run.path, seconds) | tested

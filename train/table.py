@@ -9,7 +9,7 @@ from typing import Any
 
 from configs import UserError, run_command
 from train.figures import goals_in_words
-from train.run_folder import CONFIG, EVALUATION, SUMMARY
+from train.run_folder import CONFIG, EVALUATION, SUMMARY, is_finished
 from weight_mapping.checkpoint import read_json
 
 COLUMNS = ("run", "objective", "parameters", "steps", "loss", "accuracy", "test", "goal", "seed", "precision", "time", "on")
@@ -20,7 +20,7 @@ def row(run: Path, goal: dict[str, float] | None = None) -> dict[str, str]:
 
     goal: figures to be measured by, default those of the summary.
     """
-    if not (run / SUMMARY).is_file():
+    if not is_finished(run):
         raise UserError(f"{run} holds no {SUMMARY}; name the folder of a finished run")
     found: dict[str, Any] = dict(read_json(run / SUMMARY))
     if (run / EVALUATION).is_file():
@@ -73,7 +73,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m train.table", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished run")
     runs = parser.parse_args().runs
-    unfinished = [run for run in runs if (run / CONFIG).is_file() and not (run / SUMMARY).is_file()]
+    unfinished = [run for run in runs if (run / CONFIG).is_file() and not is_finished(run)]
     if len(unfinished) == len(runs):
         raise UserError(f"{runs[0]} is not finished; name the folder of a finished run")
     print(table([run for run in runs if run not in unfinished]))

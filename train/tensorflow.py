@@ -69,7 +69,7 @@ def run(config: RunConfig) -> int:
     """The whole of a run, whose folder is NAME_tensorflow. 0, or the exit code of a signal or of a failed cross-check."""
     from train.ready import ready
     from train.report import tell
-    from train.run_folder import SUMMARY, open_run, write_all_whole
+    from train.run_folder import SUMMARY, open_run
     from train.sample import sample
     from train.trackers import check_trackers
 
@@ -86,9 +86,6 @@ def run(config: RunConfig) -> int:
     folder = open_run(config)
     print("".join(f"{note}\n" for note in (*corpus.notes, *beginning, *folder.notes)), end="")
     trainer = Trainer(config, corpus, folder)
-    if corpus.tokenizer is not None:
-        # Checkpoints need it before the run is finished.
-        write_all_whole(folder.path, corpus.tokenizer.save)
     where = f"on {hardware()}; {trainer.devices} device(s), {trainer.state['conditions']['precision']}"
     print("".join(f"{note}\n" for note in (*trainer.notes, where)), end="")
     stop = Stop()

@@ -22,7 +22,7 @@ from train.initial import starting_tensors
 from train.metrics import MetricsLog
 from train.objectives.corpus import Corpus
 from train.progress import ProgressDisplay
-from train.run_folder import RunFolder, saved
+from train.run_folder import RunFolder, saved, write_all_whole
 from train.saved import drop_old, shared_by_others
 from train.schedule import learning_rate
 from train.stop import Stop
@@ -133,6 +133,9 @@ class Trainer:
         after everything was saved."""
         assert self.run is not None
         settings, state = self.config.train, self.state
+        if self.corpus.tokenizer is not None:
+            # Checkpoints need it before the run is finished.
+            write_all_whole(self.run.path, self.corpus.tokenizer.save)
         watch = Watch(self.run, self.batches, read, state.get("first_loss"))
         trackers = Trackers(self.config, self.run, state["step"])
         log, before, began = MetricsLog(self.run.path, state["step"]), state["seconds"], time.monotonic()

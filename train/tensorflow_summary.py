@@ -23,13 +23,11 @@ from weight_mapping import write_json, write_run
 
 
 def finish(config: RunConfig, corpus: Corpus, folder: Path, model: Transformer, state: Mapping[str, Any]) -> None:
-    """Make the run's folder complete: weights in canonical form, tokenizer, curves, and at last the summary.
+    """Make the run's folder complete: weights in canonical form, curves, and at last the summary.
 
     state: as `train.tensorflow_checkpoints` saves it.
     """
     write_all_whole(folder, lambda path: write_run(path, config.model, final_weights(config, folder, reader(model))))
-    if corpus.tokenizer is not None:
-        write_all_whole(folder, corpus.tokenizer.save)
     tested = test(config, folder, corpus, generate_of) if corpus.test else {}
     write_whole(folder, "loss.png", lambda path: plot([folder], path))
     summary = summarize(config, folder, state) | tested

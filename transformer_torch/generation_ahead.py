@@ -12,23 +12,11 @@ from collections.abc import Iterator
 import torch
 from torch.nn import functional as F
 
-from configs import GenerationConfig
 from transformer_torch.cuda_graphs import KEPT, StepMemory
 from transformer_torch.generation_ends import Ends
 from transformer_torch.generation_rows import Rows
 from transformer_torch.generation_search import Search, Texts
 
-# With these at their defaults, and behind the shortest length, nothing but its logits decides which token is the best.
-CHANGE_SCORES = (
-    "repetition_penalty",
-    "no_repeat_ngram_size",
-    "bad_words_ids",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-    "suppress_tokens",
-    "begin_suppress_tokens",
-    "renormalize_logits",
-)
 # A GPU has one block of threads for each row of an `argmax`: from this size on two steps are faster, the first in so many parts.
 LARGE, PARTS = 2**16, 128
 
@@ -51,10 +39,8 @@ def decode_ahead(strategy: Search, rows: Rows, logits_RV: torch.Tensor) -> Itera
 
 def logits_decide(strategy: Search, length: int) -> bool:
     """Whether a search is greedy, and chooses by logits alone behind the first `length` tokens."""
-    plain, generation = GenerationConfig(), strategy.generation
-    if generation.do_sample or strategy.return_scores or length + 1 < strategy.processors.min_length:
-        return False
-    return all(getattr(generation, name) == getattr(plain, name) for name in CHANGE_SCORES)
+    is_asked_for_more = strategy.generation.do_sample or strategy.return_scores or strategy.generation.changes_scores
+    return not is_asked_for_more and length + 1 >= strategy.processors.min_length
 
 
 class Steps:

@@ -5,6 +5,7 @@ B batch, T query length, S key length, H heads, D model width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -216,8 +217,8 @@ def check_room(total: int | torch.Tensor, cache: Cache | None, attention_mask_BS
     if attention_mask_BS is None:
         return
     # A cache has room for more, and so may its mask.
-    is_too_long = cache is None and attention_mask_BS.ndim == 2 and attention_mask_BS.shape[1] > total
-    if attention_mask_BS.ndim != 2 or attention_mask_BS.shape[1] < total or is_too_long:
+    longest = total if cache is None else math.inf
+    if attention_mask_BS.ndim != 2 or not total <= attention_mask_BS.shape[1] <= longest:
         shape = list(attention_mask_BS.shape)
         more = ", those in the cache too" if cache is not None else ""
         raise UserError(f"attention_mask has shape {shape}; expected (batch, {total}): 1 or 0 for every token{more}")

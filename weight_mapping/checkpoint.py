@@ -21,6 +21,7 @@ import numpy as np
 from configs import ModelConfig, UserError, dump, load_model_config
 from configs.generation_files import SAME, UNBUILT
 from configs.parts import SpecialTokens
+from configs.reading import RUN
 from weight_mapping.families import family_of, get_family
 from weight_mapping.files import DTYPES, TensorFiles, whole_folder, write_json, write_tensors
 from weight_mapping.hub import local_folder
@@ -29,8 +30,6 @@ from weight_mapping.names import canonical_tensors
 
 MODEL = "model.yaml"
 HUGGING_FACE = "config.json"
-# A run of `train` has it from its first step on.
-RUN = "run.yaml"
 COMPANIONS = (
     "tokenizer.json",
     "tokenizer_config.json",

@@ -16,10 +16,10 @@ import numpy as np
 from configs import GenerationConfig, ModelConfig, UserError, as_prompts, build, load_run_config, nearest, speech_prompt
 from configs.audio import read_recording
 from configs.parts import AudioInputs
-from configs.reading import read_settings
+from configs.reading import RUN, read_settings, run_of
 from configs.speculation import check_speculation
 from configs.text import Tokenizer
-from weight_mapping.checkpoint import RUN, Checkpoint
+from weight_mapping.checkpoint import Checkpoint
 from weight_mapping.hub import local_folder
 from weight_mapping.text_files import Progress, read_lines, whole_file
 
@@ -60,13 +60,12 @@ class Session:
 
     def note(self) -> str:
         """What whoever gives it text should know."""
-        # Of a checkpoint, in the folder of its run.
-        paths = [folder / RUN for folder in (self.folder, *self.folder.absolute().parents[:2])]
+        run = run_of(self.folder)
         try:
-            run = next(load_run_config(path) for path in paths if path.is_file())
-        except (StopIteration, UserError):
+            objective = None if run is None else load_run_config(run / RUN).objective
+        except UserError:
             return ""
-        if getattr(run.objective, "preprocessing", "none") == "none":
+        if getattr(objective, "preprocessing", "none") == "none":
             return ""
         return (
             "this run learned from text that sacremoses had normalized, taken apart and lower-cased (objective.preprocessing: moses); "

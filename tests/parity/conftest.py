@@ -151,9 +151,6 @@ def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     yield Subject(entry, save_hugging_face(model, tmp_path_factory.mktemp(str(entry))), model)
     # Models and their compiled graphs refer to each other: without this, thousands of them slow down everything.
     gc.collect()
-    # What is there after the first one are the libraries, which need not be looked through again.
-    if not gc.get_freeze_count():
-        gc.freeze()
 
 
 @pytest.fixture(params=["torch", "tensorflow"])

@@ -12,9 +12,10 @@ import torch
 
 import transformer_torch
 from configs import GenerationConfig
+from configs.generation_files import SCORES
 from tests.transformer_torch.test_cuda_graphs import SETTINGS, models
 from transformer_torch.cuda_graphs import KEPT
-from transformer_torch.generation_ahead import CHANGE_SCORES, best_of_parts
+from transformer_torch.generation_ahead import best_of_parts
 
 IDS = np.array([[5, 6, 7, 8], [9, 8, 7, 6], [1, 2, 3, 4]])
 
@@ -92,7 +93,7 @@ def test_behind_the_shortest_length_choices_are_recorded() -> None:
 def test_all_settings_that_change_scores_are_known() -> None:
     text = (Path(transformer_torch.__file__).parent / "generation_processors.py").read_text(encoding="utf-8")
     read = set(re.findall(r"generation\.(\w+)", text)) & set(GenerationConfig.model_fields)
-    assert read - {"eos_token_id"} == set(CHANGE_SCORES)
+    assert read - {"eos_token_id"} == set(SCORES)
 
 
 @pytest.mark.parametrize("size", [1, 5, 127, 128, 129, 1000])

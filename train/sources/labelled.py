@@ -70,10 +70,11 @@ def in_order(labels: Iterable[str]) -> list[str]:
 
 def label_name(label: Any, names: Sequence[str] | None) -> str:
     """What a label is called; nothing for one that is missing, or that the dataset has no name for, such as -1."""
-    if isinstance(label, int):
-        is_known = label >= 0 and (names is None or label < len(names))
-        return "" if not is_known else str(int(label)) if names is None else names[label]
-    return "" if label is None else str(label)
+    if not isinstance(label, int):
+        return "" if label is None else str(label)
+    if label < 0 or (names is not None and label >= len(names)):
+        return ""
+    return str(int(label)) if names is None else names[label]
 
 
 def with_text(pairs: list[Pair], split: str, notes: list[str]) -> list[Pair]:

@@ -12,8 +12,6 @@ LAYER = "vit.encoder.layer.{layer}"
 ATTENTION = "encoder.layers.{layer}.self_attention"
 FEED_FORWARD = "encoder.layers.{layer}.feed_forward"
 EMBEDDINGS = "vit.embeddings"
-
-
 IMAGE_SIZE = 224
 
 
