@@ -123,7 +123,7 @@ def run(config: RunConfig) -> int:
     code = trainer.train(stop)
     stop.end()
     if code == 0:
-        summary.finish(config, accelerator, corpus, folder, trainer.model, trainer.progress.seconds)
+        summary.finish(config, accelerator, corpus, folder, trainer.plain, trainer.progress.seconds)
     is_main = accelerator.is_main_process
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

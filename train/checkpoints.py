@@ -22,6 +22,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from configs import ModelConfig, UserError, dump
+from train import zero
 from train.run_folder import saved
 from train.saved import MODEL, OPTIMIZER, RANDOM, STATE, check_conditions, shared_by_others
 from weight_mapping import whole_folder, write_json
@@ -58,16 +59,14 @@ def save(
     progress: Progress,
 ) -> None:
     """Write step_N as a whole folder. Every process calls this. model: without what replicates it, which would add to its names."""
-    weights, state = get_state_dict(model, optimizer, options=WHOLE)
+    weights, moments = whole(accelerator, model, optimizer)
     random_states: dict[str, torch.Tensor] = {}
     for states in gather_object([_random_states(accelerator)]):
         random_states |= states
     if accelerator.is_main_process:
         with whole_folder(folder / f"step_{progress.step}", overwrite=True) as path:
             shared = shared_names(model)
-            whole = {name: weight.contiguous() for name, weight in cast(dict[str, torch.Tensor], weights).items() if name not in shared}
-            save_file(whole, str(path / MODEL))
-            moments = cast(dict[str, dict[str, torch.Tensor]], state["state"])
+            save_file({name: weight.contiguous() for name, weight in weights.items() if name not in shared}, str(path / MODEL))
             flat = {f"{name}.{key}": value.contiguous() for name, values in moments.items() for key, value in values.items()}
             save_file(flat, str(path / OPTIMIZER))
             save_file(random_states, str(path / RANDOM))
@@ -75,6 +74,16 @@ def save(
             dump(config, path / DESCRIPTION)
             write_json(path / STATE, asdict(progress))
     accelerator.wait_for_everyone()
+
+
+def whole(
+    accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[dict[str, torch.Tensor], dict[str, dict[str, torch.Tensor]]]:
+    """Weights, and AdamW's state of each, by canonical name on the CPU of the main process. Every process calls this."""
+    if zero.is_zero(accelerator):
+        return zero.whole_weights(accelerator, model), zero.whole_moments(accelerator, model, optimizer)
+    weights, state = get_state_dict(model, optimizer, options=WHOLE)
+    return cast(dict[str, torch.Tensor], weights), cast(dict[str, dict[str, torch.Tensor]], state.get("state", {}))
 
 
 def conditions(precision: str, device: str, text: str) -> dict[str, Any]:
@@ -96,22 +105,15 @@ def load(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: to
         flat, random_states = (load_file(path / name) for name in (OPTIMIZER, RANDOM))
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: damaged ({error}); remove it to go on from the checkpoint before") from None
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    for name, first in shared_names(model).items():
-        # PyTorch deals out what it meets, and that is the first name.
-        weights[name] = dealt(weights[first], parameters[name])
-    groups = get_optimizer_state_dict(model, optimizer)["param_groups"]
-    loaded: dict[str, Any] = {}
+    moments: dict[str, dict[str, torch.Tensor]] = {}
     for name, value in flat.items():
         parameter, _, key = name.rpartition(".")
-        loaded.setdefault(parameter, {})[key] = value
-    set_state_dict(
-        model,
-        optimizer,
-        model_state_dict=weights,
-        optim_state_dict={"state": loaded, "param_groups": groups},
-        options=WHOLE_EVERYWHERE,
-    )
+        moments.setdefault(parameter, {})[key] = value
+    if zero.is_zero(accelerator):
+        zero.assign(model, ((name, weight.numpy()) for name, weight in weights.items()))
+        zero.assign_moments(model, optimizer, moments)
+    else:
+        deal_out(model, optimizer, weights, moments)
     rank = accelerator.process_index
     # A process that was not there before keeps the numbers that it was seeded with.
     if f"cpu.{rank}" in random_states:
@@ -122,6 +124,24 @@ def load(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: to
     progress.first_loss = state.get("first_loss")
     accelerator.wait_for_everyone()
     return shared_by_others(state["processes"], progress.processes, "process", "es")
+
+
+def deal_out(
+    model: nn.Module, optimizer: torch.optim.Optimizer, weights: dict[str, torch.Tensor], moments: dict[str, dict[str, torch.Tensor]]
+) -> None:
+    """Fill a model and its optimizer, whole or in shares, with the whole tensors of a checkpoint."""
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    for name, first in shared_names(model).items():
+        # PyTorch deals out what it meets, and that is the first name.
+        weights[name] = dealt(weights[first], parameters[name])
+    groups = get_optimizer_state_dict(model, optimizer)["param_groups"]
+    set_state_dict(
+        model,
+        optimizer,
+        model_state_dict=cast(dict[str, Any], weights),
+        optim_state_dict=cast(dict[str, Any], {"state": moments, "param_groups": groups}),
+        options=WHOLE_EVERYWHERE,
+    )
 
 
 def dealt(whole: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -139,8 +159,10 @@ def shared_names(model: nn.Module) -> dict[str, str]:
     return further
 
 
-def whole_weights(model: nn.Module) -> dict[str, torch.Tensor]:
+def whole_weights(accelerator: Accelerator, model: nn.Module) -> dict[str, torch.Tensor]:
     """All weights by canonical name, on the CPU of the main process. Every process calls this, and the others get nothing."""
+    if zero.is_zero(accelerator):
+        return zero.whole_weights(accelerator, model)
     return cast(dict[str, torch.Tensor], get_model_state_dict(model, options=WHOLE))
 
 

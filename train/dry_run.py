@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from configs import RunConfig
+from train import zero
 from train.batches import Batch
 from train.checkpoints import conditions
-from train.launch import uses_cpu, uses_fsdp
+from train.launch import uses_cpu, uses_deepspeed, uses_fsdp
 from train.loss import training_loss
 from train.objectives.corpus import Corpus
-from train.preview import preview, preview_folder
+from train.preview import WHOLE, preview, preview_folder
 from train.without_storage import AsOnDevice
 from transformer_torch import Transformer
 
@@ -27,8 +29,15 @@ def dry_run(config: RunConfig, corpus: Corpus, processes: int, precision: str = 
     _, flops, activations = count_step(counted, corpus.train.batch(0).share(processes=processes, parts=parts))
     device = torch.cuda.get_device_name() if runs_on_gpu() else "a CPU"
     runs_as = f"{processes} process{'es' * (processes > 1)}, {of_products}, on {device}"
-    shards = processes if uses_fsdp(os.environ) else 1
-    preview(config, corpus, runs_as, flops * parts * processes, activations, "process", shards)
+    held = bytes_per_parameter(os.environ, processes, precision)
+    preview(config, corpus, runs_as, flops * parts * processes, activations, "process", held)
+
+
+def bytes_per_parameter(environment: Mapping[str, str], processes: int, precision: str) -> float:
+    """Of weights, gradients and AdamW's moments on each process, whole or in shares, as the launcher asks for."""
+    if uses_deepspeed(environment):
+        return zero.bytes_per_parameter(zero.check_settings(), processes, precision)
+    return WHOLE / processes if uses_fsdp(environment) else WHOLE
 
 
 def count_step(config: RunConfig, batch: Batch) -> tuple[int, int, int]:

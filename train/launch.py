@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -22,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from configs import RunConfig, UserError
 from train.batches import check_divides
 from train.run_folder import saved
+from train.zero import check_settings
 
 LAUNCHERS = ("accelerate", "accelerate-launch", "torchrun", "torch.distributed.run", "accelerate.commands.launch")
 PROCESS_FLAGS = ("--num_processes", "--num-processes")
@@ -104,6 +106,11 @@ def uses_fsdp(environment: Mapping[str, str]) -> bool:
     return environment.get("ACCELERATE_USE_FSDP", "").lower() == "true"
 
 
+def uses_deepspeed(environment: Mapping[str, str]) -> bool:
+    """Whether the launcher was told to share by DeepSpeed's ZeRO."""
+    return environment.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true"
+
+
 def check_environment(config: RunConfig, environment: Mapping[str, str], launcher: Launcher, has_gpu: bool) -> None:
     """Refuse what accelerate would turn into something else without a word."""
     world = int(environment.get("WORLD_SIZE", "1"))
@@ -115,9 +122,13 @@ def check_environment(config: RunConfig, environment: Mapping[str, str], launche
             "FSDP of version 1 was asked for, and this trainer has been built for version 2; "
             "launch with configs/accelerate/fsdp2.yaml, or --fsdp_version 2"
         )
-    if environment.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
-        sharded = "FSDP2 (configs/accelerate/fsdp2.yaml) shards the same tensors as its ZeRO-3"
-        raise UserError(f"DeepSpeed was asked for, and this trainer has not been built for it; {sharded}")
+    if uses_deepspeed(environment):
+        if on_cpu:
+            raise UserError("DeepSpeed was asked for, and on a CPU accelerate silently leaves it out; launch without DeepSpeed")
+        if find_spec("deepspeed") is None:
+            raise UserError("DeepSpeed was asked for, and it is not installed; pip install deepspeed")
+        if check_settings() == 3 and config.train.compile:
+            raise UserError("train.compile=true, and the compiler cannot follow what DeepSpeed's stage 3 gathers; compile in stage 1 or 2")
     if launcher.processes is not None and launcher.processes != world:
         found = f"the launcher was asked for {launcher.processes} processes, and started {world}"
         raise UserError(f"{found}; {TWO_ON_CPU}" if on_cpu else f"{found}; add --multi_gpu, or ask for {world}")
@@ -150,6 +161,9 @@ def check_wrapped(accelerator: Accelerator, model: nn.Module) -> None:
     if uses_fsdp(os.environ):
         if not found.startswith(("FSDP", "FullyShardedDataParallel")):
             raise UserError(f"FSDP was asked for, and the model runs as {found}")
+    elif uses_deepspeed(os.environ):
+        if found != "DeepSpeedEngine":
+            raise UserError(f"DeepSpeed was asked for, and the model runs as {found}")
     elif accelerator.num_processes > 1 and not isinstance(model, DistributedDataParallel):
         raise UserError(f"{accelerator.num_processes} processes were asked for, and the model runs as {found}, not replicated")
 

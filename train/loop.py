@@ -15,7 +15,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from configs import RunConfig
-from train import checkpoints
+from train import checkpoints, zero
 from train.ahead import BatchesAhead
 from train.batches import Batch
 from train.diverged import Watch
@@ -50,12 +50,14 @@ class Trainer:
         # Every process drops out other values; the weights come from the config's seed alone.
         torch.manual_seed(config.seed * 1000 + accelerator.process_index)
         self.plain = Transformer(config.model, seed=None)
-        assign(self.plain, starting_tensors(config, bool(saved(run.checkpoints))))
+        has_checkpoint = bool(saved(run.checkpoints))
+        assign(self.plain, starting_tensors(config, has_checkpoint))
         self.plain.to(accelerator.device)
         self.plain.set_gradient_checkpointing(config.train.gradient_checkpointing)
         if config.train.compile:
             self.plain.compile()
         sum_gradients_in_float32(accelerator)
+        zero.complete_settings(accelerator, config.optimizer.clip)
         self.model, wrapped = accelerator.prepare(self.plain, build_optimizer(self.plain, config.optimizer))
         check_wrapped(accelerator, self.model)
         # Replicas and shards exchange what they have layer by layer, and are compiled without the loss.
@@ -63,7 +65,11 @@ class Trainer:
         gather_for_cross_attention(self.model)
         self.model.train()
         self.optimizer: torch.optim.Optimizer = wrapped.optimizer
-        make_moments(self.optimizer)
+        if zero.is_zero(accelerator):
+            zero.assign(self.plain, starting_tensors(config, has_checkpoint))
+            zero.make_moments(self.optimizer)
+        else:
+            make_moments(self.optimizer)
         precision, processes = str(accelerator.mixed_precision), accelerator.num_processes
         self.per_token = utilization_per_token(config, corpus, accelerator.device, precision, processes)
         conditions = checkpoints.conditions(precision, accelerator.device.type, corpus.fingerprint)
@@ -156,21 +162,27 @@ class Trainer:
         accelerator, parts = self.accelerator, self.config.train.accumulation_steps
         batch, objective = self.batches.batch(step), self.config.objective
         targets = batch.targets
-        loss = torch.zeros((), device=accelerator.device)
+        loss, is_zero = torch.zeros((), device=accelerator.device), zero.is_zero(accelerator)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
         for part in range(parts):
             share = batch.share(accelerator.process_index, accelerator.num_processes, part, parts)
             # A sharded model sums the gradients of every part: to wait, each process would have to hold them whole.
-            waits = part + 1 < parts and not accelerator.is_fsdp2
+            waits = part + 1 < parts and not accelerator.is_fsdp2 and not is_zero
             with accelerator.no_sync(self.model) if waits else nullcontext():
                 part_loss = self.loss(self.model, *self.on_device(share), objective.label_smoothing, objective.r_drop) / targets
                 # Replication averages the gradients of the processes; they are to be summed.
-                accelerator.backward(part_loss * accelerator.num_processes)
+                summed = part_loss * accelerator.num_processes
+                if is_zero:
+                    zero.backward(accelerator, summed, part + 1 == parts)
+                else:
+                    accelerator.backward(summed)
             loss += part_loss.detach()
+        if is_zero:
+            return loss, zero.gradient_norm(accelerator), batch.tokens
         norm = accelerator.clip_grad_norm_(self.model.parameters(), self.config.optimizer.clip or math.inf)
         if isinstance(norm, DTensor):
             norm = norm.full_tensor()
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad()
         return loss, norm, batch.tokens

@@ -18,19 +18,21 @@ from train.saved import check_conditions
 from weight_mapping import canonical_tensors
 
 SHOWN = 400
+# Bytes of a parameter: weight, gradient and two moments in float32.
+WHOLE = 16
 
 
-def preview(config: RunConfig, corpus: Corpus, runs_as: str, flops: int, activations: int | None, sharer: str, shards: int = 1) -> None:
+def preview(config: RunConfig, corpus: Corpus, runs_as: str, flops: int, activations: int | None, sharer: str, held: float = WHOLE) -> None:
     """Print all of it.
 
     runs_as: who shares a step, and the precision. flops: of a whole step. activations: bytes that the backward pass of one sharer needs,
     None where they are not counted. sharer: what shares a step with others like it, a process or a device.
-    shards: how many of them hold the weights together.
+    held: bytes that each sharer holds for each parameter of the model.
     """
     print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=140))
     batch = corpus.train.batch(0)
     parameters = sum(math.prod(tensor.shape) for tensor in canonical_tensors(config.model))
-    fixed = 16 * parameters // shards
+    fixed = round(held * parameters)
     size = f"{len(batch):,} sequences, {batch.tokens:,} tokens, {batch.targets:,} targets"
     steps, epochs = 1 / max(corpus.train.epoch(1), 1e-9), corpus.train.epoch(config.train.max_steps)
     needed = (
@@ -46,7 +48,7 @@ def preview(config: RunConfig, corpus: Corpus, runs_as: str, flops: int, activat
     least = "without the compiler" if config.train.compile else "at least"
     print(
         f"memory           {mebibytes(fixed + (activations or 0))} MiB a {sharer} {least}: {mebibytes(fixed)} of weights, gradients and "
-        f"AdamW's moments in float32{', its share' if shards > 1 else ''}, {needed}"
+        f"AdamW's moments{' in float32' if held == WHOLE else ', its share'}, {needed}"
     )
     print("".join(f"data             {note}\n" for note in corpus.notes), end="")
     shapes = ", ".join(f"{name} {list(values.shape)}" for name, values in batch.inputs.items())

@@ -25,7 +25,7 @@ from weight_mapping import write_json, write_run
 def finish(config: RunConfig, accelerator: Accelerator, corpus: Corpus, run: RunFolder, model: nn.Module, seconds: float) -> None:
     """Make the run's folder complete: weights in canonical form, curves, and at last the summary. Every process calls this; the
     others than the first are done when the weights are gathered."""
-    weights = whole_weights(model)
+    weights = whole_weights(accelerator, model)
     if accelerator.is_main_process:
         read = final_weights(config, run.path, lambda name: weights[name].numpy())
         write_all_whole(run.path, lambda folder: write_run(folder, config.model, read))

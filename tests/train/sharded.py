@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -68,6 +69,9 @@ def replicating_accelerator() -> Accelerator:
     return accelerator
 
 
+Check = Callable[[Trainer], None]
+
+
 class After(Stop):
     """Stops in good order after so many steps."""
 
@@ -80,8 +84,8 @@ class After(Stop):
         return 143 if self.left == 0 else 0
 
 
-def train(config: RunConfig, accelerator: Accelerator, steps: int = 1000, done: int = 0) -> None:
-    """One run, or its first steps. done: steps of a run that goes on."""
+def train(config: RunConfig, accelerator: Accelerator, steps: int = 1000, done: int = 0, check: Check | None = None) -> None:
+    """One run, or its first steps. done: steps of a run that goes on. check: what the trainer must hold, default FSDP2's shares."""
     # What it knows of this is lost while it prepares a model.
     is_sharded = accelerator.is_fsdp2
     corpus = prepare(config)
@@ -89,12 +93,15 @@ def train(config: RunConfig, accelerator: Accelerator, steps: int = 1000, done: 
     run = open_run(config) if accelerator.is_main_process else RunFolder(folder, config.train.existing == "resume")
     trainer = Trainer(config, accelerator, corpus, run)
     assert trainer.progress.step == done
-    check_shares(trainer.model, accelerator.num_processes if is_sharded else 1)
+    if check is None:
+        check_shares(trainer.model, accelerator.num_processes if is_sharded else 1)
+    else:
+        check(trainer)
     if is_sharded and accelerator.mixed_precision == "bf16":
         assert accelerator.state.fsdp_plugin.mixed_precision_policy.reduce_dtype == torch.float32
     stop = After(steps)
     if trainer.train(stop) == 0:
-        summary.finish(config, accelerator, corpus, run, trainer.model, trainer.progress.seconds)
+        summary.finish(config, accelerator, corpus, run, trainer.plain, trainer.progress.seconds)
     stop.end()
     if run.lock:
         run.lock.close()

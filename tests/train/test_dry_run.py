@@ -169,6 +169,21 @@ def test_shares_of_weights_are_counted(tmp_path, monkeypatch, capsys):
     assert fixed[0] == pytest.approx(8 * fixed[1], abs=4)
 
 
+def test_shares_of_deepspeed_are_counted_by_their_stage(tmp_path, monkeypatch, capsys):
+    write_text(tmp_path)
+    config = run_config(tmp_path, model__width=2040, train__batch_size=8)
+    corpus = prepare(config)
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    found = []
+    for stage in ("1", "2", "3"):
+        monkeypatch.setenv("ACCELERATE_DEEPSPEED_ZERO_STAGE", stage)
+        dry_run(config, corpus, 8, "bf16")
+        found.append(int(re.search(r"(\d+) of weights", capsys.readouterr().out)[1]))
+    # 2 + 2 + 12 / 8, 2 + 14 / 8 and 16 / 8 bytes of each parameter.
+    assert found[0] / found[2] == pytest.approx(5.5 / 2, rel=0.02)
+    assert found[1] / found[2] == pytest.approx(3.75 / 2, rel=0.02)
+
+
 def test_it_says_what_would_happen_where_the_folder_exists(tmp_path, monkeypatch, capsys):
     """And leaves it as it is."""
     write_text(tmp_path)

@@ -42,10 +42,13 @@ def test_the_launchers_command_line_is_read(tmp_path, words, number):
         ({"ACCELERATE_USE_FSDP": "true", **ON_CPU}, None, True, "FSDP was asked for, and on a CPU"),
         ({"ACCELERATE_USE_FSDP": "true"}, None, False, "FSDP was asked for, and on a CPU"),
         ({"ACCELERATE_USE_FSDP": "true"}, None, True, "FSDP of version 1 was asked for"),
-        ({"ACCELERATE_USE_DEEPSPEED": "true"}, None, True, "DeepSpeed was asked for"),
+        ({"ACCELERATE_USE_DEEPSPEED": "true", **ON_CPU}, None, True, "DeepSpeed was asked for, and on a CPU"),
+        ({"ACCELERATE_USE_DEEPSPEED": "true"}, None, False, "DeepSpeed was asked for, and on a CPU"),
+        ({"ACCELERATE_USE_DEEPSPEED": "true"}, None, True, "it is not installed; pip install deepspeed"),
     ],
 )
-def test_what_would_silently_run_otherwise_is_refused(tmp_path, environment, asked, has_gpu, message):
+def test_what_would_silently_run_otherwise_is_refused(tmp_path, monkeypatch, environment, asked, has_gpu, message):
+    monkeypatch.setattr("train.launch.find_spec", lambda name: None)
     with pytest.raises(UserError, match=message):
         check_environment(run_config(tmp_path), environment, Launcher(1, (), asked), has_gpu)
 
@@ -57,10 +60,22 @@ def test_what_would_silently_run_otherwise_is_refused(tmp_path, environment, ask
         ({}, ALONE, True),
         ({"WORLD_SIZE": "2", **ON_CPU}, Launcher(1, (), 2), False),
         ({"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}, ALONE, True),
+        ({"ACCELERATE_USE_DEEPSPEED": "true"}, ALONE, True),
     ],
 )
-def test_what_runs_as_asked_is_accepted(tmp_path, environment, launcher, has_gpu):
+def test_what_runs_as_asked_is_accepted(tmp_path, monkeypatch, environment, launcher, has_gpu):
+    monkeypatch.setattr("train.launch.find_spec", lambda name: name)
     check_environment(run_config(tmp_path), environment, launcher, has_gpu)
+
+
+def test_what_deepspeed_shares_layer_by_layer_is_not_compiled(tmp_path, monkeypatch):
+    monkeypatch.setattr("train.launch.find_spec", lambda name: name)
+    monkeypatch.setenv("ACCELERATE_DEEPSPEED_ZERO_STAGE", "3")
+    environment, config = {"ACCELERATE_USE_DEEPSPEED": "true"}, run_config(tmp_path, train__compile="true")
+    with pytest.raises(UserError, match=r"train.compile=true, and .* compile in stage 1 or 2"):
+        check_environment(config, environment, ALONE, True)
+    monkeypatch.setenv("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2")
+    check_environment(config, environment, ALONE, True)
 
 
 def test_accumulation_is_the_configs(monkeypatch):
