@@ -5,6 +5,8 @@ V vocabulary, E embedding width. TensorFlow has no such file: its products are X
 
 from __future__ import annotations
 
+import ctypes
+import platform
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -51,10 +53,13 @@ def for_inference(model: Transformer, weights: str = "float32") -> Transformer:
         joined = Joined([getattr(parent, name) for name in names], product)
         for place, name in enumerate(names):
             setattr(parent, name, Part(joined, place))
+        give_back_freed_memory()
     for parent in list(model.modules()):
-        for name, child in parent.named_children():
-            if type(child) is Linear:
-                setattr(parent, name, product(child.weight, child.bias))
+        linear = [name for name, child in parent.named_children() if type(child) is Linear]
+        for name in linear:
+            setattr(parent, name, product(getattr(parent, name).weight, getattr(parent, name).bias))
+        if linear:
+            give_back_freed_memory()
     if isinstance(model.head, LanguageModelHead):
         table_VE = model.token_table() if model.head.weight is None else model.head.weight
         assert table_VE is not None
@@ -62,8 +67,15 @@ def for_inference(model: Transformer, weights: str = "float32") -> Transformer:
         if model.head.weight is not None:
             # Of no further use, and as large as all the rest of a small model.
             model.head.weight = nn.Parameter(model.head.weight[:0], requires_grad=False)
+    give_back_freed_memory()
     model.packed = weights
     return model
+
+
+def give_back_freed_memory() -> None:
+    """The weights that were replaced lay between others, and glibc would keep the gaps."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def layers_of_one_input(model: Transformer) -> list[tuple[nn.Module, Sequence[str]]]:

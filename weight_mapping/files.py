@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from weakref import WeakValueDictionary, finalize
 
 import ml_dtypes  # noqa: F401  # registers bfloat16 with NumPy
 import numpy as np
@@ -33,14 +35,15 @@ class TensorFiles:
         self.folder = folder
         self._stack: list[Any] = []
         self._file_of: dict[str, Any] = {}
-        self._places: dict[str, np.ndarray] = {}
+        self._mapped_of: dict[str, MappedFile] = {}
         for path in self._paths():
             try:
                 handle = safe_open(str(path), framework="numpy")
             except (SafetensorError, OSError) as error:
                 raise UserError(f"{path}: not a whole safetensors file ({error}); it may be truncated, fetch or write it again") from None
             self._stack.append(handle)
-            self._places |= places(path)
+            mapped = MappedFile(path)
+            self._mapped_of |= dict.fromkeys(mapped.names(), mapped)
             for name in handle.keys():  # noqa: SIM118  # the handle is no mapping
                 if name in self._file_of:
                     raise UserError(f"{path}: tensor {name!r} stands in another file of this folder too; each may stand once")
@@ -88,8 +91,8 @@ class TensorFiles:
 
     def read(self, name: str) -> np.ndarray:
         """The tensor where it lies in the file: no byte is read before it is looked at. Writing into it leaves the file as it is."""
-        if name in self._places:
-            return self._places[name]
+        if name in self._mapped_of:
+            return self._mapped_of[name].read(name)
         try:
             return self._file_of[name].get_tensor(name)
         except (AttributeError, TypeError, KeyError):
@@ -103,19 +106,44 @@ class TensorFiles:
             handle.__exit__(None, None, None)
 
 
-def places(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a whole safetensors file as views of the mapped file, so far as NumPy has their types and they are aligned."""
-    mapped = np.memmap(path, np.uint8, mode="c")
-    start = 8 + int(mapped[:8].view("<u8")[0])
-    header = json.loads(bytes(mapped[8:start]))
-    header.pop("__metadata__", None)
-    found = {}
-    for name, entry in header.items():
-        begin, end = (start + offset for offset in entry["data_offsets"])
-        dtype = np.dtype(DTYPES[entry["dtype"]]) if entry["dtype"] in DTYPES else None
-        if dtype is not None and begin % dtype.itemsize == 0:
-            found[name] = np.asarray(mapped[begin:end]).view(dtype).reshape(entry["shape"])
-    return found
+class MappedFile:
+    """A whole safetensors file, mapped: its tensors lie where they are, and their pages leave memory with the last array that shows them.
+
+    Of its tensors it has those whose types NumPy has, and that are aligned.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        start = 8 + int.from_bytes(self._map[:8], "little")
+        self._places: dict[str, tuple[np.dtype[Any], list[int], int, int]] = {}
+        for name, entry in json.loads(self._map[8:start]).items():
+            if name == "__metadata__" or entry["dtype"] not in DTYPES:
+                continue
+            dtype, (begin, end) = np.dtype(DTYPES[entry["dtype"]]), (start + offset for offset in entry["data_offsets"])
+            if begin % dtype.itemsize == 0:
+                self._places[name] = dtype, entry["shape"], begin, end
+        self._shown: WeakValueDictionary[str, np.ndarray] = WeakValueDictionary()
+
+    def names(self) -> list[str]:
+        return list(self._places)
+
+    def read(self, name: str) -> np.ndarray:
+        """The tensor, the same memory as long as somebody has it. What is written into it lasts as long, and leaves the file as it is."""
+        dtype, shape, begin, end = self._places[name]
+        shown = self._shown.get(name)
+        if shown is None:
+            # All views of it, and PyTorch's tensors, hold on to this array.
+            shown = self._shown[name] = np.frombuffer(self._map, dtype, (end - begin) // dtype.itemsize, begin)
+            finalize(shown, drop_pages, self._map, begin, end).atexit = False
+        return shown.reshape(shape)
+
+
+def drop_pages(mapped: mmap.mmap, begin: int, end: int) -> None:
+    """Take what lies between two bytes out of memory, but for pages that hold something else too. It is read again where it is needed."""
+    first, last = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE, end // mmap.PAGESIZE * mmap.PAGESIZE
+    if first < last and hasattr(mapped, "madvise"):
+        mapped.madvise(mmap.MADV_DONTNEED, first, last - first)
 
 
 def write_tensors(folder: Path, tensors: Iterator[tuple[str, np.ndarray]], shard_size: int = 5 * GIGABYTE) -> None:

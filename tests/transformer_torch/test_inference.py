@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from configs import ModelConfig, UserError, load_model_config
 from tests.parity.rungs import Entry
 from tests.revealing import hugging_face_model, save_hugging_face
+from tests.weight_mapping.test_files import resident
 from transformer_torch import Transformer, for_inference, load, save
 from transformer_torch.inference import Joined, Packed, Part, Quantized
 from transformer_torch.linear import Linear
@@ -53,6 +55,21 @@ def test_fewer_bits_give_near_logits(entry: Entry, weights: str) -> None:
     expected, found = plain(**inputs), fast(**inputs).float()
     assert 0 < (found - expected).norm() / expected.norm() < NEAR[weights]
     assert fast.generate(inputs["input_ids"], max_new_tokens=3, eos_token_id=()).shape[1] > 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells what is in memory")
+@pytest.mark.parametrize("weights", ["float32", "bf16", "int8"])
+def test_what_is_packed_does_not_stay_as_it_was(weights: str, tmp_path: Path) -> None:
+    """Of the file only what is looked up row by row is left, the tables of tokens and positions."""
+    config = load_model_config("gpt2", ["num_layers=3", "vocab_size=1000", "special_tokens={eos: [0]}"])
+    save(Transformer(config), tmp_path / "model")
+    model = load(tmp_path / "model")
+    for parameter in model.parameters():
+        parameter.sum()
+    assert resident(tmp_path) > 80
+    for_inference(model, weights)
+    tables = (1000 + 1024) * 768 * 4 / 2**20
+    assert resident(tmp_path) < tables + 1
 
 
 def test_layers_of_one_input_are_one_product_and_give_what_they_gave() -> None:
