@@ -8,7 +8,7 @@ from configs.prompts import Prompts, as_prompts
 from configs.reading import build, dump, load_model_config, load_run_config
 from configs.run import RunConfig
 from configs.speech import speech_prompt, spoken_languages
-from configs.tables import dynamic_frequencies, relative_buckets, rotary_frequencies, rotary_tables, sinusoidal_table
+from configs.tables import dynamic_frequencies, relative_buckets, rotary_cosines, rotary_frequencies, rotary_sines, sinusoidal_table
 
 __all__ = [
     "GenerationConfig",
@@ -25,8 +25,9 @@ __all__ = [
     "load_run_config",
     "nearest",
     "relative_buckets",
+    "rotary_cosines",
     "rotary_frequencies",
-    "rotary_tables",
+    "rotary_sines",
     "run_command",
     "sinusoidal_table",
     "speech_prompt",

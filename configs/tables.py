@@ -22,14 +22,24 @@ from configs.positions import (
 )
 
 
-def rotary_tables(config: ModelConfig, windowed: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines and sines of the angles position * frequency, times the scaling's factor, each of shape (max_length, J).
+def rotary_cosines(config: ModelConfig, windowed: bool = False) -> np.ndarray:
+    """Cosines of the angles position * frequency, times the scaling's factor, of shape (max_length, J).
 
     windowed: those of the sliding-window layers. With dynamic scaling they are those of calls up to its original length.
     """
+    angles_NJ, factor = _rotary_angles(config, windowed)
+    return factor * np.cos(angles_NJ)
+
+
+def rotary_sines(config: ModelConfig, windowed: bool = False) -> np.ndarray:
+    """The sines that belong to `rotary_cosines`."""
+    angles_NJ, factor = _rotary_angles(config, windowed)
+    return factor * np.sin(angles_NJ)
+
+
+def _rotary_angles(config: ModelConfig, windowed: bool) -> tuple[np.ndarray, float]:
     frequencies_J, factor = rotary_frequencies(config, windowed)
-    angles_NJ = np.arange(config.longest or config.max_length, dtype=np.float64)[:, None] * frequencies_J
-    return factor * np.cos(angles_NJ), factor * np.sin(angles_NJ)
+    return np.arange(config.longest or config.max_length, dtype=np.float64)[:, None] * frequencies_J, factor
 
 
 def rotary_frequencies(config: ModelConfig, windowed: bool = False) -> tuple[np.ndarray, float]:

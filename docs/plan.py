@@ -107,8 +107,8 @@ In `configs/accelerate/`, for one sequence on each GPU; "checkpointing" is `trai
 - What fits with DDP runs with DDP: it sends while it computes, waits while it accumulates, and has the precision of autocast.
 - FSDP2 is for what does not. `fsdp_reshard_after_forward: false` keeps gathered weights for the backward pass: a quarter less traffic for
   2 P more memory.
-- `deepspeed` is DeepSpeed's ZeRO, for those who have it: in bf16 stage 1 holds (4 + 12 / N) P bytes, stage 2 (2 + 14 / N) P, and stage 3
-  the 16 P / N of FSDP2.
+- `deepspeed` is DeepSpeed's ZeRO, for those who have it: in bf16, with gradients summed in float32, stage 1 holds (6 + 12 / N) P bytes,
+  stage 2 (2 + 16 / N) P, and stage 3 18 P / N.
 - Every process makes the whole model in float32 on its GPU before it is sharded: 13B starts on 80 GB (52 GB), and 70B does not (276 GB),
   whatever the table says of its steps. Checkpoints are whole files, which the main process gathers into its machine's memory (12 P bytes)
   and every process reads. Weights that are made in shares, and checkpoints in shares, are not built.

@@ -16,7 +16,7 @@ from train.checkpoints import conditions
 from train.launch import uses_cpu, uses_deepspeed, uses_fsdp
 from train.loss import training_loss
 from train.objectives.corpus import Corpus
-from train.preview import WHOLE, preview, preview_folder
+from train.preview import WHOLE, Held, preview, preview_folder
 from train.without_storage import AsOnDevice
 from transformer_torch import Transformer
 
@@ -29,15 +29,16 @@ def dry_run(config: RunConfig, corpus: Corpus, processes: int, precision: str = 
     _, flops, activations = count_step(counted, corpus.train.batch(0).share(processes=processes, parts=parts))
     device = torch.cuda.get_device_name() if runs_on_gpu() else "a CPU"
     runs_as = f"{processes} process{'es' * (processes > 1)}, {of_products}, on {device}"
-    held = bytes_per_parameter(os.environ, processes, precision)
-    preview(config, corpus, runs_as, flops * parts * processes, activations, "process", held)
+    preview(config, corpus, runs_as, flops * parts * processes, activations, "process", held(os.environ, processes, precision))
 
 
-def bytes_per_parameter(environment: Mapping[str, str], processes: int, precision: str) -> float:
-    """Of weights, gradients and AdamW's moments on each process, whole or in shares, as the launcher asks for."""
+def held(environment: Mapping[str, str], processes: int, precision: str) -> Held:
+    """What each process holds of weights, gradients and AdamW's moments, whole or in shares, as the launcher asks for."""
+    share = ", its share" if processes > 1 else ""
     if uses_deepspeed(environment):
-        return zero.bytes_per_parameter(zero.check_settings(), processes, precision)
-    return WHOLE / processes if uses_fsdp(environment) else WHOLE
+        kinds = " in bf16 and float32" if precision == "bf16" else " in float32"
+        return Held(zero.bytes_per_parameter(zero.check_settings(), processes, precision), kinds + share)
+    return Held(WHOLE.bytes_per_parameter / processes, WHOLE.how + share) if uses_fsdp(environment) else WHOLE
 
 
 def count_step(config: RunConfig, batch: Batch) -> tuple[int, int, int]:

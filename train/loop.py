@@ -57,7 +57,7 @@ class Trainer:
         if config.train.compile:
             self.plain.compile()
         sum_gradients_in_float32(accelerator)
-        zero.complete_settings(accelerator, config.optimizer.clip)
+        zero.prepare(accelerator, self.plain, config.optimizer.clip)
         self.model, wrapped = accelerator.prepare(self.plain, build_optimizer(self.plain, config.optimizer))
         check_wrapped(accelerator, self.model)
         # Replicas and shards exchange what they have layer by layer, and are compiled without the loss.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -18,21 +18,29 @@ from train.saved import check_conditions
 from weight_mapping import canonical_tensors
 
 SHOWN = 400
-# Bytes of a parameter: weight, gradient and two moments in float32.
-WHOLE = 16
 
 
-def preview(config: RunConfig, corpus: Corpus, runs_as: str, flops: int, activations: int | None, sharer: str, held: float = WHOLE) -> None:
+class Held(NamedTuple):
+    """Bytes of weight, gradient and moments for each parameter, and in which types and shares, in words."""
+
+    bytes_per_parameter: float
+    how: str
+
+
+WHOLE = Held(16, " in float32")
+
+
+def preview(config: RunConfig, corpus: Corpus, runs_as: str, flops: int, activations: int | None, sharer: str, held: Held = WHOLE) -> None:
     """Print all of it.
 
     runs_as: who shares a step, and the precision. flops: of a whole step. activations: bytes that the backward pass of one sharer needs,
     None where they are not counted. sharer: what shares a step with others like it, a process or a device.
-    held: bytes that each sharer holds for each parameter of the model.
+    held: what each sharer holds of the model.
     """
     print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=140))
     batch = corpus.train.batch(0)
     parameters = sum(math.prod(tensor.shape) for tensor in canonical_tensors(config.model))
-    fixed = round(held * parameters)
+    fixed = round(held.bytes_per_parameter * parameters)
     size = f"{len(batch):,} sequences, {batch.tokens:,} tokens, {batch.targets:,} targets"
     steps, epochs = 1 / max(corpus.train.epoch(1), 1e-9), corpus.train.epoch(config.train.max_steps)
     needed = (
@@ -48,7 +56,7 @@ def preview(config: RunConfig, corpus: Corpus, runs_as: str, flops: int, activat
     least = "without the compiler" if config.train.compile else "at least"
     print(
         f"memory           {mebibytes(fixed + (activations or 0))} MiB a {sharer} {least}: {mebibytes(fixed)} of weights, gradients and "
-        f"AdamW's moments{' in float32' if held == WHOLE else ', its share'}, {needed}"
+        f"AdamW's moments{held.how}, {needed}"
     )
     print("".join(f"data             {note}\n" for note in corpus.notes), end="")
     shapes = ", ".join(f"{name} {list(values.shape)}" for name, values in batch.inputs.items())

@@ -18,6 +18,7 @@ from accelerate.utils import DeepSpeedPlugin, DistributedType
 from torch import nn
 
 from configs import UserError
+from transformer_torch.weights import to_torch
 
 STAGES = (1, 2, 3)
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -30,6 +31,14 @@ OURS = {
     "train_batch_size": "train.batch_size",
     "train_micro_batch_size_per_gpu": "train.batch_size",
 }
+# Settings that change how fast it is and what memory it takes, not what it computes; of `zero_optimization` those below, and stage 3's.
+HARMLESS = {"bf16", "steps_per_print", "wall_clock_breakdown", "memory_breakdown", "zero_allow_untested_optimizer", "zero_optimization"}
+HARMLESS_OF_ZERO = {
+    *("stage", "allgather_partitions", "allgather_bucket_size", "overlap_comm", "reduce_scatter", "reduce_bucket_size"),
+    *("contiguous_gradients", "round_robin_gradients", "sub_group_size"),
+}
+# How many gradients DeepSpeed collects before it sends them, if nothing is said.
+BUCKET = 500_000_000
 
 
 def is_zero(accelerator: Accelerator) -> bool:
@@ -41,12 +50,13 @@ def check_settings() -> int:
     """The stage that the launcher asks for. Raises UserError for what would compete with the run's config, or has not been tried."""
     try:
         settings = DeepSpeedPlugin().deepspeed_config
-    except ValueError as error:
-        raise UserError(f"DeepSpeed was asked for, and its settings cannot be read: {error}") from None
-    zero = settings["zero_optimization"]
-    if zero["stage"] not in STAGES:
+        zero = settings["zero_optimization"]
+        stage = zero["stage"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"DeepSpeed was asked for, and its settings cannot be read ({error}); they need zero_optimization.stage") from None
+    if stage not in STAGES:
         raise UserError(
-            f"DeepSpeed's stage {zero['stage']} was asked for, which shares nothing; "
+            f"DeepSpeed's stage {stage} was asked for, which shares nothing; "
             f"choose zero_stage 1, 2 or 3, or launch replicas with configs/accelerate/eight_gpus.yaml"
         )
     for key, instead in OURS.items():
@@ -55,20 +65,32 @@ def check_settings() -> int:
     for key in ("offload_optimizer", "offload_param"):
         if (device := (zero.get(key) or {}).get("device") or "none") != "none":
             raise UserError(f"DeepSpeed's settings have {key} to {device}, which this trainer has not been built for; leave {key} out")
-    return int(zero["stage"])
+    known = HARMLESS_OF_ZERO | {"offload_optimizer", "offload_param"}
+    others = [key for key in settings if key not in HARMLESS | set(OURS)] + [
+        f"zero_optimization.{key}" for key in zero if key not in known and not key.startswith("stage3_")
+    ]
+    if others:
+        raise UserError(f"DeepSpeed's settings have {others[0]}, which this trainer has not been tried with; leave it out")
+    return int(stage)
 
 
-def complete_settings(accelerator: Accelerator, clip: float | None) -> None:
-    """Give DeepSpeed what it would ask an own data loader for, and the run's clipping, which it does itself.
+def prepare(accelerator: Accelerator, model: nn.Module, clip: float | None) -> None:
+    """Give DeepSpeed what it would ask a data loader of its own for, and the run's clipping, which it does itself.
 
-    The losses are divided by all targets of a step, so it has nothing to divide. Nothing happens without DeepSpeed.
+    The losses are divided by all targets of a step, so it has nothing to divide. In bf16 everything computes in bf16, and gradients are
+    summed in float32. Nothing happens without DeepSpeed.
     """
     if not is_zero(accelerator):
         return
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     settings = accelerator.state.deepspeed_plugin.deepspeed_config
     settings |= {"train_micro_batch_size_per_gpu": 1, "train_batch_size": "auto", "gradient_accumulation_steps": 1}
-    settings |= {"gradient_clipping": clip or 0.0, "communication_data_type": "fp32"}
+    settings |= {"gradient_clipping": clip or 0.0, "communication_data_type": "fp32", "data_types": {"grad_accum_dtype": "fp32"}}
+    # It would make room for as many gradients, however small the model is.
+    settings["zero_optimization"].setdefault("reduce_bucket_size", min(BUCKET, sum(weight.numel() for weight in model.parameters())))
+    if accelerator.mixed_precision == "bf16":
+        # DeepSpeed casts weights alone, and the tables of positions are none.
+        model.to(torch.bfloat16)
 
 
 def backward(accelerator: Accelerator, loss: torch.Tensor, is_last: bool) -> None:
@@ -77,16 +99,14 @@ def backward(accelerator: Accelerator, loss: torch.Tensor, is_last: bool) -> Non
 
 
 def gradient_norm(accelerator: Accelerator) -> torch.Tensor:
-    """Of the step that was taken. DeepSpeed says -1 where it is not finite."""
+    """Of the step that was taken. Versions of DeepSpeed say inf or -1 where it is not finite."""
     norm = float(accelerator.deepspeed_engine_wrapped.get_global_grad_norm())
     return torch.tensor(norm if norm >= 0 else math.nan)
 
 
 def bytes_per_parameter(stage: int, processes: int, precision: str) -> float:
-    """Of weights, gradients and AdamW's state on each process: in bf16 DeepSpeed keeps float32 weights beside those that compute, and in
-    float32 too."""
-    size = 2 if precision == "bf16" else 4
-    weights, gradients, state = size, size, 12
+    """On each process: weights in the type that computes, gradients in float32, and float32 weights and moments."""
+    weights, gradients, state = 2 if precision == "bf16" else 4, 4, 12
     dealt_out = state + (gradients if stage > 1 else 0) + (weights if stage > 2 else 0)
     return weights + gradients + state - dealt_out + dealt_out / processes
 
@@ -102,8 +122,9 @@ def make_moments(optimizer: Any) -> None:
 
 def shares(optimizer: Any) -> list[torch.Tensor]:
     """What this process has of the float32 weights, laid end to end, a tensor for each group of the optimizer; of stage 3 further cut."""
-    flat = "fp32_partitioned_groups_flat" if hasattr(optimizer, "fp32_partitioned_groups_flat") else "single_partition_of_fp32_groups"
-    found: list[torch.Tensor] = list(getattr(optimizer, flat))
+    # Of stage 3, of stages 1 and 2, and of stage 1 in bf16.
+    names = ("fp32_partitioned_groups_flat", "single_partition_of_fp32_groups", "fp32_groups_flat_partition")
+    found: list[torch.Tensor] = list(next(getattr(optimizer, name) for name in names if hasattr(optimizer, name)))
     return found
 
 
@@ -135,13 +156,16 @@ def whole_moments(accelerator: Accelerator, model: nn.Module, optimizer: Any) ->
 def assign(model: nn.Module, tensors: Iterable[tuple[str, np.ndarray]]) -> None:
     """Fill every weight, the one that computes and the float32 one: DeepSpeed has made the latter of the former, which bf16 has rounded."""
     from deepspeed import zero
-    from deepspeed.utils import safe_set_full_fp32_param
+    from deepspeed.utils import safe_set_full_fp32_param, safe_set_local_fp32_param
 
     parameters = dict(model.named_parameters())
     for name, array in tensors:
         parameter = parameters[name]
-        value = torch.from_numpy(array).to(parameter.device)
-        safe_set_full_fp32_param(parameter, value.float())
+        value = to_torch(array).to(parameter.device).float()
+        if is_cut(parameter):
+            safe_set_local_fp32_param(parameter, own_part(parameter, value))
+        else:
+            safe_set_full_fp32_param(parameter, value)
         with zero.GatheredParameters([parameter], modifier_rank=0):
             parameter.copy_(value)
 
@@ -149,10 +173,26 @@ def assign(model: nn.Module, tensors: Iterable[tuple[str, np.ndarray]]) -> None:
 @torch.no_grad()
 def assign_moments(model: nn.Module, optimizer: Any, moments: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
     """Go on with the state that `whole_moments` gave."""
-    from deepspeed.utils import safe_set_full_optimizer_state
+    from deepspeed.utils import safe_set_full_optimizer_state, safe_set_local_optimizer_state
 
     for name, parameter in model.named_parameters():
         for key in MOMENTS:
-            safe_set_full_optimizer_state(parameter, moments[name][key].to(parameter.device), key)
+            moment = moments[name][key].to(parameter.device)
+            if is_cut(parameter):
+                safe_set_local_optimizer_state(parameter, own_part(parameter, moment), key)
+            else:
+                safe_set_full_optimizer_state(parameter, moment, key)
     for share in shares(optimizer):
         optimizer.optimizer.state[share]["step"].fill_(next(iter(moments.values()))["step"].item())
+
+
+def is_cut(parameter: nn.Parameter) -> bool:
+    """Whether each process has a part of the weight, as in stage 3."""
+    return hasattr(parameter, "ds_tensor")
+
+
+def own_part(parameter: Any, whole: torch.Tensor) -> torch.Tensor:
+    """This process's part of a tensor: all are of one size, and the last ones are filled up with zeros."""
+    size, rank = parameter.ds_tensor.numel(), torch.distributed.get_rank()
+    part = whole.flatten()[rank * size : (rank + 1) * size]
+    return torch.nn.functional.pad(part, (0, size - part.numel()))

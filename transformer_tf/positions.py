@@ -6,12 +6,13 @@ B batch, T query length, S key length, H heads, K head size, J rotary pairs.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from configs import ModelConfig, dynamic_frequencies, relative_buckets, rotary_tables, sinusoidal_table
+from configs import ModelConfig, dynamic_frequencies, relative_buckets, rotary_cosines, rotary_sines, sinusoidal_table
 from configs.positions import DynamicScaling, RelativePositions
 from configs.positions import RotaryPositions as Rotary
 from transformer_tf.module import Module
@@ -33,7 +34,7 @@ class SinusoidalPositions(Table):
     """Sines and cosines of the position ("Attention Is All You Need", 3.5), to be added to the embeddings."""
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__(lambda: sinusoidal_table(config))
+        super().__init__(partial(sinusoidal_table, config))
 
 
 class RotaryPositions(Module):
@@ -41,8 +42,8 @@ class RotaryPositions(Module):
 
     def __init__(self, config: ModelConfig, windowed: bool) -> None:
         super().__init__()
-        self.cosines = Table(lambda: rotary_tables(config, windowed)[0])
-        self.sines = Table(lambda: rotary_tables(config, windowed)[1])
+        self.cosines = Table(partial(rotary_cosines, config, windowed))
+        self.sines = Table(partial(rotary_sines, config, windowed))
 
     def call(self, position_ids_BT: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         cosines_B1TJ = self.cosines(position_ids_BT)[:, None]

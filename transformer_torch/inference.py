@@ -9,6 +9,7 @@ import ctypes
 import platform
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -74,8 +75,13 @@ def for_inference(model: Transformer, weights: str = "float32") -> Transformer:
 
 def give_back_freed_memory() -> None:
     """The weights that were replaced lay between others, and glibc would keep the gaps."""
-    if platform.libc_ver()[0] == "glibc":
+    if is_glibc():
         ctypes.CDLL(None).malloc_trim(0)
+
+
+@cache
+def is_glibc() -> bool:
+    return platform.libc_ver()[0] == "glibc"
 
 
 def layers_of_one_input(model: Transformer) -> list[tuple[nn.Module, Sequence[str]]]:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from configs import ModelConfig, dynamic_frequencies, relative_buckets, rotary_tables, sinusoidal_table
+from configs import ModelConfig, dynamic_frequencies, relative_buckets, rotary_cosines, rotary_sines, sinusoidal_table
 from configs.positions import DynamicScaling, RelativePositions
 from configs.positions import RotaryPositions as Rotary
 
@@ -64,8 +64,8 @@ class RotaryPositions(nn.Module):
 
     def __init__(self, config: ModelConfig, windowed: bool) -> None:
         super().__init__()
-        self.cosines = Table(lambda: rotary_tables(config, windowed)[0])
-        self.sines = Table(lambda: rotary_tables(config, windowed)[1])
+        self.cosines = Table(partial(rotary_cosines, config, windowed))
+        self.sines = Table(partial(rotary_sines, config, windowed))
 
     def forward(self, position_ids_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         cosines_B1TJ = self.cosines(position_ids_BT).unsqueeze(1)

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import RLock
 from types import TracebackType
 from typing import Any
 from weakref import WeakValueDictionary, finalize
@@ -124,26 +125,31 @@ class MappedFile:
             if begin % dtype.itemsize == 0:
                 self._places[name] = dtype, entry["shape"], begin, end
         self._shown: WeakValueDictionary[str, np.ndarray] = WeakValueDictionary()
+        # Of one thread too: an array may go while another is made.
+        self._lock = RLock()
 
     def names(self) -> list[str]:
         return list(self._places)
 
     def read(self, name: str) -> np.ndarray:
-        """The tensor, the same memory as long as somebody has it. What is written into it lasts as long, and leaves the file as it is."""
+        """The tensor, the same memory as long as somebody has it. Writing into it leaves the file as it is; when nobody has it any more,
+        what was written is lost, wholly or in part."""
         dtype, shape, begin, end = self._places[name]
-        shown = self._shown.get(name)
-        if shown is None:
-            # All views of it, and PyTorch's tensors, hold on to this array.
-            shown = self._shown[name] = np.frombuffer(self._map, dtype, (end - begin) // dtype.itemsize, begin)
-            finalize(shown, drop_pages, self._map, begin, end).atexit = False
+        with self._lock:
+            shown = self._shown.get(name)
+            if shown is None:
+                # All views of it, and PyTorch's tensors, hold on to this array.
+                shown = self._shown[name] = np.frombuffer(self._map, dtype, (end - begin) // dtype.itemsize, begin)
+                finalize(shown, self._drop, name).atexit = False
         return shown.reshape(shape)
 
-
-def drop_pages(mapped: mmap.mmap, begin: int, end: int) -> None:
-    """Take what lies between two bytes out of memory, but for pages that hold something else too. It is read again where it is needed."""
-    first, last = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE, end // mmap.PAGESIZE * mmap.PAGESIZE
-    if first < last and hasattr(mapped, "madvise"):
-        mapped.madvise(mmap.MADV_DONTNEED, first, last - first)
+    def _drop(self, name: str) -> None:
+        """Take the tensor's pages out of memory, but for those that hold something else too. They are read again where they are needed."""
+        _, _, begin, end = self._places[name]
+        first, last = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE, end // mmap.PAGESIZE * mmap.PAGESIZE
+        with self._lock:
+            if first < last and self._shown.get(name) is None and hasattr(self._map, "madvise"):
+                self._map.madvise(mmap.MADV_DONTNEED, first, last - first)
 
 
 def write_tensors(folder: Path, tensors: Iterator[tuple[str, np.ndarray]], shard_size: int = 5 * GIGABYTE) -> None:

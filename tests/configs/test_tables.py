@@ -20,8 +20,9 @@ from configs import (
     dynamic_frequencies,
     load_model_config,
     relative_buckets,
+    rotary_cosines,
     rotary_frequencies,
-    rotary_tables,
+    rotary_sines,
     sinusoidal_table,
 )
 from configs.tables import audio_table
@@ -80,7 +81,7 @@ def llama_config(scaling: dict[str, Any], base: float = 500.0, fraction: float =
 def test_rotary_angles() -> None:
     """RoFormer, equation 15: pair i of position n turns by n * base ** (-2 i / K)."""
     config = load_model_config("gpt2-mini", ["positions={kind: rotary, base: 500.0, fraction: 0.5}", "max_length=9"])
-    cosines, sines = rotary_tables(config)
+    cosines, sines = rotary_cosines(config), rotary_sines(config)
     assert cosines.shape == sines.shape == (9, 16)
     for position, i in [(0, 0), (3, 0), (5, 7), (8, 15)]:
         angle = position * 500.0 ** (-2 * i / 32)
@@ -113,7 +114,7 @@ def test_the_scalings_differ(scaling: str) -> None:
 
 def test_tables_carry_the_factor() -> None:
     config = rotary_config(SCALINGS["yarn with its factor"][0])
-    cosines, sines = rotary_tables(config)
+    cosines, sines = rotary_cosines(config), rotary_sines(config)
     frequencies, _ = rotary_frequencies(config)
     np.testing.assert_allclose(cosines[5], 0.7 * np.cos(5 * frequencies), rtol=1e-15)
     np.testing.assert_allclose(sines[5], 0.7 * np.sin(5 * frequencies), rtol=1e-15)
@@ -123,10 +124,11 @@ def test_windowed_layers() -> None:
     """A base of their own is not scaled; without one they turn as full layers do."""
     scaling = SCALINGS["yarn with its factor"][0]
     own = rotary_config(scaling, more=", window_base: 70.0")
-    np.testing.assert_array_equal(rotary_tables(own, windowed=True), rotary_tables(rotary_config(base=70.0)))
-    np.testing.assert_array_equal(rotary_tables(own), rotary_tables(rotary_config(scaling)))
     shared = rotary_config(scaling)
-    np.testing.assert_array_equal(rotary_tables(shared, windowed=True), rotary_tables(shared))
+    for table in (rotary_cosines, rotary_sines):
+        np.testing.assert_array_equal(table(own, windowed=True), table(rotary_config(base=70.0)))
+        np.testing.assert_array_equal(table(own), table(rotary_config(scaling)))
+        np.testing.assert_array_equal(table(shared, windowed=True), table(shared))
 
 
 @pytest.mark.parametrize("fraction", [1.0, 0.25])

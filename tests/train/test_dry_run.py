@@ -178,10 +178,12 @@ def test_shares_of_deepspeed_are_counted_by_their_stage(tmp_path, monkeypatch, c
     for stage in ("1", "2", "3"):
         monkeypatch.setenv("ACCELERATE_DEEPSPEED_ZERO_STAGE", stage)
         dry_run(config, corpus, 8, "bf16")
-        found.append(int(re.search(r"(\d+) of weights", capsys.readouterr().out)[1]))
-    # 2 + 2 + 12 / 8, 2 + 14 / 8 and 16 / 8 bytes of each parameter.
-    assert found[0] / found[2] == pytest.approx(5.5 / 2, rel=0.02)
-    assert found[1] / found[2] == pytest.approx(3.75 / 2, rel=0.02)
+        shown = capsys.readouterr().out
+        assert "AdamW's moments in bf16 and float32, its share" in shown
+        found.append(int(re.search(r"(\d+) of weights", shown)[1]))
+    # 2 + 4 + 12 / 8, 2 + 16 / 8 and 18 / 8 bytes of each parameter.
+    assert found[0] / found[2] == pytest.approx(7.5 / 2.25, rel=0.02)
+    assert found[1] / found[2] == pytest.approx(4 / 2.25, rel=0.02)
 
 
 def test_it_says_what_would_happen_where_the_folder_exists(tmp_path, monkeypatch, capsys):

@@ -13,17 +13,22 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
+import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 from configs import UserError
-from tests.train.runs import environment, metrics, write_text
+from tests.train.runs import environment, metrics, run_config, write_text
 from tests.train.test_training import tensors
 from tests.train.zero import STAGES
 from train.zero import bytes_per_parameter, check_settings, gradient_norm
+from weight_mapping import initial_tensors, save
 
 with_deepspeed = pytest.mark.deepspeed
+# The run of one process, and the one that is to be equal to it.
+PAIRS = [("odd_one", "odd"), ("dates_one", "dates"), *(("one", name) for name in ("stage", "parts", "left", "taken", "compiled"))]
+SAME = [(stage, *pair) for stage in STAGES for pair in PAIRS if (stage, *pair) != (3, "one", "compiled")]
 
 
 class Wrapped(NamedTuple):
@@ -35,17 +40,19 @@ class Wrapped(NamedTuple):
         return self.norm
 
 
-@pytest.mark.parametrize(("told", "norm"), [(2.5, 2.5), (0.0, 0.0), (-1.0, math.nan)])
+@pytest.mark.parametrize(("told", "norm"), [(2.5, 2.5), (0.0, 0.0), (-1.0, math.nan), (math.inf, math.inf)])
 def test_a_gradient_that_is_not_finite_is_no_negative_number(told, norm):
     found = gradient_norm(SimpleNamespace(deepspeed_engine_wrapped=Wrapped(told)))
     assert float(found) == pytest.approx(norm, nan_ok=True)
 
 
-@pytest.mark.parametrize(("stage", "precision", "size"), [(1, "no", 11), (2, "no", 8), (3, "no", 5), (1, "bf16", 7), (3, "bf16", 4)])
+@pytest.mark.parametrize(
+    ("stage", "precision", "size"), [(1, "no", 11), (2, "no", 8), (3, "no", 5), (1, "bf16", 9), (2, "bf16", 6), (3, "bf16", 4.5)]
+)
 def test_what_a_parameter_takes_on_each_of_four_processes(stage, precision, size):
-    """By the third section of the ZeRO paper: 2 bytes of weights, 2 of gradients and 12 of AdamW's state in 16 bits."""
+    """In bf16 2 bytes of weights, 4 of gradients, and 12 of float32 weights and moments."""
     assert bytes_per_parameter(stage, 4, precision) == size
-    assert bytes_per_parameter(stage, 1, "bf16") == 16
+    assert bytes_per_parameter(stage, 1, precision) == (18 if precision == "bf16" else 20)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +66,10 @@ def test_what_a_parameter_takes_on_each_of_four_processes(stage, precision, size
         ({"train_micro_batch_size_per_gpu": 4}, r"the run's config has train.batch_size for it"),
         ({"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}, "have offload_optimizer to cpu"),
         ({"zero_optimization": {"stage": 3, "offload_param": {"device": "nvme"}}}, "have offload_param to nvme"),
+        ({"zero_optimization": {}}, "cannot be read .*; they need zero_optimization.stage"),
+        ({"zero_optimization": True}, "cannot be read"),
+        ({"gradient_allreduce_op": "sum"}, "have gradient_allreduce_op, which this trainer has not been tried with; leave it out"),
+        ({"zero_optimization": {"stage": 2, "compute_grad_norm": False}}, "have zero_optimization.compute_grad_norm"),
     ],
 )
 def test_settings_that_would_compete_with_the_runs_are_refused(tmp_path, monkeypatch, settings, message):
@@ -67,6 +78,13 @@ def test_settings_that_would_compete_with_the_runs_are_refused(tmp_path, monkeyp
     monkeypatch.setenv("ACCELERATE_DEEPSPEED_CONFIG_FILE", str(path))
     with pytest.raises(UserError, match=message):
         check_settings()
+
+
+def test_settings_for_speed_are_taken(tmp_path, monkeypatch):
+    path = tmp_path / "deepspeed.json"
+    path.write_text(json.dumps({"zero_optimization": {"stage": 3, "overlap_comm": True, "stage3_max_live_parameters": 10**8}}))
+    monkeypatch.setenv("ACCELERATE_DEEPSPEED_CONFIG_FILE", str(path))
+    assert check_settings() == 3
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -81,20 +99,22 @@ def runs(tmp_path_factory) -> Path:
     """All runs of tests/train/zero.py, by two processes that share each model and, whole, by one."""
     folder = tmp_path_factory.mktemp("zero")
     write_text(folder)
+    config = run_config(folder).model
+    rounded = {name: array.astype(ml_dtypes.bfloat16) for name, array in initial_tensors(config, 7)}
+    save(folder / "initial", config, rounded.__getitem__, "run", dtype="bfloat16")
     script = ["-m", "tests.train.zero", str(folder)]
     for start in (["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"], []):
         ran = environment(DS_ACCELERATOR="cpu")
-        done = subprocess.run([sys.executable, *start, *script], env=ran, cwd=folder, capture_output=True, text=True, timeout=300)
+        done = subprocess.run([sys.executable, *start, *script], env=ran, cwd=folder, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr
     return folder / "runs"
 
 
 @with_deepspeed
-@pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize(("one", "shared"), [("one", "stage"), ("one", "parts"), ("dates_one", "dates"), ("one", "left"), ("one", "taken")])
+@pytest.mark.parametrize(("stage", "one", "shared"), SAME)
 def test_the_curve_and_the_weights_are_those_of_one_process(runs, stage, one, shared):
-    """A decoder; the same in two accumulation steps with gradient checkpointing; an encoder-decoder; a run that ends in replicas of the
-    whole, and one that began in them."""
+    """A decoder; one with sizes that cannot be halved; two accumulation steps with gradient checkpointing; an encoder-decoder; a run that
+    ends in replicas of the whole, and one that began in them; a compiled one, which stage 3 cannot be."""
     expected, found = metrics(runs / one), metrics(runs / f"{shared}_{stage}")
     assert len(expected) == len(found) == 8
     for row, other in zip(expected, found, strict=True):
@@ -109,10 +129,10 @@ def test_the_curve_and_the_weights_are_those_of_one_process(runs, stage, one, sh
 
 @with_deepspeed
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize(("whole", "stopped"), [("whole", "stopped"), ("bf16", "bf16_stopped")])
-def test_saved_loaded_and_continued_it_ends_with_the_same_bits(runs, stage, whole, stopped):
+@pytest.mark.parametrize("name", ["dropout", "bf16", "odd_bf16"])
+def test_saved_loaded_and_continued_it_ends_with_the_same_bits(runs, stage, name):
     """With dropout, and in bf16, where the float32 weights are kept."""
-    one, other = runs / f"{whole}_{stage}", runs / f"{stopped}_{stage}"
+    one, other = runs / f"{name}_{stage}", runs / f"{name}_stopped_{stage}"
     assert metrics(one) == metrics(other)
     for name in ("model.safetensors", "optimizer.safetensors", "random.safetensors"):
         last = Path("checkpoints") / "step_6" / name
@@ -132,10 +152,12 @@ def test_a_checkpoint_is_that_of_one_process(runs, stage):
 
 @with_deepspeed
 @pytest.mark.parametrize("stage", STAGES)
-def test_bf16_computes_in_bf16_and_keeps_float32(runs, stage):
-    exact, found = metrics(runs / "one")[-1]["validation_loss"], metrics(runs / f"bf16_{stage}")[-1]["validation_loss"]
+@pytest.mark.parametrize(("one", "name"), [("one", "bf16"), ("odd_one", "odd_bf16"), ("dates_one", "dates_bf16"), ("one", "bf16_parts")])
+def test_bf16_computes_in_bf16_and_keeps_float32(runs, stage, one, name):
+    """With positions that are learned, rotary and of sines, and in parts."""
+    exact, found = metrics(runs / one)[-1]["validation_loss"], metrics(runs / f"{name}_{stage}")[-1]["validation_loss"]
     assert 1e-6 < abs(found - exact) < 2e-2
-    weights = tensors(runs / f"bf16_{stage}")
+    weights = tensors(runs / f"{name}_{stage}")
     assert {weight.dtype for weight in weights.values()} == {np.dtype(np.float32)}
     # bf16 has 16 bits of float32's 32.
     assert any((weight.view(np.uint32) & 0xFFFF).any() for weight in weights.values())
@@ -148,6 +170,14 @@ def test_bf16_starts_from_the_float32_weights(runs, stage):
     start, found = (load_file(runs / name / "checkpoints" / "step_1" / "model.safetensors") for name in ("still", f"still_{stage}"))
     for name, weight in start.items():
         np.testing.assert_allclose(found[name], weight, rtol=0, atol=1e-20, err_msg=name)
+
+
+@with_deepspeed
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_checkpoint_in_bf16_is_what_a_run_starts_from(runs, stage):
+    start, found = load_file(runs.parent / "initial" / "model.safetensors"), load_file(runs / f"initial_{stage}" / "model.safetensors")
+    for name, weight in start.items():
+        np.testing.assert_allclose(found[name], weight.astype(np.float32), rtol=0, atol=1e-20, err_msg=name)
 
 
 @with_deepspeed

@@ -38,6 +38,8 @@ def sharing_accelerator(precision: str, stage: int) -> Accelerator:
     }
     assert check_settings() == stage
     plugin = DeepSpeedPlugin()
+    # Else weights as small as these stay whole once they have been gathered.
+    plugin.deepspeed_config["zero_optimization"]["stage3_param_persistence_threshold"] = 0
     plugin.set_mixed_precision(precision)
     plugin.select(_from_accelerator_state=True)
     accelerator.state.deepspeed_plugins = plugin
@@ -59,24 +61,27 @@ def check_shares(trainer: Trainer) -> None:
     held = sum(share.numel() for share in shares(trainer.optimizer))
     assert held < 0.6 * whole
     assert all(share.dtype == torch.float32 for share in shares(trainer.optimizer))
+    assert trainer.model.get_data_types()[1] == torch.float32, "gradients are summed in it"
     here = sum(parameter.numel() for parameter in trainer.plain.parameters())
     assert here == (0 if trainer.accelerator.state.deepspeed_plugin.zero_stage == 3 else whole)
+
+
+# Sizes that two processes cannot halve.
+ODD = {"model__positions": "{kind: rotary}", "model__feed_forward__width": 41}
+# A step of next to no length.
+STILL = {"optimizer__learning_rate": 1e-30, "optimizer__weight_decay": 0, "schedule__warmup_steps": 0}
+STILL |= {"train__max_steps": 1, "train__save_every": 1}
+BF16 = {"train__precision": "bf16"}
+PARTS = {"train__accumulation_steps": 2, "train__gradient_checkpointing": "true"}
 
 
 def main(folder: Path) -> None:
     """The same runs in every stage, and one that goes on in other ways than it began; or, where one process was started, whole."""
     torch.set_num_threads(1)
-    still = {
-        "optimizer__learning_rate": 1e-30,
-        "optimizer__weight_decay": 0,
-        "train__max_steps": 1,
-        "train__save_every": 1,
-        "schedule__warmup_steps": 0,
-    }
     if "WORLD_SIZE" not in os.environ:
-        for config in (run_config(folder, name="one"), dates(folder, "dates_one"), run_config(folder, name="still", **still)):
-            train(config, Accelerator(cpu=True))
-        return
+        for name, changes in (("one", {}), ("odd_one", ODD), ("still", STILL)):
+            train(run_config(folder, name=name, **changes), Accelerator(cpu=True))
+        return train(dates(folder, "dates_one"), Accelerator(cpu=True))
 
     def start(config: RunConfig, stage: int, steps: int = 1000, done: int = 0) -> None:
         precision = "bf16" if config.train.precision == "bf16" else "no"
@@ -84,15 +89,20 @@ def main(folder: Path) -> None:
 
     for stage in STAGES:
         start(run_config(folder, name=f"stage_{stage}"), stage)
+        start(run_config(folder, name=f"odd_{stage}", **ODD), stage)
         start(dates(folder, f"dates_{stage}"), stage)
-        start(run_config(folder, name=f"parts_{stage}", train__accumulation_steps=2, train__gradient_checkpointing="true"), stage)
-        for name, changes in (("whole", {"model__dropout": 0.2}), ("bf16", {"train__precision": "bf16"})):
+        start(run_config(folder, name=f"parts_{stage}", **PARTS), stage)
+        if stage < 3:
+            start(run_config(folder, name=f"compiled_{stage}", train__compile="true"), stage)
+        for name, changes in (("dropout", {"model__dropout": 0.2}), ("bf16", BF16), ("odd_bf16", ODD | BF16)):
             start(run_config(folder, name=f"{name}_{stage}", **changes), stage)
-            stopped = {"name": "stopped" if name == "whole" else "bf16_stopped", **changes}
-            stopped["name"] += f"_{stage}"
+            stopped = {"name": f"{name}_stopped_{stage}", **changes}
             start(run_config(folder, **stopped), stage, 3)
             start(run_config(folder, **stopped, train__existing="resume"), stage, done=3)
-        start(run_config(folder, name=f"still_{stage}", train__precision="bf16", **still), stage)
+        start(run_config(folder, name=f"bf16_parts_{stage}", **BF16, **PARTS), stage)
+        start(dates(folder, f"dates_bf16_{stage}", "train.precision=bf16"), stage)
+        start(run_config(folder, name=f"still_{stage}", **BF16, **STILL), stage)
+        start(run_config(folder, name=f"initial_{stage}", **BF16, **STILL, initial=folder / "initial"), stage)
         start(run_config(folder, name=f"left_{stage}"), stage, 3)
         train(run_config(folder, name=f"left_{stage}", train__existing="resume"), replicating(), done=3)
         train(run_config(folder, name=f"taken_{stage}"), replicating(), 3)

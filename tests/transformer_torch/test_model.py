@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +92,17 @@ def test_a_model_loads_in_the_type_that_is_asked_for(dtype: str, tmp_path: Path)
     logits_BTV = loaded(torch.tensor([[1, 2, 3]]))
     assert logits_BTV.dtype == getattr(torch, dtype)
     torch.testing.assert_close(logits_BTV.float(), model(torch.tensor([[1, 2, 3]])), atol=0.02, rtol=0.02)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("positions", ["{kind: rotary}", "{kind: rotary, scaling: {kind: dynamic, factor: 2.0}}", "{kind: relative}"])
+def test_a_model_is_copied_and_pickled_whole(positions: str) -> None:
+    """As `torch.save` and other processes do with it."""
+    model = Transformer(load_model_config("gpt2-mini", [f"positions={positions}", "num_layers=1"])).eval()
+    ids = torch.arange(8)[None]
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        torch.testing.assert_close(other(ids), model(ids), rtol=0, atol=0)
+        torch.testing.assert_close(other.double()(ids).float(), model(ids), rtol=1e-4, atol=1e-4)
 
 
 def test_what_cannot_be_is_refused_in_one_line(tmp_path: Path) -> None:
