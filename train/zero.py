@@ -75,22 +75,26 @@ def check_settings() -> int:
 
 
 def prepare(accelerator: Accelerator, model: nn.Module, clip: float | None) -> None:
-    """Give DeepSpeed what it would ask a data loader of its own for, and the run's clipping, which it does itself.
-
-    The losses are divided by all targets of a step, so it has nothing to divide. In bf16 everything computes in bf16, and gradients are
-    summed in float32. Nothing happens without DeepSpeed.
-    """
+    """Make DeepSpeed's settings whole, and in bf16 the model one that computes in it throughout. Nothing happens without DeepSpeed."""
     if not is_zero(accelerator):
         return
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
-    settings = accelerator.state.deepspeed_plugin.deepspeed_config
-    settings |= {"train_micro_batch_size_per_gpu": 1, "train_batch_size": "auto", "gradient_accumulation_steps": 1}
-    settings |= {"gradient_clipping": clip or 0.0, "communication_data_type": "fp32", "data_types": {"grad_accum_dtype": "fp32"}}
-    # It would make room for as many gradients, however small the model is.
-    settings["zero_optimization"].setdefault("reduce_bucket_size", min(BUCKET, sum(weight.numel() for weight in model.parameters())))
+    complete(accelerator.state.deepspeed_plugin.deepspeed_config, sum(weight.numel() for weight in model.parameters()), clip)
     if accelerator.mixed_precision == "bf16":
         # DeepSpeed casts weights alone, and the tables of positions are none.
         model.to(torch.bfloat16)
+
+
+def complete(settings: dict[str, Any], parameters: int, clip: float | None) -> None:
+    """Say what DeepSpeed would ask a data loader and a model of Hugging Face for, and the run's clipping, which it does itself.
+
+    The losses are divided by all targets of a step, so it has nothing to divide. Gradients are summed in float32.
+    """
+    settings |= {"train_micro_batch_size_per_gpu": 1, "train_batch_size": "auto", "gradient_accumulation_steps": 1}
+    settings |= {"gradient_clipping": clip or 0.0, "communication_data_type": "fp32", "data_types": {"grad_accum_dtype": "fp32"}}
+    # It would make room for as many gradients, however small the model is.
+    told = {key: value for key, value in settings["zero_optimization"].items() if value != "auto"}
+    settings["zero_optimization"] = {"reduce_bucket_size": min(BUCKET, parameters)} | told
 
 
 def backward(accelerator: Accelerator, loss: torch.Tensor, is_last: bool) -> None:

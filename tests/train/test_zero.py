@@ -22,7 +22,7 @@ from configs import UserError
 from tests.train.runs import environment, metrics, run_config, write_text
 from tests.train.test_training import tensors
 from tests.train.zero import STAGES
-from train.zero import bytes_per_parameter, check_settings, gradient_norm
+from train.zero import bytes_per_parameter, check_settings, complete, gradient_norm
 from weight_mapping import initial_tensors, save
 
 with_deepspeed = pytest.mark.deepspeed
@@ -85,6 +85,20 @@ def test_settings_for_speed_are_taken(tmp_path, monkeypatch):
     path.write_text(json.dumps({"zero_optimization": {"stage": 3, "overlap_comm": True, "stage3_max_live_parameters": 10**8}}))
     monkeypatch.setenv("ACCELERATE_DEEPSPEED_CONFIG_FILE", str(path))
     assert check_settings() == 3
+
+
+def test_what_is_left_open_is_said_for_our_model():
+    """Else accelerate would look for the width of a model of Hugging Face."""
+    settings = {
+        "zero_optimization": {"stage": 3, "reduce_bucket_size": "auto", "stage3_prefetch_bucket_size": "auto", "overlap_comm": True}
+    }
+    complete(settings, parameters=1000, clip=None)
+    assert settings["zero_optimization"] == {"stage": 3, "reduce_bucket_size": 1000, "overlap_comm": True}
+    assert settings["gradient_clipping"] == 0.0
+    settings = {"zero_optimization": {"stage": 2, "reduce_bucket_size": 500}}
+    complete(settings, parameters=10**10, clip=0.5)
+    assert settings["zero_optimization"] == {"stage": 2, "reduce_bucket_size": 500}
+    assert settings["gradient_clipping"] == 0.5
 
 
 @pytest.mark.parametrize("stage", STAGES)
