@@ -230,6 +230,7 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
         "pack": ("only in PyTorch", "TensorFlow packs nothing"),
     },
     "model.py": {
+        "the file": ("[-PROGRAMS=256-]", "TensorFlow has no limit of its own"),
         "Transformer._apply": ("only in PyTorch", "TensorFlow's weights stay where they are"),
         "Transformer.get_config": ("only in TensorFlow", "Keras saves models by their config"),
         "Transformer.from_config": ("only in TensorFlow", "the same"),

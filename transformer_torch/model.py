@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, MutableMapping
 from typing import Any
 
@@ -20,6 +21,9 @@ from transformer_torch.layers import Stack
 from transformer_torch.pooler import Pooler
 from transformer_torch.weights import assign
 from weight_mapping import initial_tensors
+
+# As many amounts of room may be compiled.
+PROGRAMS = 256
 
 
 class Transformer(nn.Module):
@@ -147,7 +151,10 @@ class Transformer(nn.Module):
         Arguments are those of `torch.compile`.
         """
         super().compile(*arguments, **settings)
-        self.compiled_continue = torch.compile(Rows.continue_with, *arguments, **settings)
+        known = inspect.signature(torch.compile).parameters
+        # PyTorch would compile eight amounts of room, those of all models together, and continue others without a word uncompiled.
+        own = {name: value for name, value in {"recompile_limit": PROGRAMS, "isolate_recompiles": True}.items() if name in known}
+        self.compiled_continue = torch.compile(Rows.continue_with, *arguments, **(own | settings))
         self.step_memories = StepMemories(self.compiled_continue)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Transformer:

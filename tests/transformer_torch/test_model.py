@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import torch
 from configs import UserError, load_model_config
 from transformer_torch import Transformer, cross_entropy, load, save
 from transformer_torch.cache import Cache
+from transformer_torch.generation_rows import BUCKET
 from transformer_torch.normalization import LayerNorm, RMSNorm, plain_layer_norm, plain_rms_norm
 from transformer_torch.weights import named_weights
 
@@ -103,6 +106,23 @@ def test_a_model_is_copied_and_pickled_whole(positions: str) -> None:
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         torch.testing.assert_close(other(ids), model(ids), rtol=0, atol=0)
         torch.testing.assert_close(other.double()(ids).float(), model(ids), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif("recompile_limit" not in inspect.signature(torch.compile).parameters, reason="an older PyTorch, with one limit for all")
+def test_each_amount_of_room_is_compiled() -> None:
+    """PyTorch by itself compiles a function eight times, here once, and leaves it uncompiled where it would need another program."""
+    made: list[torch.fx.GraphModule] = []
+
+    def backend(graph: torch.fx.GraphModule, example: list[torch.Tensor]) -> Any:
+        made.append(graph)
+        return graph.forward
+
+    model = Transformer(load_model_config("gpt2-mini", ["num_layers=1"])).eval()
+    model.compile(backend=backend, dynamic=False)
+    with torch._dynamo.config.patch(recompile_limit=1):
+        for room in (1, 2):
+            model.generate(np.arange(room * BUCKET - 10)[None] % 50, max_new_tokens=3, eos_token_id=())
+            assert len(made) == room
 
 
 def test_what_cannot_be_is_refused_in_one_line(tmp_path: Path) -> None:
