@@ -66,7 +66,8 @@ class Trainer:
         self.model.train()
         self.optimizer: torch.optim.Optimizer = wrapped.optimizer
         if zero.is_zero(accelerator):
-            zero.assign(self.plain, starting_tensors(config, has_checkpoint))
+            if not has_checkpoint:
+                zero.assign(self.plain, starting_tensors(config))
             zero.make_moments(self.optimizer)
         else:
             make_moments(self.optimizer)

@@ -37,6 +37,8 @@ HARMLESS_OF_ZERO = {
     *("stage", "allgather_partitions", "allgather_bucket_size", "overlap_comm", "reduce_scatter", "reduce_bucket_size"),
     *("contiguous_gradients", "round_robin_gradients", "sub_group_size"),
 }
+# What accelerate always names, and what is to be left where it is.
+OFFLOADED = ("offload_optimizer", "offload_param")
 # How many gradients DeepSpeed collects before it sends them, if nothing is said.
 BUCKET = 500_000_000
 
@@ -60,15 +62,15 @@ def check_settings() -> int:
             f"choose zero_stage 1, 2 or 3, or launch replicas with configs/accelerate/eight_gpus.yaml"
         )
     for key, instead in OURS.items():
-        if (found := settings.get(key, "auto")) not in ("auto", 1 if key == "gradient_accumulation_steps" else "auto"):
+        # accelerate says 1 where nobody has said anything.
+        open_ones = ("auto", 1) if key == "gradient_accumulation_steps" else ("auto",)
+        if (found := settings.get(key, "auto")) not in open_ones:
             raise UserError(f"DeepSpeed's settings have {key}={found}, and the run's config has {instead} for it; leave {key} out")
-    for key in ("offload_optimizer", "offload_param"):
+    for key in OFFLOADED:
         if (device := (zero.get(key) or {}).get("device") or "none") != "none":
             raise UserError(f"DeepSpeed's settings have {key} to {device}, which this trainer has not been built for; leave {key} out")
-    known = HARMLESS_OF_ZERO | {"offload_optimizer", "offload_param"}
-    others = [key for key in settings if key not in HARMLESS | set(OURS)] + [
-        f"zero_optimization.{key}" for key in zero if key not in known and not key.startswith("stage3_")
-    ]
+    others = [key for key in settings if key not in HARMLESS | set(OURS)]
+    others += [f"zero_optimization.{key}" for key in zero if key not in HARMLESS_OF_ZERO | set(OFFLOADED) and not key.startswith("stage3_")]
     if others:
         raise UserError(f"DeepSpeed's settings have {others[0]}, which this trainer has not been tried with; leave it out")
     return int(stage)
