@@ -211,6 +211,8 @@ class Head(Config):
     width: values of a projection's vector; needed for it.
     num_labels: how many classes there are; needed for classification.
     labels: the names of the classes. Default: they have none.
+    problem_type: what a classifier's outputs mean, under Hugging Face's names: its pipelines ask, and no number here depends on it.
+        Default: nothing is said.
     soft_cap: logits become cap * tanh(logits / cap), as scores do in `Attention`. Default: they stay as they are.
     scale: factor on the hidden states before the output matrix (T5: width ** -0.5). Default: none.
     """
@@ -224,6 +226,7 @@ class Head(Config):
     width: PositiveInt | None = None
     num_labels: PositiveInt | None = None
     labels: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    problem_type: Literal["single_label_classification", "multi_label_classification", "regression"] | None = None
     soft_cap: PositiveFloat | None = None
     scale: PositiveFloat | None = None
 

@@ -18,6 +18,8 @@ from parity.implementation import Implementation
 from weight_mapping import Checkpoint, canonical_tensors, convert, get_family, tied_tensors
 from weight_mapping.checkpoint import HUGGING_FACE, read_json
 
+# Keys of config.json that choose how Hugging Face computes or answers, and not what.
+HOW = ("attn_implementation", "_attn_implementation", "return_dict")
 PACKAGES = {"Hugging Face": "transformers", "PyTorch": "torch", "TensorFlow": "tensorflow"}
 
 
@@ -81,7 +83,8 @@ def _hugging_face(source: Source, dtype: str) -> Implementation:
     # The class that our config was read as.
     family, values = get_family(source.config.family), read_json(source.hugging_face / HUGGING_FACE)
     kind, own = getattr(transformers, family.class_of(values, source.name, source.architecture)), family.own(values)
-    settings = None if own is values else kind.config_class(**own)
+    own = {key: value for key, value in own.items() if key not in HOW}
+    settings = None if own == values else kind.config_class(**own)
     model, loading = kind.from_pretrained(str(source.hugging_face), config=settings, dtype=torch.float32, output_loading_info=True)
     if wrong := {name: sorted(found) for name in ("missing_keys", "mismatched_keys") if (found := loading.get(name))}:
         raise UserError(f"{source.name}: Hugging Face does not load it whole: {wrong}")

@@ -23,7 +23,7 @@ from configs.generation_files import SAME, UNBUILT
 from configs.parts import SpecialTokens
 from configs.reading import RUN
 from weight_mapping.families import family_of, get_family
-from weight_mapping.files import DTYPES, TensorFiles, whole_folder, write_json, write_tensors
+from weight_mapping.files import DTYPES, INDEX, SINGLE, TensorFiles, whole_folder, write_json, write_tensors
 from weight_mapping.hub import local_folder
 from weight_mapping.mapping import Pair, check_names, checked_pairs, from_canonical
 from weight_mapping.names import canonical_tensors
@@ -77,7 +77,7 @@ def known_tokens(generation: Mapping[str, Any], count: int) -> dict[str, Any]:
     known: dict[str, Any] = {}
     for key in ("eos_token_id", "pad_token_id"):
         if (found := generation.get(key)) is not None:
-            ids = [token for token in (found if isinstance(found, list) else [found]) if 0 <= token < count]
+            ids = [token for token in (found if isinstance(found, list) else [found]) if isinstance(token, int) and 0 <= token < count]
             known[key] = ids if isinstance(found, list) and ids else next(iter(ids), None)
     return known
 
@@ -123,12 +123,16 @@ class Checkpoint:
             if architecture is not None:
                 raise UserError(f"architecture={architecture!r} is for Hugging Face's folders, and {self.folder} is a run of this project")
             return
+        has_adapter = (self.folder / ADAPTER).is_file()
+        if has_adapter and not any((self.folder / name).is_file() for name in (SINGLE, INDEX)):
+            merge = "merge it into its model (peft: merge_and_unload), and save that"
+            raise UserError(f"{self.folder}: it is an adapter ({ADAPTER}); {merge}")
+        if has_adapter:
+            self.notes.append(f"{ADAPTER} lies beside the model, and its adapter is not applied")
         if not (self.folder / HUGGING_FACE).is_file():
             wrong = f"found neither {MODEL} (a run of this project) nor {HUGGING_FACE} (Hugging Face)"
             if (self.folder / RUN).is_file():
                 wrong = "the run is not finished; go on with it (train.existing=resume), or name one of its checkpoints/step_N"
-            if (self.folder / ADAPTER).is_file():
-                wrong = f"it is an adapter ({ADAPTER}); merge it into its model (peft: merge_and_unload), and save that"
             raise UserError(f"{self.folder}: {wrong}")
         values = {**read_json(self.folder / HUGGING_FACE)}
         where = str(self.folder / HUGGING_FACE)

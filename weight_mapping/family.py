@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,7 @@ class Family:
     inside: model types of files that hold this model beside others, each with how its own config.json comes out of theirs.
     parts: config fields that several keys of config.json decide together.
     required: keys of config.json that may have one value only (or a function of config.json), since others are not built.
+    other_names: keys of config.json that stand for others, under which Hugging Face sets them too (its `attribute_map`).
     ignored: tensors that files may hold and the model does not need; with a ``*`` at the end, all that begin so.
     old_architectures: former names of classes, with those of today.
     untied_by: the tensor that, where it is in a file, unties the head, whatever config.json says.
@@ -44,6 +46,7 @@ class Family:
     parts: tuple[Part, ...] = ()
     inside: Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = field(default_factory=dict)
     required: Mapping[str, Any] = field(default_factory=dict)
+    other_names: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     old_architectures: Mapping[str, str] = field(default_factory=dict)
     untied_by: str | None = None
@@ -82,7 +85,9 @@ class Family:
         if quantization := source.get("quantization_config"):
             method = quantization.get("quant_method") if isinstance(quantization, Mapping) else quantization
             raise UserError(f"{where}: quantization_config is {method!r}; quantized weights are not built, save the model dequantized")
-        source = self.own(source)
+        source = self._renamed(self.own(source), where)
+        if "is_causal" in source and not source["is_causal"] and self.constants["architecture"] != "encoder":
+            raise UserError(f"{where}: is_causal is {source['is_causal']!r}; a decoder in which tokens see those after them is not built")
         for key, expected in self.required.items():
             expected = expected(source) if callable(expected) else expected
             if (found := source.get(key)) is not None and found != expected:
@@ -91,9 +96,11 @@ class Family:
         for target, value in self.constants.items():
             set_value(values, target, value)
         for entry in self.fields:
-            set_value(values, entry.target, self._read_field(entry, source, where))
+            with _readable(where, entry.source):
+                set_value(values, entry.target, self._read_field(entry, source, where))
         for part in self.parts:
-            set_value(values, part.target, part.read(source))
+            with _readable(where, f"what says {part.target}"):
+                set_value(values, part.target, part.read(source))
         implied = self._implied(self.class_of(source, where, architecture), source, self._has(self.pooled_by, names, default=True))
         for target, value in implied.items():
             set_value(values, target, value)
@@ -192,6 +199,16 @@ class Family:
             )
         return name
 
+    def _renamed(self, source: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+        """The same with each key under its first name. Hugging Face believes the other one; two that contradict each other are refused."""
+        names = {name: first for name, first in self.other_names.items() if source.get(name) is not None}
+        for name, first in names.items():
+            if (found := source.get(first)) is not None and found != source[name]:
+                raise UserError(
+                    f"{where}: {name} is {source[name]!r} and {first} is {found!r}, and both name one setting; leave one of them out"
+                )
+        return {**source, **{first: source[name] for name, first in names.items()}}
+
     def _read_field(self, entry: Field, source: Mapping[str, Any], where: str) -> Any:
         value = next((v for key in (entry.source, *entry.old) if (v := get_value(source, key)) is not None), None)
         if value is None:
@@ -213,6 +230,15 @@ class Family:
                 raise UserError(f"family '{self.name}' has no place for {entry.target}={value!r} in its {entry.source}")
             return default if default in spellings else spellings[0]
         return entry.write(value) if entry.write else value
+
+
+@contextmanager
+def _readable(where: str, key: str) -> Iterator[None]:
+    """A value of a type that nobody expects there is the file's mistake."""
+    try:
+        yield
+    except (TypeError, AttributeError, ZeroDivisionError) as error:
+        raise UserError(f"{where}: {key} has a value that makes no sense there ({error}); compare it with the original file") from error
 
 
 def _filled(config: ModelConfig) -> dict[str, Any]:
@@ -254,7 +280,7 @@ def _read_labels(source: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(f"config.json: id2label has the key {odd[0]!r}; expected the classes' numbers")
     labels = tuple(f"LABEL_{key}" if names[key] is None else str(names[key]) for key in sorted(names, key=int))
     is_named = labels != tuple(f"LABEL_{label}" for label in range(len(labels)))
-    return {"num_labels": len(labels), "labels": labels if is_named else ()}
+    return {"num_labels": len(labels), "labels": labels if is_named else (), "problem_type": source.get("problem_type")}
 
 
 def _write_labels(config: ModelConfig) -> dict[str, Any]:
@@ -262,4 +288,4 @@ def _write_labels(config: ModelConfig) -> dict[str, Any]:
     return {
         "id2label": {str(label): name for label, name in enumerate(labels)},
         "label2id": {name: label for label, name in enumerate(labels)},
-    }
+    } | ({"problem_type": config.head.problem_type} if config.head.problem_type else {})

@@ -37,6 +37,7 @@ class TensorFiles:
         self._stack: list[Any] = []
         self._file_of: dict[str, Any] = {}
         self._mapped_of: dict[str, MappedFile] = {}
+        self._has_index = not (folder / SINGLE).is_file() and (folder / INDEX).is_file()
         for path in self._paths():
             try:
                 handle = safe_open(str(path), framework="numpy")
@@ -52,12 +53,13 @@ class TensorFiles:
         self._check_index()
 
     def _paths(self) -> list[Path]:
-        if (self.folder / INDEX).is_file():
-            paths = [self.folder / name for name in sorted(set(self._weight_map().values()))]
-        elif (self.folder / SINGLE).is_file():
+        # As in Hugging Face, which leaves the index of former shards beside a file that takes their place.
+        if (self.folder / SINGLE).is_file():
             paths = [self.folder / SINGLE]
+        elif self._has_index:
+            paths = [self.folder / name for name in sorted(set(self._weight_map().values()))]
         else:
-            pickles = sorted(path.name for path in self.folder.glob("*.bin")) + sorted(path.name for path in self.folder.glob("*.pt*"))
+            pickles = [path.name for kind in ("pytorch_model*.bin", "model*.bin", "*.pt*") for path in sorted(self.folder.glob(kind))]
             hint = f"; {pickles[0]} is a pickle, which can run code and is not read: convert it to safetensors" if pickles else ""
             if not pickles and (self.folder / "tf_model.h5").is_file():
                 hint = "; tf_model.h5 is of transformers 4, whose from_pretrained(FOLDER, from_tf=True).save_pretrained(NEW) converts it"
@@ -77,7 +79,7 @@ class TensorFiles:
         return weight_map
 
     def _check_index(self) -> None:
-        if (self.folder / INDEX).is_file() and (missing := sorted(set(self._weight_map()) - set(self._file_of))):
+        if self._has_index and (missing := sorted(set(self._weight_map()) - set(self._file_of))):
             raise UserError(f"{self.folder / INDEX}: tensor {missing[0]!r} is in the index and in none of the files")
 
     def names(self) -> list[str]:

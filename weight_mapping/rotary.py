@@ -40,7 +40,7 @@ KEYS: dict[str, dict[str, str]] = {
 def read_rotary(source: Mapping[str, Any], default_base: float = 10_000.0) -> dict[str, Any]:
     """One base and scaling for all layers."""
     parameters = _parameters(source, source.get("rope_theta") or default_base)
-    if (fraction := _fraction(parameters, source, 1.0)) != 1.0:
+    if (fraction := parameters.get("partial_rotary_factor", source.get("partial_rotary_factor") or 1.0)) != 1.0:
         raise UserError(
             f"config.json: partial_rotary_factor is {fraction!r}, and only 1.0 is built for model_type {source['model_type']!r}"
         )
@@ -54,7 +54,7 @@ def write_rotary(config: ModelConfig) -> dict[str, Any]:
 def read_partial(source: Mapping[str, Any]) -> dict[str, Any]:
     """A share of each head is turned (GPT-NeoX, whose older keys have names of their own)."""
     parameters = _parameters(source, source.get("rotary_emb_base") or 10_000.0)
-    fraction = _fraction(parameters, source, source.get("rotary_pct", 0.25))
+    fraction = parameters.get("partial_rotary_factor", source.get("rotary_pct", 0.25))
     return {"kind": "rotary", "base": parameters["rope_theta"], "fraction": fraction, "scaling": read_scaling(parameters, source)}
 
 
@@ -121,10 +121,6 @@ def _parameters(source: Mapping[str, Any], base: float) -> Parameters:
     if parameters["rope_type"] in ("llama3", "yarn") and source.get("original_max_position_embeddings"):
         parameters["original_max_position_embeddings"] = source["original_max_position_embeddings"]
     return parameters
-
-
-def _fraction(parameters: Parameters, source: Mapping[str, Any], default: float) -> float:
-    return parameters.get("partial_rotary_factor", source.get("partial_rotary_factor") or default)
 
 
 def _resolved_yarn(parameters: Mapping[str, Any], source: Mapping[str, Any]) -> Parameters:

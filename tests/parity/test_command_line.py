@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -259,3 +260,12 @@ def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None
         main(arguments)
     assert ended.value.code == 2
     assert "usage: python -m parity" in capsys.readouterr().err
+
+
+def test_how_hugging_face_is_to_compute_is_left_to_the_comparison(gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Fused kernels that are not installed, and answers as tuples: a config.json may ask for either."""
+    folder = shutil.copytree(gpt2, tmp_path / "asking")
+    config = {**config_of(folder), "_attn_implementation": "flash_attention_2", "return_dict": False}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert main([str(folder)]) == 0
+    assert "PyTorch agrees in all" in capsys.readouterr().out

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import transformers
 
 from configs import GenerationConfig, ModelConfig
 from tests.weight_mapping.folders import assert_same, config_of, refused, tensors_of, write
@@ -356,3 +357,68 @@ def test_images_that_are_not_square_are_refused() -> None:
     )
     config = families()["vit"].read_config({"image_size": [12, 12], "patch_size": [4, 4], "architectures": ["ViTModel"]}, "config.json")
     assert config.max_length == 10
+
+
+OF_DECODERS = [name for name, family in families().items() if family.constants["architecture"] != "encoder"]
+
+
+@pytest.mark.parametrize("name", OF_DECODERS)
+@pytest.mark.parametrize("value", [False, None])
+def test_a_decoder_that_sees_what_comes_is_refused(checkpoint_of: Callable[..., Path], name: str, value: bool | None) -> None:
+    config = config_of(checkpoint_of(families()[name]))
+    assert read_config(name, {**config, "is_causal": True}) == read_config(name, config)
+    assert f"is_causal is {value}" in refused(lambda: read_config(name, {**config, "is_causal": value}))
+
+
+WITH_OTHER_NAMES = [(name, other) for name, family in families().items() for other in family.other_names]
+
+
+@pytest.mark.parametrize(("name", "other"), WITH_OTHER_NAMES)
+def test_a_key_under_its_other_name(checkpoint_of: Callable[..., Path], name: str, other: str) -> None:
+    """Hugging Face sets the same field by both, and by this one last."""
+    config, first = config_of(checkpoint_of(families()[name])), families()[name].other_names[other]
+    alone = {key: value for key, value in config.items() if key != first} | {other: config[first]}
+    assert read_config(name, alone) == read_config(name, {**config, other: config[first]}) == read_config(name, config)
+    message = refused(lambda: read_config(name, {**config, other: 7}))
+    assert f"{other} is 7 and {first} is {config[first]}, and both name one setting" in message
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _ in WITH_OTHER_NAMES} | {"bert", "llama", "vit", "opt"}))
+def test_other_names_are_hugging_faces(name: str) -> None:
+    family = families()[name]
+    assert dict(family.other_names) == transformers.CONFIG_MAPPING[family.model_type].attribute_map
+
+
+def test_t5_believes_the_activation_before_the_name_of_the_network(checkpoint_of: Callable[..., Path]) -> None:
+    config = config_of(checkpoint_of(families()["t5"], feed_forward_proj="gated-gelu"))
+    assert (config["dense_act_fn"], config["is_gated_act"]) == ("gelu_new", True)
+    found = read_config("t5", {**config, "dense_act_fn": "silu"}).feed_forward
+    assert (found.activation, found.gated) == ("silu", True)
+    assert not read_config("t5", {**config, "is_gated_act": False}).feed_forward.gated
+    assert "dense_act_fn is 'mish', which is not built" in refused(lambda: read_config("t5", {**config, "dense_act_fn": "mish"}))
+
+
+def test_modernbert_has_two_names_for_its_window(checkpoint_of: Callable[..., Path]) -> None:
+    config = config_of(checkpoint_of(families()["modernbert"]))
+    assert read_config("modernbert", {**config, "sliding_window": config["local_attention"] // 2}) == read_config("modernbert", config)
+    assert "sliding_window is 2" in refused(lambda: read_config("modernbert", {**config, "sliding_window": 2}))
+
+
+def test_what_a_classifier_is_for_stays_with_it(checkpoint_of: Callable[..., Path], tmp_path: Path) -> None:
+    folder = checkpoint_of(families()["bert"], architecture="BertForSequenceClassification", problem_type="multi_label_classification")
+    convert(folder, tmp_path / "run", "run")
+    convert(tmp_path / "run", tmp_path / "hf", "hf")
+    assert config_of(tmp_path / "hf")["problem_type"] == "multi_label_classification"
+
+
+def test_a_file_beside_an_index_of_former_shards(tied: Path, tmp_path: Path) -> None:
+    """What Hugging Face leaves in a folder into which it saves twice, first in shards."""
+    folder = write(tmp_path / "both", tensors_of(tied), config_of(tied))
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"ghost": "model-00001-of-00007.safetensors"}}', encoding="utf-8")
+    assert read(folder) == read(tied)
+
+
+@pytest.mark.parametrize(("key", "value"), [("pad_token_id", "x"), ("activation_function", ["gelu"])])
+def test_a_value_that_makes_no_sense(tied: Path, key: str, value: Any) -> None:
+    message = refused(lambda: read_config("gpt2", {**config_of(tied), key: value}))
+    assert f"config.json: {key} has a value that makes no sense there" in message

@@ -161,6 +161,7 @@ class TestFiles:
 
     def test_weights_of_tensorflow_are_told_how_to_convert(self, copy: Path) -> None:
         (copy / "model.safetensors").rename(copy / "tf_model.h5")
+        (copy / "training_args.bin").touch()
         assert "from_pretrained(FOLDER, from_tf=True).save_pretrained(NEW) converts it" in refused(conversion(copy))
 
     def test_no_weights_at_all(self, copy: Path) -> None:
@@ -172,6 +173,13 @@ class TestFiles:
         assert message.startswith(f"{tmp_path}: found neither model.yaml")
         (tmp_path / "adapter_config.json").touch()
         assert "it is an adapter (adapter_config.json); merge it into its model" in refused(lambda: Checkpoint(tmp_path))
+
+    def test_an_adapter_with_a_config_or_beside_its_model(self, copy: Path) -> None:
+        (copy / "adapter_config.json").touch()
+        with Checkpoint(copy) as checkpoint:
+            assert checkpoint.notes == ["adapter_config.json lies beside the model, and its adapter is not applied"]
+        (copy / "model.safetensors").unlink()
+        assert "it is an adapter (adapter_config.json); merge it into its model" in refused(lambda: Checkpoint(copy))
 
     def test_no_folder(self, tmp_path: Path) -> None:
         assert refused(lambda: convert(tmp_path / "nowhere", tmp_path / "run", "run")) == f"no folder {tmp_path / 'nowhere'}"

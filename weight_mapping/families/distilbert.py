@@ -36,6 +36,7 @@ FAMILY = Family(
         *special_tokens(pad=0),
     ),
     constants={**CONSTANTS, "positions.offset": 0, "embedding.token_types": 0, "norm.epsilon": 1e-12},
+    other_names={"hidden_size": "dim", "num_attention_heads": "n_heads", "num_hidden_layers": "n_layers"},
     rules=(
         Rule("distilbert.embeddings.word_embeddings.weight", ("encoder.embeddings.token.weight",)),
         Rule("distilbert.embeddings.position_embeddings.weight", ("encoder.embeddings.position.weight",)),

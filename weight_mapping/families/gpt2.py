@@ -55,6 +55,12 @@ FAMILY = Family(
         "scale_attn_weights": True,
         "scale_attn_by_inverse_layer_idx": False,
     },
+    other_names={
+        "hidden_size": "n_embd",
+        "max_position_embeddings": "n_positions",
+        "num_attention_heads": "n_head",
+        "num_hidden_layers": "n_layer",
+    },
     rules=(
         Rule("transformer.wte.weight", ("decoder.embeddings.token.weight",)),
         Rule("transformer.wpe.weight", ("decoder.embeddings.position.weight",)),

@@ -37,6 +37,7 @@ TEXT_FIELDS = (
     Field("max_position_embeddings", "max_length", default=1024),
     Field("scale_embedding", "embedding.scale", default=False),
 )
+OTHER_NAMES = {"hidden_size": "d_model", "num_attention_heads": "encoder_attention_heads", "num_hidden_layers": "encoder_layers"}
 CONSTANTS = {
     "architecture": "encoder_decoder",
     "norm.kind": "layer",
@@ -105,6 +106,7 @@ FAMILY = Family(
         "add_final_layer_norm": False,
         "tie_word_embeddings": True,
     },
+    other_names=OTHER_NAMES,
     rules=RULES,
     # The sines, which are computed.
     ignored=("model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight"),

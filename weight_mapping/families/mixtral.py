@@ -24,6 +24,7 @@ FAMILY = replace(
     ),
     parts=(Part("positions", partial(read_rotary, default_base=1_000_000.0), write_rotary), one_window(None)),
     required={"router_jitter_noise": 0.0},
+    other_names={"num_experts": "num_local_experts"},
     rules=(
         *(rule for rule in MISTRAL.rules if ".mlp." not in rule.source),
         Rule(f"{BLOCK}.gate.weight", (f"{FEED_FORWARD}.router.weight",)),

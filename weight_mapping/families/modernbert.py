@@ -109,7 +109,8 @@ FAMILY = Family(
         "norm.first": False,
         "feed_forward.gated": True,
     },
-    required={"rope_scaling": None},
+    # Hugging Face sets the window by either, and means one side by this.
+    required={"rope_scaling": None, "sliding_window": lambda source: (source.get("local_attention") or 128) // 2},
     rules=(
         Rule("model.embeddings.tok_embeddings.weight", ("encoder.embeddings.token.weight",)),
         *dense("model.embeddings.norm", "encoder.embeddings.norm"),

@@ -9,16 +9,18 @@ from weight_mapping.table import ACTIVATIONS, Field, Part, Rule, special_tokens
 
 
 def read_activation(source: Mapping[str, Any]) -> str:
-    """``relu``, or ``gated-gelu``, by which gelu_new is meant."""
+    """``relu``, or ``gated-gelu``, by which gelu_new is meant; Hugging Face believes `dense_act_fn` before it."""
     name = source.get("feed_forward_proj") or "relu"
-    plain = "gelu_new" if name == "gated-gelu" else name.removeprefix("gated-")
+    plain = source.get("dense_act_fn") or ("gelu_new" if name == "gated-gelu" else name.removeprefix("gated-"))
+    if plain not in ACTIVATIONS and source.get("dense_act_fn"):
+        raise UserError(f"config.json: dense_act_fn is {plain!r}, which is not built; built: {', '.join(ACTIVATIONS)}")
     if plain not in ACTIVATIONS:
         raise UserError(f"config.json: feed_forward_proj is {name!r}, which is not built; built: {', '.join(ACTIVATIONS)}, or gated-...")
     return ACTIVATIONS[plain]
 
 
 def read_gated(source: Mapping[str, Any]) -> bool:
-    return (source.get("feed_forward_proj") or "relu").startswith("gated-")
+    return bool(source.get("is_gated_act", (source.get("feed_forward_proj") or "relu").startswith("gated-")))
 
 
 def write_activation(config: ModelConfig) -> dict[str, Any]:
@@ -101,6 +103,7 @@ FAMILY = Family(
         "feed_forward.bias": False,
         "head.bias": False,
     },
+    other_names={"hidden_size": "d_model", "num_attention_heads": "num_heads", "num_hidden_layers": "num_layers", "head_dim": "d_kv"},
     rules=(
         Rule("shared.weight", ("encoder.embeddings.token.weight",), old=("encoder.embed_tokens.weight",)),
         Rule("decoder.embed_tokens.weight", ("decoder.embeddings.token.weight",)),

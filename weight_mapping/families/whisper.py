@@ -1,6 +1,6 @@
 """Whisper (Radford et al. 2022): speech to text. An encoder of audio, and BART's layers with norms before them and keys without bias."""
 
-from weight_mapping.families.marian import CONSTANTS, REVEALING_SIZES, fields, layer_rules, widths
+from weight_mapping.families.marian import CONSTANTS, OTHER_NAMES, REVEALING_SIZES, fields, layer_rules, widths
 from weight_mapping.family import Family
 from weight_mapping.table import Field, Rule, special_tokens
 
@@ -33,6 +33,7 @@ FAMILY = Family(
         "embedding.norm": False,
         "head.bias": False,
     },
+    other_names={**OTHER_NAMES, "num_key_value_heads": "encoder_attention_heads"},
     rules=(
         Rule("model.encoder.conv1.weight", ("encoder.embeddings.convolution1.weight",)),
         Rule("model.encoder.conv1.bias", ("encoder.embeddings.convolution1.bias",)),
