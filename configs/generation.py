@@ -45,7 +45,8 @@ class GenerationConfig(Config):
     min_p: draw from tokens with at least this share of the best one's probability; 0 is all (Nguyen et al. 2024, 3).
     typical_p: draw from the tokens whose information is nearest to the entropy, until their probabilities add up to it; 1 is all
         (Meister et al. 2023, 4.1). Where several of these four are set, they act in this order.
-    seed: of the random numbers; the same seed draws the same tokens in PyTorch and TensorFlow.
+    seed: of the random numbers; the same seed draws the same tokens in PyTorch and TensorFlow, and in every call: who draws again gives
+        another one.
     repetition_penalty: divides positive logits of tokens that are in the text already, and multiplies negative ones; 1 changes nothing
         (CTRL, Keskar et al. 2019, 4.1). Padding on the left does not count, which to Hugging Face it does.
     no_repeat_ngram_size: no so many tokens in a row come twice; 0 allows it (Paulus et al. 2018, 2.5).

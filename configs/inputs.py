@@ -8,6 +8,8 @@ from configs.errors import UserError
 from configs.model import ModelConfig
 
 # Inputs of shape (batch, length).
+IDS = ("input_ids", "position_ids", "token_type_ids", "decoder_input_ids")
+NUMBERS = ("pixel_values", "input_features")
 MATRICES = ("input_ids", "attention_mask", "position_ids", "token_type_ids", "decoder_input_ids", "decoder_attention_mask")
 
 
@@ -29,15 +31,22 @@ def check_inputs(config: ModelConfig, **inputs: Any) -> None:
         if isinstance(inputs[name], list | tuple):
             raise UserError(f"{name} is a {type(inputs[name]).__name__}; give a tensor")
         if name not in known:
-            raise UserError(f"this {config.architecture} has no use for {name}; it takes: {', '.join(known)}")
+            raise UserError(f"this {config.architecture} has no use for {name}; it takes, by name: {', '.join(known)}")
         if name in MATRICES and rank_of(inputs[name]) not in (2, None):
             raise UserError(f"{name} has shape {tuple(inputs[name].shape)}; expected (batch, length)")
+        dtype = str(getattr(inputs[name], "dtype", ""))
+        if name in IDS and "float" in dtype:
+            raise UserError(f"{name} are of type {dtype}; expected integers")
+        if name in NUMBERS and "int" in dtype:
+            raise UserError(f"{name} are of type {dtype}; expected normalized floats")
     if source not in given and "encoded" not in given:
         raise UserError(f"{source} is missing; this {config.architecture} takes: {', '.join(known)}")
 
 
 def check_labels(logits: Any, labels: Any) -> None:
-    """Refuse labels that do not stand one to each row of logits. A size that a graph does not know yet fits."""
+    """Refuse labels that are no integers, or do not stand one to each row of logits. A size that a graph does not know yet fits."""
+    if "float" in (dtype := str(getattr(labels, "dtype", ""))):
+        raise UserError(f"labels are of type {dtype}; expected integers")
     if None in (rank_of(logits), rank_of(labels)):
         return
     rows, found = tuple(logits.shape)[:-1], tuple(labels.shape)

@@ -87,11 +87,11 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
     "generation.py": {
         "on_host": ("only in PyTorch", "NumPy reads TensorFlow's tensors from any device"),
         "programs": ("only in TensorFlow", "XLA compiles the loop, PyTorch runs it as it is"),
+        "in_evaluation": ("only in PyTorch", "Keras has no training mode to set back"),
         "search": (
             (
-                "{+at_once+} ... [-models were_training one module-] {+room+} ... [-min_length processors ends logits_RV-] {+numbers "
-                "number tables given+} ... [-tokens_RN strategy texts _-] {+first go_on program state chosen goes_on+} ... {+length "
-                "tensors until now+}"
+                "[-@in_evaluation-] ... {+at_once+} ... {+room+} ... [-min_length processors ends logits_RV-] {+numbers number tables "
+                "given+} ... [-tokens_RN strategy texts _-] {+first go_on program state chosen goes_on+} ... {+length tensors until now+}"
             ),
             "a graph may take all steps at once, PyTorch takes one at a time; Keras has no training mode to set back",
         ),
@@ -221,6 +221,8 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
         "Disagreement": ("only in PyTorch", "the same"),
         "disagreement": ("{+both_BT+}", "the same"),
         "scaled": ("only in PyTorch", "the same"),
+        "is_seen_through": ("only in PyTorch", "the same"),
+        "docstring of cross_entropy": ("[-axes, and where a second derivative is asked for.-] {+axes.+}", "the same"),
         "parts": ("only in PyTorch", "the same"),
         "the file": ("[-ROWS=256-]", "the same"),
         "docstring of the file": ("[-vocabulary, I axes joined into one (batch and length).-] {+vocabulary.+}", "the same"),
@@ -232,15 +234,19 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
     "model.py": {
         "the file": ("[-PROGRAMS=256-]", "TensorFlow has no limit of its own"),
         "Transformer._apply": ("only in PyTorch", "TensorFlow's weights stay where they are"),
+        "Transformer.__getstate__": ("only in PyTorch", "TensorFlow's programs are no part of what is saved"),
         "Transformer.get_config": ("only in TensorFlow", "Keras saves models by their config"),
         "Transformer.from_config": ("only in TensorFlow", "the same"),
         "_dtype_policy": ("only in TensorFlow", "PyTorch casts a finished model"),
-        "Transformer": ("[-Module-] {+keras.Model+}", "what Keras trains and saves is a Model"),
+        "Transformer": (
+            "[-Module-] {+@keras.saving.register_keras_serializable('transformer_tf') keras.Model+}",
+            "what Keras trains and saves is a Model, which it finds by name when it loads it",
+        ),
         "docstring of Transformer": (
             (
-                "[-``fused`` for FRAMEWORK's kernel or ``plain`` for-] {+``plain``,+} ... [-the numbers are the same.-] {+FRAMEWORK "
-                "has no fused kernel, XLA makes one of it. dtype: a Keras dtype policy, such as ``float32``, ``float64`` or "
-                "``mixed_bfloat16``.+}"
+                "[-``fused`` for FRAMEWORK's kernel or ``plain`` for-] {+``plain``,+} ... [-the numbers are the same, but-] {+FRAMEWORK "
+                "has no fused kernel, XLA makes one+} ... [-padding that sees nothing.-] {+it. dtype: a Keras dtype policy, such as "
+                "``float32``, ``float64`` or ``mixed_bfloat16``.+}"
             ),
             "TensorFlow has no fused kernel, and Keras wants to know the type at once",
         ),

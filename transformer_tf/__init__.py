@@ -3,7 +3,8 @@
 import os
 
 # Keras chooses its framework when it is first imported.
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+if os.environ.setdefault("KERAS_BACKEND", "tensorflow") != "tensorflow":
+    raise ImportError(f"KERAS_BACKEND is {os.environ['KERAS_BACKEND']!r}, and transformer_tf is for TensorFlow; unset it")
 
 from transformer_tf.generation_graph import generation_graph
 from transformer_tf.loading import load, save

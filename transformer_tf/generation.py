@@ -81,7 +81,7 @@ def generate(
     """Prompts and the tokens that follow them; of an encoder-decoder the tokens of its decoder, decoder_start first.
 
     input_ids: integers (B, T), of a decoder padded on the left; of an encoder-decoder, what the encoder reads.
-    attention_mask: (B, T), 1 for tokens and 0 for padding. Default: there is no padding.
+    attention_mask: (B, T), 1 for tokens and 0 for padding. Default: there is no padding, where Hugging Face takes pad tokens for it.
     config: settings, which come before those of the model's generation_config.json.
     return_scores: give a `Generated`, with scores and log-probabilities, and not its tokens alone.
     tokenizer: needed for `stop_strings`: one of the package `tokenizers`, Hugging Face's around it, or the folder of a tokenizer.json.
@@ -137,6 +137,8 @@ def ask(
     settings: dict[str, Any],
 ) -> Request:
     """Check what a caller asks for. Raises UserError where the model cannot do it."""
+    if not isinstance(config, GenerationConfig | None):
+        raise UserError(f"config is a {type(config).__name__}; expected a GenerationConfig, or settings by name")
     given = {} if config is None else config.model_dump(exclude_unset=True)
     values = GenerationConfig.merged(model.generation_config, given | settings)
     generation = build(GenerationConfig, values, "generate").complete(model.config)

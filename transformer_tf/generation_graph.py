@@ -42,7 +42,7 @@ def generation_graph(model: Transformer, batch_size: int, max_length: int, **set
     if {"language", "task"} & set(settings):
         asked = f"language={generation.language!r} and task={generation.task!r}"
         raise UserError(f"{asked}: a graph is given decoder_input_ids, which configs.speech_prompt makes of them")
-    check_graph(generation, model)
+    check_graph(generation, model, batch_size)
     times = generation.rows_of_a_prompt
     table_AV = build_stops(generation.eos_token_id or (), model.config.vocab_size, (), None).table_AV
     first, go_on = programs(model, generation, return_scores=False)
@@ -84,9 +84,15 @@ def generation_graph(model: Transformer, batch_size: int, max_length: int, **set
     return tf.function(run_text, input_signature=[ids, ids, number, number], autograph=False)
 
 
-def check_graph(generation: GenerationConfig, model: Transformer) -> None:
+def check_graph(generation: GenerationConfig, model: Transformer, batch_size: int) -> None:
     """Refuse what a graph or its model has not, before it is made."""
     generation.check_model(model.config)
+    if batch_size < 1:
+        raise UserError(f"generation_graph: batch_size={batch_size}; expected at least 1")
+    if generation.shortest(1) > generation.limit(1):
+        raise UserError(
+            f"generation_graph: texts of at least {generation.shortest(1)} tokens do not fit into max_length={generation.limit(1)}"
+        )
     if generation.stop_strings or generation.prompt_lookup_num_tokens:
         asked = "stop_strings" if generation.stop_strings else "prompt_lookup_num_tokens"
         raise UserError(f"generation_graph has no {asked}; leave it out, or use generate")

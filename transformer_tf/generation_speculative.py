@@ -126,7 +126,8 @@ def build_drafter(
     if assistant is None:
         return PromptLookup(generation, model.config.vocab_size, prompts.source_ids[0].tolist())
     rows, _, _ = begin(assistant, prompts, room, 0, generation.ahead)
-    return Assistant(generation, assistant, given, rows)
+    # A model that knows shorter texts gives the source less room.
+    return Assistant(generation, assistant, given._replace(encoder_mask_RS=rows.encoder_mask_RS), rows)
 
 
 def speculate(

@@ -22,6 +22,7 @@ from transformer_tf.weights import assign
 from weight_mapping import initial_tensors
 
 
+@keras.saving.register_keras_serializable("transformer_tf")
 class Transformer(keras.Model):
     """A model as `config` describes it, with fresh weights drawn from `seed` (None leaves them unset, to be filled).
 
@@ -150,11 +151,14 @@ class Transformer(keras.Model):
                 stack.gradient_checkpointing = enabled
 
     def get_config(self) -> dict[str, Any]:
-        return {"config": self.config.model_dump(mode="json"), "dtype": self.dtype_policy.name}
+        settings = {"generation_config": self.generation_config}
+        return {"config": self.config.model_dump(mode="json"), "dtype": self.dtype_policy.name} | settings
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Transformer:
-        return cls(ModelConfig.model_validate(config["config"]), dtype=config["dtype"])
+        model = cls(ModelConfig.model_validate(config["config"]), dtype=config["dtype"])
+        model.generation_config = config["generation_config"]
+        return model
 
 
 @contextmanager

@@ -17,6 +17,7 @@ def build_optimizer(optimizer: Optimizer, learning_rate: float | Callable[[], tf
     return AdamW(rate, optimizer.beta1, optimizer.beta2, optimizer.epsilon, optimizer.weight_decay)
 
 
+@keras.saving.register_keras_serializable("transformer_tf")
 class AdamW(keras.optimizers.Optimizer):
     """PyTorch's AdamW; tables and matrices decay, norms and biases do not.
 

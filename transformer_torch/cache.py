@@ -103,7 +103,7 @@ class Cache:
     """The caches of all layers of a decoder. It holds `length` tokens, has room for `max_length`, and forgets the last where `length` is
     lowered. In a compiled program `length` is a tensor.
 
-    ahead: in layers with a window, how many tokens it may forget, and how many it reads at once without a copy.
+    ahead: in layers with a window, how many tokens it may forget (beyond that, begin anew), and how many it reads at once without copies.
     cross: the encoder's keys and values (B, G, S, K), layer by layer, once the decoder's first call has computed them.
     """
 

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from transformer_torch.products import is_transformed
+
 # A value stays where a random 16-bit integer is at least rate * LEVELS.
 LEVELS = 2**16
 
@@ -21,7 +23,7 @@ class Dropout(nn.Dropout):
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         if not self.training or not self.p:
             return hidden
-        if hidden.device.type != "cpu" or torch.compiler.is_compiling():
+        if hidden.device.type != "cpu" or torch.compiler.is_compiling() or is_transformed():
             return super().forward(hidden)
         return DropByBits.apply(hidden, min(round(self.p * LEVELS), LEVELS - 1))
 

@@ -5,7 +5,7 @@ B batch, R rows (a row for each text of each prompt), T query length (of a promp
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -82,7 +82,7 @@ def generate(
     """Prompts and the tokens that follow them; of an encoder-decoder the tokens of its decoder, decoder_start first.
 
     input_ids: integers (B, T), of a decoder padded on the left; of an encoder-decoder, what the encoder reads.
-    attention_mask: (B, T), 1 for tokens and 0 for padding. Default: there is no padding.
+    attention_mask: (B, T), 1 for tokens and 0 for padding. Default: there is no padding, where Hugging Face takes pad tokens for it.
     config: settings, which come before those of the model's generation_config.json.
     return_scores: give a `Generated`, with scores and log-probabilities, and not its tokens alone.
     tokenizer: needed for `stop_strings`: one of the package `tokenizers`, Hugging Face's around it, or the folder of a tokenizer.json.
@@ -138,6 +138,8 @@ def ask(
     settings: dict[str, Any],
 ) -> Request:
     """Check what a caller asks for. Raises UserError where the model cannot do it."""
+    if not isinstance(config, GenerationConfig | None):
+        raise UserError(f"config is a {type(config).__name__}; expected a GenerationConfig, or settings by name")
     given = {} if config is None else config.model_dump(exclude_unset=True)
     values = GenerationConfig.merged(model.generation_config, given | settings)
     generation = build(GenerationConfig, values, "generate").complete(model.config)
@@ -166,38 +168,53 @@ def new_tokens(request: Request) -> Iterator[np.ndarray]:
         length = end
 
 
+def in_evaluation(search: Callable[[Request], Iterator[Any]]) -> Callable[[Request], Iterator[Any]]:
+    """The same search without dropout: between its steps the models are in training, if they were."""
+
+    def evaluated(request: Request) -> Iterator[Any]:
+        models = [request.model] if request.assistant is None else [request.model, request.assistant]
+        modules, steps = [module for model in models for module in model.modules()], search(request)
+        while True:
+            were_training = [module for module in modules if module.training]
+            try:
+                for module in were_training:
+                    module.training = False
+                step = next(steps, None)
+            finally:
+                for module in were_training:
+                    module.training = True
+            if step is None:
+                return
+            yield step
+
+    return evaluated
+
+
+@in_evaluation
 @torch.no_grad()
 def search(request: Request) -> Iterator[tuple[Any, int]]:
     """The state of the search after each step, and how long the texts are."""
     model, generation, times = request.model, request.generation, request.generation.rows_of_a_prompt
     size = num_guesses(generation, request.assistant)
-    models = [model] if request.assistant is None else [model, request.assistant]
-    were_training = [module for one in models for module in one.modules() if module.training]
-    for module in were_training:
-        module.training = False
-    try:
-        rows, tokens_BN, logits_BV = begin(model, request.prompts, request.limit, pad_id(generation), generation.ahead)
-        device, min_length = tokens_BN.device, generation.shortest(request.start)
-        rows.repeat(times)
-        processors = Processors(generation, model.config.vocab_size, request.start, min_length, request.limit, rows.pads_R1, device)
-        ends = Ends(torch.from_numpy(request.stops.table_AV).to(device), torch.from_numpy(request.states()).to(device))
-        logits_RV = logits_BV.repeat_interleave(times, 0)
-        if generation.num_beams > 1:
-            yield from decode(BeamSearch(generation, processors, ends, tokens_BN, request.start), rows, logits_RV)
-            return
-        uniforms_MR = torch.from_numpy(request.uniforms()).to(device) if generation.do_sample else None
-        tokens_RN = tokens_BN.repeat_interleave(times, 0)
-        strategy = Search(generation, processors, ends, tokens_RN, request.start, uniforms_MR, request.return_scores)
-        if not size:
-            yield from (decode_ahead if are_recorded(rows) else decode)(strategy, rows, logits_RV)
-            return
-        texts, _ = strategy.advance(strategy.begin(), logits_RV, request.start)
-        yield texts, request.start + 1
-        drafter = build_drafter(generation, model, request.assistant, request.prompts, request.limit, processors)
-        yield from speculate(generation, rows, drafter, processors, ends, texts, request.start + 1, size, request.return_scores)
-    finally:
-        for module in were_training:
-            module.training = True
+    rows, tokens_BN, logits_BV = begin(model, request.prompts, request.limit, pad_id(generation), generation.ahead)
+    device, min_length = tokens_BN.device, generation.shortest(request.start)
+    rows.repeat(times)
+    processors = Processors(generation, model.config.vocab_size, request.start, min_length, request.limit, rows.pads_R1, device)
+    ends = Ends(torch.from_numpy(request.stops.table_AV).to(device), torch.from_numpy(request.states()).to(device))
+    logits_RV = logits_BV.repeat_interleave(times, 0)
+    if generation.num_beams > 1:
+        yield from decode(BeamSearch(generation, processors, ends, tokens_BN, request.start), rows, logits_RV)
+        return
+    uniforms_MR = torch.from_numpy(request.uniforms()).to(device) if generation.do_sample else None
+    tokens_RN = tokens_BN.repeat_interleave(times, 0)
+    strategy = Search(generation, processors, ends, tokens_RN, request.start, uniforms_MR, request.return_scores)
+    if not size:
+        yield from (decode_ahead if are_recorded(rows) else decode)(strategy, rows, logits_RV)
+        return
+    texts, _ = strategy.advance(strategy.begin(), logits_RV, request.start)
+    yield texts, request.start + 1
+    drafter = build_drafter(generation, model, request.assistant, request.prompts, request.limit, processors)
+    yield from speculate(generation, rows, drafter, processors, ends, texts, request.start + 1, size, request.return_scores)
 
 
 def finish(request: Request, state: Any, end: int) -> Generated:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from configs.errors import UserError
 from configs.inputs import check_labels
+from transformer_torch.products import is_transformed
 
 IGNORED = -100
 # Rows whose logits are worked on at a time, so that they stay in the processor's cache.
@@ -23,10 +24,10 @@ def cross_entropy(logits_BTV: torch.Tensor, labels_BT: torch.Tensor, label_smoot
 
     label_smoothing: this share of each target is spread over the whole vocabulary (Szegedy et al. 2016, 7; "Attention Is All You Need",
     5.4). A sum and not a mean: who trains on several batches or processes divides by the number of targets of them all.
-    Raises UserError where the labels have another shape than the logits' first axes.
+    Raises UserError where the labels have another shape than the logits' first axes, and where a second derivative is asked for.
     """
     check_labels(logits_BTV, labels_BT)
-    if torch.compiler.is_compiling():
+    if is_seen_through():
         # The compiler keeps nothing of their size either.
         wide = torch.promote_types(logits_BTV.dtype, torch.float32)
         settings: dict[str, Any] = {"ignore_index": IGNORED, "reduction": "sum", "label_smoothing": label_smoothing}
@@ -37,7 +38,7 @@ def cross_entropy(logits_BTV: torch.Tensor, labels_BT: torch.Tensor, label_smoot
 def disagreement(first_BTV: torch.Tensor, second_BTV: torch.Tensor, labels_BT: torch.Tensor) -> torch.Tensor:
     """Sum over all targets of the mean of KL(p || q) and KL(q || p), p and q being the softmax of two readings' logits (R-Drop, Liang et
     al. 2021, 2.1), in float32 or better; labels of -100 count for nothing. In nats."""
-    if torch.compiler.is_compiling():
+    if is_seen_through():
         wide = torch.promote_types(first_BTV.dtype, torch.float32)
         first_BTV, second_BTV = (logits_BTV.log_softmax(-1, dtype=wide) for logits_BTV in (first_BTV, second_BTV))
         return ((first_BTV.exp() - second_BTV.exp()) * (first_BTV - second_BTV)).sum(-1).where(labels_BT != IGNORED, 0.0).sum() / 2
@@ -72,7 +73,6 @@ class CrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         return scaled(ctx.saved_tensors[0], gradients[0]), None, None
 
@@ -99,14 +99,21 @@ class Disagreement(torch.autograd.Function):
         return total
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
         first_IV, second_IV = (scaled(gradient_IV, gradients[0]) for gradient_IV in ctx.saved_tensors)
         return first_IV, second_IV, None
 
 
+def is_seen_through() -> bool:
+    """Whether a compiler or `torch.func` is at work, which take PyTorch's own operators apart."""
+    return torch.compiler.is_compiling() or is_transformed()
+
+
 def scaled(gradient_IV: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
     """A gradient times a number."""
+    if torch.is_grad_enabled():
+        # As for a second derivative, in which what was kept would pass for a constant.
+        raise UserError("the losses have no second derivative (create_graph=True); take torch.nn.functional.cross_entropy for it")
     scaled_IV = torch.empty_like(gradient_IV)
     for part in parts(gradient_IV):
         # A factor without axes would be rounded to bfloat16 first.

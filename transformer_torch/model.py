@@ -29,7 +29,8 @@ PROGRAMS = 256
 class Transformer(nn.Module):
     """A model as `config` describes it, with fresh weights drawn from `seed` (None leaves them unset, to be filled).
 
-    attention: ``fused`` for PyTorch's kernel or ``plain`` for the readable formula; the numbers are the same.
+    attention: ``fused`` for PyTorch's kernel or ``plain`` for the readable formula; the numbers are the same, but of padding that sees
+    nothing.
     """
 
     def __init__(self, config: ModelConfig, seed: int | None = 0, attention: str = "fused") -> None:
@@ -148,14 +149,21 @@ class Transformer(nn.Module):
         """Compile `forward`, as every module's `compile` does, and how `generate` continues texts: one program for all lengths, on a GPU
         recorded as a CUDA graph.
 
-        Arguments are those of `torch.compile`.
+        Arguments are those of `torch.compile`. Raises UserError where `for_inference` has packed the weights in an order that a compiler
+        does not know.
         """
+        if self.packed in ("float32", "bf16"):
+            raise UserError(f"the weights are packed ({self.packed}), and no compiler reads them; compile a model that is not, or int8")
         super().compile(*arguments, **settings)
         known = inspect.signature(torch.compile).parameters
         # PyTorch would compile eight amounts of room, those of all models together, and continue others without a word uncompiled.
         own = {name: value for name, value in {"recompile_limit": PROGRAMS, "isolate_recompiles": True}.items() if name in known}
         self.compiled_continue = torch.compile(Rows.continue_with, *arguments, **(own | settings))
         self.step_memories = StepMemories(self.compiled_continue)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Like every module's, a copy or a pickle is not compiled.
+        return {**super().__getstate__(), "compiled_continue": None, "step_memories": None}  # type: ignore[misc]
 
     def _apply(self, fn: Any, recurse: bool = True) -> Transformer:
         # What was recorded reads the weights where they were.

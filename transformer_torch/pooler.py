@@ -41,7 +41,7 @@ def last(hidden_BTD: torch.Tensor, attention_mask_BT: torch.Tensor | None) -> to
     if attention_mask_BT is None:
         return hidden_BTD[:, -1]
     places_T = torch.arange(hidden_BTD.shape[1], device=hidden_BTD.device)
-    last_B = (attention_mask_BT * places_T).argmax(1)
+    last_B = (attention_mask_BT.long() * places_T).argmax(1)
     return hidden_BTD[torch.arange(len(hidden_BTD), device=hidden_BTD.device), last_B]
 
 

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 import torch
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 
@@ -49,8 +50,10 @@ def is_amd() -> bool:
 
 
 def is_transformed() -> bool:
-    """Whether `torch.func` (vmap, jvp, hessian) is at work: it knows PyTorch's own operators only."""
-    return torch._C._functorch.peek_interpreter_stack() is not None
+    """Whether `torch.func` (vmap, jvp, hessian), forward-mode differentiation or what counts FLOPs is at work: they know PyTorch's own
+    operators only."""
+    is_forward_mode = forward_ad._current_level >= 0
+    return torch._C._functorch.peek_interpreter_stack() is not None or is_forward_mode or torch._C._len_torch_dispatch_stack() > 0
 
 
 class Product(torch.autograd.Function):

@@ -23,7 +23,7 @@ def test_what_fits_is_let_through() -> None:
 
 def test_what_would_be_ignored() -> None:
     assert refused("gpt2", input_ids=1, decoder_input_ids=1).startswith(
-        "this decoder has no use for decoder_input_ids; it takes: input_ids,"
+        "this decoder has no use for decoder_input_ids; it takes, by name: input_ids,"
     )
     assert "no use for token_type_ids" in refused("distilbert-base", input_ids=1, token_type_ids=1)
     assert "no use for cache" in refused("bert-base", input_ids=1, cache=1)
@@ -44,5 +44,13 @@ def test_what_is_missing() -> None:
 
 def test_ids_are_rows() -> None:
     assert refused("gpt2", input_ids=np.zeros(5)) == "input_ids has shape (5,); expected (batch, length)"
-    assert "attention_mask has shape (2, 1, 5)" in refused("gpt2", input_ids=np.zeros((2, 5)), attention_mask=np.zeros((2, 1, 5)))
-    assert "position_ids has shape (5,)" in refused("gpt2", input_ids=np.zeros((2, 5)), position_ids=np.zeros(5))
+    assert "attention_mask has shape (2, 1, 5)" in refused("gpt2", input_ids=np.zeros((2, 5), int), attention_mask=np.zeros((2, 1, 5)))
+    assert "position_ids has shape (5,)" in refused("gpt2", input_ids=np.zeros((2, 5), int), position_ids=np.zeros(5))
+
+
+def test_types_are_those_that_a_model_can_read() -> None:
+    ids = np.zeros((2, 5), np.int64)
+    assert refused("gpt2", input_ids=ids.astype(np.float32)) == "input_ids are of type float32; expected integers"
+    assert refused("gpt2", input_ids=ids, position_ids=ids.astype(float)) == "position_ids are of type float64; expected integers"
+    images = np.zeros((1, 3, 224, 224), np.uint8)
+    assert refused("vit-base-patch16-224", pixel_values=images) == "pixel_values are of type uint8; expected normalized floats"

@@ -65,13 +65,15 @@ def test_a_graph_has_the_settings_that_the_model_came_with(subject: Subject) -> 
         (LONGEST, {"stop_strings": ["a"]}, "generation_graph has no stop_strings; leave it out, or use generate"),
         (LONGEST, {"prompt_lookup_num_tokens": 3}, "generation_graph has no prompt_lookup_num_tokens"),
         (10_000, {}, "generation_graph: max_length=10000 is more than the model's"),
+        (LONGEST, {"min_new_tokens": LONGEST}, f"texts of at least {LONGEST + 1} tokens do not fit into max_length={LONGEST}"),
+        (LONGEST, {"batch_size": 0}, "batch_size=0; expected at least 1"),
         (LONGEST, {"eos_token_id": 99_999}, "eos_token_id or pad_token_id is 99999, outside the vocabulary"),
     ],
 )
 @pytest.mark.parametrize("subject", [Entry("gpt2", "GPT2LMHeadModel")], indirect=True, ids=str)
 def test_what_a_graph_has_not_is_refused(subject: Subject, length: int, settings: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
-        generation_graph(subject.ours("tensorflow", "float32").model, 1, length, **settings)
+        generation_graph(subject.ours("tensorflow", "float32").model, **{"batch_size": 1, "max_length": length, **settings})
 
 
 def test_a_model_that_generates_nothing_is_refused() -> None:

@@ -121,6 +121,20 @@ def test_what_xla_compiles_guesses_and_is_traced_once(subject: Subject) -> None:
     assert not slices_at_numbers(guess)
 
 
+@pytest.mark.parametrize("longest", [24, 40])
+def test_an_assistant_may_know_other_lengths(longest: int) -> None:
+    """Where a source of many tokens has less room in one model than in the other."""
+    sizes = ["width=16", "num_layers=1", "attention.num_heads=2", "feed_forward.width=24", "vocab_size=30"]
+    tokens = "special_tokens={bos: 0, eos: [2], pad: 1, decoder_start: 2}"
+    model, assistant = (
+        transformer_tf.Transformer(load_model_config("bart-base", [*sizes, tokens, f"max_length={length}"]), seed=1)
+        for length in (64 - longest, longest)
+    )
+    ids = np.arange(3, 25)[None]
+    expected = model.generate(ids, max_new_tokens=8)
+    np.testing.assert_array_equal(model.generate(ids, max_new_tokens=8, assistant_model=assistant, num_assistant_tokens=2), expected)
+
+
 @pytest.mark.parametrize("subject", DECODERS[:1], indirect=True, ids=str)
 def test_guesses_leave_the_distribution_as_it_is(subject: Subject) -> None:
     """Pearson's chi-squared over 1,000 pairs of tokens. A temperature of 1.3 times the right one is seen, in first tokens alone too, and

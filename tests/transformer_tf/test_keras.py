@@ -50,6 +50,17 @@ def test_a_keras_archive_holds_the_model(tmp_path: Path) -> None:
     np.testing.assert_array_equal(other(batch()[:, :12]).numpy(), model(batch()[:, :12]).numpy())
 
 
+def test_a_keras_archive_is_loaded_by_name_and_knows_how_its_model_generates(tmp_path: Path) -> None:
+    model = Transformer(CONFIG, seed=1)
+    model.generation_config = {"suppress_tokens": [3]}
+    model.compile(optimizer=AdamW(1e-2, 0.9, 0.99, 1e-8, 0.1), loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.save(tmp_path / "model.keras")
+    other = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(other(batch()[:, :12]).numpy(), model(batch()[:, :12]).numpy())
+    assert other.generation_config == {"suppress_tokens": [3]}
+    assert isinstance(other.optimizer, AdamW)
+
+
 def test_mixed_precision_keeps_weights_in_float32(tmp_path: Path) -> None:
     save(Transformer(CONFIG, seed=1), tmp_path / "run")
     expected = load(tmp_path / "run")(batch()[:, :12]).numpy()

@@ -108,6 +108,13 @@ def test_what_is_refused(tmp_path: Path) -> None:
         for_inference(load(folder, dtype="float64"))
 
 
+@pytest.mark.parametrize("weights", ["float32", "bf16"])
+def test_what_a_compiler_cannot_read_is_not_compiled(weights: str) -> None:
+    model = for_inference(Transformer(load_model_config("gpt2-mini", ["num_layers=1", "vocab_size=64"]), seed=1), weights)
+    with pytest.raises(UserError, match=rf"the weights are packed \({weights}\), and no compiler reads them"):
+        model.compile()
+
+
 def test_what_is_packed_is_neither_packed_again_nor_saved(tmp_path: Path) -> None:
     model = for_inference(Transformer(load_model_config("gpt2-mini", ["num_layers=1", "vocab_size=64"]), seed=1), weights="int8")
     with pytest.raises(UserError, match=r"the model is packed already \(int8\); load it again"):

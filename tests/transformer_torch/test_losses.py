@@ -81,3 +81,24 @@ def test_readings_disagree_by_the_mean_of_both_divergences(dtype: torch.dtype, t
     for logits_BTV, exact_BTV in zip((first_BTV, second_BTV), exact, strict=True):
         assert logits_BTV.grad is not None
         torch.testing.assert_close(logits_BTV.grad.to(wide), exact_BTV.grad, rtol=tolerance, atol=tolerance / 100)
+
+
+def test_a_second_derivative_is_refused() -> None:
+    """What is kept is the gradient alone, in which the softmax would pass for a constant."""
+    logits_BTV, labels_BT = logits_and_labels(torch.float64)
+    for loss in (cross_entropy(logits_BTV, labels_BT), disagreement(logits_BTV, 2 * logits_BTV, labels_BT)):
+        with pytest.raises(UserError, match=r"no second derivative \(create_graph=True\)"):
+            torch.autograd.grad(loss, logits_BTV, create_graph=True)
+
+
+def test_torch_func_takes_the_loss_apart() -> None:
+    logits_BTV, labels_BT = logits_and_labels(torch.float64)
+    expected = torch.autograd.grad(cross_entropy(logits_BTV, labels_BT), logits_BTV)[0]
+    found = torch.func.grad(lambda logits_BTV: cross_entropy(logits_BTV, labels_BT))(logits_BTV.detach())
+    torch.testing.assert_close(found, expected)
+
+
+def test_labels_are_integers() -> None:
+    logits_BTV, labels_BT = logits_and_labels(torch.float32)
+    with pytest.raises(UserError, match=r"labels are of type torch\.float32; expected integers"):
+        cross_entropy(logits_BTV, labels_BT.float())

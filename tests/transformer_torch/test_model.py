@@ -81,6 +81,20 @@ def test_generation_drops_nothing_and_leaves_every_part_in_its_mode() -> None:
     assert torch.equal(found, model.eval().generate([[3, 1, 4]], max_new_tokens=20, eos_token_id=()))
 
 
+def test_between_the_tokens_of_a_stream_a_model_is_in_training() -> None:
+    """A step of training, and another stream, may come in between."""
+    dropping = LLAMA.model_copy(update={"dropout": LLAMA.dropout.model_copy(update={"residual": 0.5})})
+    model = Transformer(dropping, seed=1).train()
+    expected = model.generate([[3, 1, 4]], max_new_tokens=12, eos_token_id=())[0, 3:].tolist()
+    found = []
+    for number, tokens in enumerate(model.stream([[3, 1, 4]], max_new_tokens=12, eos_token_id=())):
+        assert all(module.training for module in model.modules())
+        if number == 2:
+            list(model.stream([[5, 9]], max_new_tokens=3, eos_token_id=()))
+        found += tokens[0].tolist()
+    assert found == expected
+
+
 def test_ignored_labels_count_for_nothing() -> None:
     logits_BTV, labels_BT = torch.randn(2, 3, 7), torch.tensor([[1, -100, 2], [-100, -100, 6]])
     by_hand = -sum(logits_BTV[row, column].log_softmax(-1)[labels_BT[row, column]] for row, column in ((0, 0), (0, 2), (1, 2)))
@@ -103,9 +117,12 @@ def test_a_model_is_copied_and_pickled_whole(positions: str) -> None:
     """As `torch.save` and other processes do with it."""
     model = Transformer(load_model_config("gpt2-mini", [f"positions={positions}", "num_layers=1"])).eval()
     ids = torch.arange(8)[None]
+    expected = model(ids)
+    # A copy is not compiled, as none of a module is.
+    model.compile()
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-        torch.testing.assert_close(other(ids), model(ids), rtol=0, atol=0)
-        torch.testing.assert_close(other.double()(ids).float(), model(ids), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(other(ids), expected, rtol=0, atol=0)
+        torch.testing.assert_close(other.double()(ids).float(), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.skipif("recompile_limit" not in inspect.signature(torch.compile).parameters, reason="an older PyTorch, with one limit for all")

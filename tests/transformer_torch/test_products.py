@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from configs import load_model_config
 from transformer_torch import Transformer, products
@@ -103,6 +105,12 @@ def test_transforms_and_traces_have_pytorchs_product(amd: None) -> None:
         torch.testing.assert_close(found, torch.func.grad(loss)(weight, row))
     _, slope = torch.func.jvp(lambda values: products.product(values, weight), (hidden,), (torch.ones_like(hidden),))
     torch.testing.assert_close(slope, weight.sum(1).expand(6, 4))
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(hidden, torch.ones_like(hidden))
+        torch.testing.assert_close(forward_ad.unpack_dual(products.product(dual, weight)).tangent, slope)
+    with FlopCounterMode(display=False) as counter:
+        products.product(hidden, weight)
+    assert counter.get_total_flops() == 2 * 6 * 5 * 4
     traced = torch.jit.trace(lambda values: products.product(values, weight, bias), hidden)
     assert "mkldnn" not in str(traced.graph)
 
