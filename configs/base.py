@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+import os
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+# A path as people write it: a shell leaves the ~ of key=~/... as it is.
+UserPath = Annotated[str, AfterValidator(os.path.expanduser)]
 
 
 class Config(BaseModel):

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from configs.base import Config
+from configs.base import Config, UserPath
 
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
-Paths = Annotated[tuple[str, ...], Field(strict=False)]
+Paths = Annotated[tuple[UserPath, ...], Field(strict=False)]
 
 
 class StandardLibraryData(Config):
@@ -31,7 +31,7 @@ class TextData(Config):
     """
 
     source: Literal["text"] = "text"
-    path: str
+    path: UserPath
     streaming: bool = False
     validation_fraction: Fraction = 0.1
 
@@ -113,8 +113,8 @@ class LabelledData(Config):
     """
 
     source: Literal["labelled"] = "labelled"
-    train: str
-    validation: str | None = None
+    train: UserPath
+    validation: UserPath | None = None
     fields: Annotated[tuple[str, str], Field(strict=False)] = ("text", "label")
     validation_fraction: Fraction = 0.1
     seed: NonNegativeInt = 0

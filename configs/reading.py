@@ -25,6 +25,23 @@ RUN = "run.yaml"
 MODEL = ("model", "model.preset")
 # Groups that a YAML file may name by their kind alone.
 NAMED_BY_KIND = ("objective",)
+# What the figures depend on that a run's YAML names; a run in which these are others has none to be held against.
+DECIDING = (
+    ("model",),
+    ("objective",),
+    ("tokenizer",),
+    ("initial",),
+    ("optimizer",),
+    ("schedule",),
+    ("data", "source"),
+    ("data", "name"),
+    ("data", "train"),
+    ("train", "max_steps"),
+    ("train", "batch_size"),
+    ("train", "batch_tokens"),
+)
+# Keys that say which other keys a group has.
+CHOOSING = ("kind", "source")
 AnyConfig = TypeVar("AnyConfig", bound=BaseModel)
 
 
@@ -45,7 +62,11 @@ def load_run_config(path: str | os.PathLike[str], overrides: Sequence[str] = ())
             raise UserError(f"{path}: {error}") from None
         layers.insert(0, Layer(_preset_file(name), {"model": copy.deepcopy(preset)}, inside=1))
         values["model"] = _merge(preset, values["model"])
-    return _build_with(overrides, RunConfig, values, str(path), layers)
+    config = _build_with(overrides, RunConfig, values, str(path), layers)
+    changed = [Override.read(text).keys for text in overrides]
+    if any(keys[: len(key)] == key[: len(keys)] for keys in changed for key in DECIDING) and ("expected",) not in changed:
+        return config.model_copy(update={"expected": None})
+    return config
 
 
 def load_model_config(name_or_path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> ModelConfig:
@@ -127,7 +148,7 @@ class Override:
                 )
             values = below
         # A group of another kind has other settings.
-        if last in ("kind", "source") and values.get(last) != self.value:
+        if last in CHOOSING and values.get(last) != self.value and parents[-1:] != ["schedule"]:
             values.clear()
         values[last] = copy.deepcopy(self.value)
 
@@ -142,8 +163,7 @@ class Override:
 
 def _build_with(overrides: Sequence[str], kind: type[AnyConfig], values: dict[str, Any], source: str, layers: list[Layer]) -> AnyConfig:
     """`build`, with overrides on top of the values and of the layers that they come from."""
-    for text in overrides:
-        override = Override.read(text)
+    for override in in_order([Override.read(text) for text in overrides]):
         override.apply(values)
         if override.keys == ("model",):
             # The whole model is replaced: what the others say of it no longer counts.
@@ -151,6 +171,18 @@ def _build_with(overrides: Sequence[str], kind: type[AnyConfig], values: dict[st
                 layer.values.pop("model", None)
         layers.append(override.layer())
     return build(kind, values, source, layers)
+
+
+def in_order(overrides: Sequence[Override]) -> list[Override]:
+    """The same, but that what chooses a group's kind comes before what is set in that group."""
+    ordered: list[Override] = []
+    for override in overrides:
+        *group, last = override.keys
+        inside = [
+            place for place, other in enumerate(ordered) if list(other.keys[:-1])[: len(group)] == group and other.keys != override.keys
+        ]
+        ordered.insert(inside[0] if group and last in CHOOSING and inside else len(ordered), override)
+    return ordered
 
 
 def _preset_file(name: Any) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from configs.base import Config
+from configs.base import Config, UserPath
 from configs.data import Data, Fraction
 from configs.model import ModelConfig
 from configs.objectives import AnyObjective, CausalLM
@@ -32,7 +31,7 @@ class Tokenizer(Config):
 
     kind: Literal["bpe", "word_bpe", "character", "file", "initial"] = "bpe"
     vocab_size: PositiveInt | None = None
-    path: str | None = None
+    path: UserPath | None = None
     special_tokens: dict[str, str] | None = None
     sentinels: NonNegativeInt = 0
 
@@ -131,14 +130,14 @@ class Train(Config):
     final_weights: Literal["last", "best"] = "last"
     trackers: Annotated[tuple[Literal["tensorboard", "wandb"], ...], Field(strict=False)] = ()
     existing: Literal["refuse", "resume", "new", "auto"] = "refuse"
-    output: Annotated[str, AfterValidator(os.path.expanduser)] = "runs"
+    output: UserPath = "runs"
     cross_check: bool = False
     sample_prompt: str | None = None
 
     @model_validator(mode="after")
     def _batches_divide(self) -> Train:
         if (self.batch_size is None) == (self.batch_tokens is None):
-            raise ValueError("give one of batch_size (sequences in a step) and batch_tokens (tokens in a step)")
+            raise ValueError("give one of batch_size (sequences in a step) and batch_tokens (tokens in a step), and null for the other")
         if self.batch_size and self.batch_size % self.accumulation_steps:
             raise ValueError(
                 f"accumulation_steps={self.accumulation_steps} does not divide batch_size={self.batch_size}; "
@@ -224,7 +223,7 @@ class RunConfig(Config):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
     objective: AnyObjective = CausalLM()
     model: ModelConfig
-    initial: str | None = None
+    initial: UserPath | None = None
     tokenizer: Tokenizer | None = None
     data: Data
     optimizer: Optimizer = Optimizer()

@@ -81,7 +81,8 @@ def count(answers: Sequence[str], targets: Sequence[str], config: RunConfig) -> 
 
     tokens = BLEU(tokenize="none", force=True)
     figures: dict[str, Any] = {
-        "exact_match": sum(answer == target for answer, target in zip(answers, targets, strict=True)) / len(answers),
+        # Tokens of words do not know how much white space is between them.
+        "exact_match": sum(answer.split() == target.split() for answer, target in zip(answers, targets, strict=True)) / len(answers),
         "bleu": tokens.corpus_score(list(answers), [list(targets)]).score,
         "bleu_signature": str(tokens.get_signature()),
         "reference_tokens": sum(len(target.split()) for target in targets),

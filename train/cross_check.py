@@ -152,6 +152,9 @@ def main() -> int:
     arguments = parser.parse_args()
     if not (arguments.run / "model.yaml").is_file():
         raise UserError(f"{arguments.run} holds no model.yaml; name the folder of a finished run")
+    head = load_model_config(arguments.run / "model.yaml").head.kind
+    if head != "language_model":
+        raise UserError(f"{arguments.run} has head.kind={head!r}; cross_check continues a prompt, which a decoder of language does alone")
     return cross_check(arguments.run, arguments.prompt)
 
 

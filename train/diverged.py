@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from train.run_folder import RunFolder, saved
 
 ADVICE = "begin anew (train.existing=new) with a lower optimizer.learning_rate or a longer schedule.warmup_steps"
 FACTOR = 3.0
+# One batch alone may be odd, the smaller it is the more.
+WINDOW = 10
 
 # The loss and the gradient norm of each of some steps: as the framework has them, and as numbers.
 Read = Callable[[Sequence[tuple[Any, Any]]], Sequence[tuple[float, float]]]
@@ -31,6 +34,7 @@ class Watch:
         self.run, self.batches, self.read, self.first_loss, self.is_main = run, batches, read, first_loss, is_main
         self.waiting: dict[int, tuple[Any, Any]] = {}
         self.newest = math.nan, math.nan
+        self.losses = deque([] if first_loss is None else [first_loss], WINDOW)
 
     def add(self, step: int, loss: Any, norm: Any) -> None:
         """A step, counted from 1, that has been done."""
@@ -39,8 +43,8 @@ class Watch:
     def look(self) -> tuple[float, float]:
         """Loss and gradient norm of the newest step.
 
-        Raises UserError for the first of the waiting steps where one of them is not finite, or the loss is three times what it was at
-        first.
+        Raises UserError for the first of the waiting steps where one of them is not finite, or the mean loss of the last ten steps is three
+        times what the loss was at first.
         """
         if not self.waiting:
             return self.newest
@@ -48,7 +52,8 @@ class Watch:
         self.waiting = {}
         for step, (loss, norm) in zip(steps, found, strict=True):
             self.first_loss = loss if self.first_loss is None else self.first_loss
-            if wrong := what_is_wrong(loss, norm, step, self.first_loss):
+            self.losses.append(loss)
+            if wrong := what_is_wrong(self.losses, norm, step, self.first_loss):
                 raise UserError(f"{wrong}; {self.evidence(step)}")
         self.newest = found[-1]
         return self.newest
@@ -64,12 +69,12 @@ class Watch:
         return f"its batch is in {path}, and {checkpoint}; {ADVICE}{start}"
 
 
-def what_is_wrong(loss: float, norm: float, step: int, first_loss: float) -> str:
-    """With a step, in words; nothing where nothing is."""
-    if not math.isfinite(loss):
-        return f"the loss is {loss} at step {step}"
-    if loss > FACTOR * max(first_loss, 1.0):
-        return f"the loss is {loss:.4f} at step {step}, and it was {first_loss:.4f} at first: the run diverges"
+def what_is_wrong(losses: Sequence[float], norm: float, step: int, first_loss: float) -> str:
+    """With the last of some steps, in words; nothing where nothing is."""
+    if not math.isfinite(losses[-1]):
+        return f"the loss is {losses[-1]} at step {step}"
+    if sum(losses) / len(losses) > FACTOR * max(first_loss, 1.0):
+        return f"the loss is {losses[-1]:.4f} at step {step}, and it was {first_loss:.4f} at first: the run diverges"
     return "" if math.isfinite(norm) else f"the gradient is {norm} at step {step}"
 
 

@@ -27,6 +27,9 @@ from transformer_torch.loading import load_on_device
 from weight_mapping import write_json
 from weight_mapping.checkpoint import read_json
 
+# The settings that a finished run does not have behind it.
+MAY_CHANGE = ("evaluation.", "data.", "train.evaluation_batch_size=")
+
 
 def validate(model: Transformer, corpus: Corpus) -> dict[str, float]:
     """Mean loss of all validation targets in nats, and the share of them that the model takes for the most probable."""
@@ -56,16 +59,20 @@ def data_of(run: Path, overrides: Sequence[str] = ()) -> tuple[RunConfig, Corpus
 
 
 def evaluate(run: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Both, for a finished run; the figures are written to its evaluation.json."""
+    """Both, for a finished run; on the run's own data, the figures are written to its evaluation.json."""
     if not (run / CONFIG).is_file():
         raise UserError(f"{run} holds no {CONFIG}; name the folder of a run")
     if not is_finished(run):
         raise UserError(f"{run} is not finished; go on with it with train.existing=resume")
+    for text in overrides:
+        if not text.startswith(MAY_CHANGE):
+            raise UserError(f"{text}: a finished run has its model; {', '.join(MAY_CHANGE)} may be changed")
     config, corpus = data_of(run, overrides)
     figures: dict[str, Any] = dict(validate(load_on_device(run), corpus))
     if corpus.test:
         figures |= test(config, run, corpus, generate_of)
-    write_whole(run, EVALUATION, lambda path: write_json(path, figures))
+    if all(text.startswith("evaluation.") for text in overrides):
+        write_whole(run, EVALUATION, lambda path: write_json(path, figures))
     return figures
 
 
@@ -85,7 +92,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m train.evaluate", description="Loss and accuracy of finished runs, and their test sets."
     )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run; key=value changes its config: evaluation.num_beams=5")
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="folder of a run; key=value changes how it is tested (evaluation.num_beams=5), or on what (data.path=other.txt)",
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     arguments = parser.parse_intermixed_args()
     overrides = [word for word in arguments.runs if "=" in word]

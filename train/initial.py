@@ -29,7 +29,13 @@ def starting_tensors(config: RunConfig, resumed: bool = False) -> Iterator[tuple
         found = {tensor.name: tensor.shape for tensor in canonical_tensors(checkpoint.config)}
         checkpoint.check()
         for name, array in drawn:
-            yield name, checkpoint.read(name) if found.get(name) == array.shape else array
+            yield name, checkpoint.read(name) if comes_along(config.model, checkpoint.config, found, name, array.shape) else array
+
+
+def comes_along(model: ModelConfig, checkpoint: ModelConfig, found: dict[str, tuple[int, ...]], name: str, shape: tuple[int, ...]) -> bool:
+    """Whether the checkpoint has a tensor that means the same: that of a classifier does not where its classes are others."""
+    mine, theirs = model.head.labels, checkpoint.head.labels
+    return found.get(name) == shape and not (name.startswith("head.") and mine and theirs and mine != theirs)
 
 
 def check_same_body(model: ModelConfig, checkpoint: ModelConfig, where: str) -> None:
@@ -63,5 +69,9 @@ def told(config: RunConfig) -> tuple[str, ...]:
         check_same_body(config.model, checkpoint.config, config.initial)
         checkpoint.check()
         found = {tensor.name: tensor.shape for tensor in canonical_tensors(checkpoint.config)}
-    drawn = [tensor.name for tensor in canonical_tensors(config.model) if found.get(tensor.name) != tensor.shape]
+        drawn = [
+            tensor.name
+            for tensor in canonical_tensors(config.model)
+            if not comes_along(config.model, checkpoint.config, found, tensor.name, tensor.shape)
+        ]
     return (f"starts from {config.initial}" + (f"; drawn anew: {', '.join(drawn)}" if drawn else ""),)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from configs import RunConfig
+from configs import RunConfig, UserError
 from train.initial import told
 from train.objectives import prepare
 from train.objectives.corpus import Corpus, with_labels
 from train.run_folder import goes_on
+from train.tokenization import TextTokenizer, file_in, read_tokenizer
+from weight_mapping.hub import local_folder
 
 
 def ready(config: RunConfig) -> tuple[RunConfig, Corpus, tuple[str, ...]]:
@@ -19,4 +21,19 @@ def ready(config: RunConfig) -> tuple[RunConfig, Corpus, tuple[str, ...]]:
     if corpus.tokenizer is not None and config.train.sample_prompt:
         corpus.tokenizer.encode_prompt(config.train.sample_prompt)
     # A run that goes on starts from nothing but its own checkpoints.
-    return config, corpus, () if goes_on(config) else told(config)
+    if goes_on(config):
+        return config, corpus, ()
+    lines = told(config)
+    check_vocabulary(config, corpus.tokenizer)
+    return config, corpus, lines
+
+
+def check_vocabulary(config: RunConfig, tokenizer: TextTokenizer | None) -> None:
+    """Refuse a tokenizer to which the vectors of `initial` belong to other tokens."""
+    if config.initial is None or tokenizer is None or not (folder := local_folder(config.initial)).is_dir():
+        return
+    if file_in(folder).is_file() and read_tokenizer(folder).tokenizer.get_vocab() != tokenizer.tokenizer.get_vocab():
+        raise UserError(
+            f"initial={config.initial} has a vector for each token of its own tokenizer, and the run's tokenizer has other tokens; "
+            f"set tokenizer={{kind: initial}}"
+        )

@@ -98,11 +98,16 @@ def name_of(folder: Path) -> str | None:
 
 def goes_on(config: RunConfig) -> bool:
     """Whether there is a checkpoint to go on from, as far as this machine can see."""
+    return run_that_goes_on(config) is not None
+
+
+def run_that_goes_on(config: RunConfig) -> Path | None:
+    """The folder of the run that goes on from a checkpoint, if one does."""
     try:
         plan = plan_run(config)
     except UserError:
-        return False
-    return plan.resumed and bool(saved(plan.path / CHECKPOINTS))
+        return None
+    return plan.path if plan.resumed and saved(plan.path / CHECKPOINTS) else None
 
 
 def open_run(config: RunConfig) -> RunFolder:

@@ -49,7 +49,12 @@ def final_weights(config: RunConfig, run: Path, last: Callable[[str], np.ndarray
 
 def check_conditions(path: Path, conditions: Mapping[str, Any]) -> dict[str, Any]:
     """The state of a checkpoint. Raises UserError where the run goes on under other conditions than it was saved under."""
-    state: dict[str, Any] = dict(read_json(path / STATE))
+    try:
+        state: dict[str, Any] = dict(read_json(path / STATE))
+    except (UserError, OSError) as error:
+        raise UserError(f"{path}: damaged ({error}); remove it to go on from the checkpoint before") from None
+    if not {"conditions", "step", "tokens", "seconds", "processes"} <= set(state):
+        raise UserError(f"{path}: damaged ({STATE} is not whole); remove it to go on from the checkpoint before")
     for key, now in conditions.items():
         if (before := state["conditions"].get(key)) != now:
             raise UserError(f"{path} was saved with {key} {before}, and now it is {now}; a run resumes only under the same conditions")

@@ -73,6 +73,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m train.table", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished run")
     runs = parser.parse_args().runs
+    # `runs/*` names pictures too.
+    runs = [run for run in runs if not run.is_file()] or runs
     unfinished = [run for run in runs if (run / CONFIG).is_file() and not is_finished(run)]
     if len(unfinished) == len(runs):
         raise UserError(f"{runs[0]} is not finished; name the folder of a finished run")

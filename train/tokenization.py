@@ -16,6 +16,7 @@ from tokenizers import Regex, decoders, models, pre_tokenizers, processors, trai
 
 from configs import RunConfig, UserError
 from configs.text import file_in
+from train.run_folder import run_that_goes_on
 from weight_mapping.checkpoint import read_json
 from weight_mapping.hub import local_folder
 
@@ -169,7 +170,9 @@ def build_tokenizer(config: RunConfig, train: Sequence[str], validation: Sequenc
         characters = sorted(set().union(*map(set, train), *map(set, validation)))
         tokenizer = CharacterTokenizer(characters, special_tokens, asked.sentinels)
     elif kind == "initial":
-        tokenizer = read_tokenizer(local_folder(config.initial or ""))
+        # A run that goes on has it in its folder, wherever the checkpoint is by now.
+        own = run_that_goes_on(config)
+        tokenizer = read_tokenizer(own if own and (own / FILE).is_file() else local_folder(config.initial or ""))
     else:
         tokenizer = read_tokenizer(Path(asked.path or ""))
     if tokenizer.vocab_size > config.model.vocab_size:

@@ -163,7 +163,7 @@ class Transformer(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # Like every module's, a copy or a pickle is not compiled.
-        return {**super().__getstate__(), "compiled_continue": None, "step_memories": None}  # type: ignore[misc]
+        return {**super().__getstate__(), "compiled_continue": None, "step_memories": None}
 
     def _apply(self, fn: Any, recurse: bool = True) -> Transformer:
         # What was recorded reads the weights where they were.

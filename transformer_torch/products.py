@@ -50,10 +50,8 @@ def is_amd() -> bool:
 
 
 def is_transformed() -> bool:
-    """Whether `torch.func` (vmap, jvp, hessian), forward-mode differentiation or what counts FLOPs is at work: they know PyTorch's own
-    operators only."""
-    is_forward_mode = forward_ad._current_level >= 0
-    return torch._C._functorch.peek_interpreter_stack() is not None or is_forward_mode or torch._C._len_torch_dispatch_stack() > 0
+    """Whether `torch.func` (vmap, jvp, hessian) or forward-mode differentiation is at work: they know PyTorch's own operators only."""
+    return torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
 
 
 class Product(torch.autograd.Function):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
 
 from configs import RunConfig, UserError, load_model_config, load_run_config, reading
 
+STDLIB = Path(reading.__file__).parent / "runs" / "gpt2_stdlib.yaml"
 RUN = """
 name: example
 model: gpt2-mini
@@ -316,3 +318,34 @@ def test_a_key_that_is_no_word(path: Path) -> None:
 def test_a_home_is_a_home_behind_a_key_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     assert load_run_config(reading.FOLDER / "runs" / "dates.yaml", ["train.output=~/runs"]).train.output == "/home/me/runs"
+
+
+class TestWhatChoosesAGroup:
+    """`kind` and `source` say which other settings a group has, wherever they stand among the overrides."""
+
+    def test_order_does_not_matter(self) -> None:
+        words = ["data.validation_fraction=0.3", "data.path=x.txt", "data.source=text"]
+        found = {load_run_config(STDLIB, order).model_dump_json() for order in itertools.permutations(words)}
+        assert len(found) == 1
+        data = load_run_config(STDLIB, words).data
+        assert (data.source, data.path, data.validation_fraction) == ("text", "x.txt", 0.3)
+
+    def test_the_last_of_two_counts(self) -> None:
+        config = load_run_config(STDLIB, ["data.source=text", "data.name=here", "data.source=hub"])
+        assert (config.data.source, config.data.name) == ("hub", "here")
+
+    def test_a_whole_group_counts_where_it_stands(self) -> None:
+        config = load_run_config(STDLIB, ["data.source=text", "data={source: hub, name: here}"])
+        assert config.data.source == "hub"
+
+    def test_schedules_have_their_settings_in_common(self) -> None:
+        assert load_run_config(STDLIB, ["schedule.kind=linear"]).schedule.warmup_steps == load_run_config(STDLIB).schedule.warmup_steps > 0
+        schedule = load_run_config(STDLIB, ["schedule.warmup_steps=300", "schedule.final=0.5", "schedule.kind=linear"]).schedule
+        assert (schedule.kind, schedule.warmup_steps, schedule.final) == ("linear", 300, 0.5)
+
+
+@pytest.mark.parametrize("text", ["model.num_layers=1", "data={source: text, path: x.txt}", "optimizer.learning_rate=1e-4"])
+def test_another_run_is_not_held_against_the_figures_of_its_file(text: str) -> None:
+    assert load_run_config(STDLIB, ["name=other", "train.save_every=7"]).expected == load_run_config(STDLIB).expected is not None
+    assert load_run_config(STDLIB, [text]).expected is None
+    assert load_run_config(STDLIB, [text, "expected={validation_loss: 2.0}"]).expected is not None

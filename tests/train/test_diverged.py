@@ -36,7 +36,7 @@ def watch(folder: Path, first_loss: float | None = None) -> Watch:
     [
         ([(4.0, 0.5), (3.9, 0.4), (3.8, INF), (NAN, NAN)], "the gradient is inf at step 3"),
         ([(4.0, 0.5), (11.9, 0.4), (NAN, NAN), (3.0, 0.4)], "the loss is nan at step 3"),
-        ([(4.0, 0.5), (11.9, 0.4), (12.1, 0.4), (3.0, 0.4)], "the loss is 12.1000 at step 3, and it was 4.0000 at first: the run diverges"),
+        ([(4.0, 0.5), (11.9, 0.4), (20.2, 0.4), (3.0, 0.4)], "the loss is 20.2000 at step 3, and it was 4.0000 at first: the run diverges"),
     ],
 )
 def test_the_first_bad_step_is_found_though_it_is_looked_for_later(tmp_path, steps, message):
@@ -62,10 +62,21 @@ def test_a_resumed_run_goes_by_the_loss_that_it_began_with(tmp_path):
     """Not by the low one that it goes on with: 2.0 is where it began to get better, and 0.5 where it stopped."""
     found = watch(tmp_path, first_loss=2.0)
     found.add(21, 0.5, 0.1)
-    found.add(22, 5.9, 0.1)
-    assert found.look() == (5.9, 0.1)
-    found.add(23, 6.1, 0.1)
-    with pytest.raises(UserError, match=r"6.1000 at step 23, and it was 2.0000 at first"):
+    found.add(22, 9.0, 0.1)
+    assert found.look() == (9.0, 0.1)
+    found.add(23, 12.6, 0.1)
+    with pytest.raises(UserError, match=r"12.6000 at step 23, and it was 2.0000 at first"):
+        found.look()
+
+
+def test_a_batch_that_is_odd_by_itself_is_no_divergence(tmp_path):
+    """Of one text with a wrong label, say, of which a good model is sure; many in a row are none."""
+    found = watch(tmp_path)
+    for step, loss in enumerate([0.6, 0.5, 0.3, 0.2, 0.1, 9.0, 0.1, 0.1, 8.0, 0.1], 1):
+        found.add(step, loss, 0.1)
+        assert found.look() == (loss, 0.1)
+    found.add(11, 13.0, 0.1)
+    with pytest.raises(UserError, match=r"13.0000 at step 11, and it was 0.6000 at first"):
         found.look()
 
 

@@ -63,6 +63,7 @@ def test_exact_matches_and_bleu_are_counted_on_the_tokens_as_they_are():
     assert 0 < figures["bleu"] < 100
     assert count(["a b c d"], ["a b c d"], config)["bleu"] == pytest.approx(100)
     assert "tok:none" in figures["bleu_signature"]
+    assert count(["ja ja", "nein"], ["ja  ja ", "n ein"], config)["exact_match"] == 0.5, "white space is in no token of words"
 
 
 def test_a_source_that_is_too_long_is_cut_before_its_end_token_and_counted(run):
@@ -127,6 +128,26 @@ def test_a_checkpoint_is_a_folder_that_can_be_loaded(run):
         assert checkpoint.config == finished.config
         last = dict(finished.tensors())
         assert all((array == last[name]).all() for name, array in checkpoint.tensors())
+
+
+def test_what_a_finished_run_has_behind_it_is_not_changed(run):
+    for text in ("model.num_layers=3", "seed=9", "optimizer.learning_rate=5", "tokenizer.kind=bpe"):
+        with pytest.raises(UserError, match=rf"{text}: a finished run has its model; evaluation\., data\."):
+            evaluate(run, [text])
+
+
+def test_other_data_leaves_the_runs_own_figures(run):
+    own = evaluate(run)
+    written = (run / "evaluation.json").read_text(encoding="utf-8")
+    assert evaluate(run, ["data.seed=5"]) != own
+    assert (run / "evaluation.json").read_text(encoding="utf-8") == written
+
+
+def test_pictures_beside_runs_are_no_runs(run, tmp_path, monkeypatch, capsys):
+    (tmp_path / "both.png").touch()
+    monkeypatch.setattr("sys.argv", ["table", str(run), str(tmp_path / "both.png")])
+    assert table_command() == 0
+    assert capsys.readouterr().out == table([run]) + "\n"
 
 
 def test_settings_without_a_run_are_refused(monkeypatch):

@@ -95,6 +95,28 @@ class TestInitial:
                 np.testing.assert_array_equal(array, expected, err_msg=name)
         assert told(config) == (f"starts from {config.initial}; drawn anew: head.weight, head.bias",)
 
+    def test_a_tokenizer_to_which_its_vectors_mean_other_tokens_is_refused(self) -> None:
+        from configs import UserError
+        from train.ready import ready
+
+        ready(self.config())
+        other = "tokenizer={kind: bpe, vocab_size: 300, special_tokens: {pad_token: '[PAD]', cls_token: '[CLS]', sep_token: '[SEP]'}}"
+        with pytest.raises(UserError, match=r"the run's tokenizer has other tokens; set tokenizer=\{kind: initial\}"):
+            ready(self.config(other))
+
+    def test_a_classifier_of_other_classes_is_drawn_anew(self) -> None:
+        from configs import load_model_config
+        from train.initial import comes_along
+
+        def model(labels: str) -> ModelConfig:
+            changes = "pooler.kind=first", "head.kind=classification", "head.num_labels=2", "head.tied=false", f"head.labels={labels}"
+            return load_model_config("bert-tiny", changes)
+
+        for labels, same in (("[good, bad]", True), ("[bad, good]", False), ("[]", True)):
+            shapes = {"head.weight": (2, 8), "encoder.norm.weight": (8,)}
+            assert comes_along(model("[good, bad]"), model(labels), shapes, "head.weight", (2, 8)) == same
+            assert comes_along(model("[good, bad]"), model(labels), shapes, "encoder.norm.weight", (8,))
+
     def test_its_tokenizer_comes_along(self) -> None:
         corpus = prepare(self.config())
         assert corpus.tokenizer is not None

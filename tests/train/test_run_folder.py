@@ -8,7 +8,7 @@ from configs import UserError, load_run_config
 from tests.train.runs import ROOT, run_config
 from train import run_folder
 from train.run_folder import CONFIG, first_difference, flat, open_run, write_whole
-from train.saved import drop_old
+from train.saved import check_conditions, drop_old
 
 
 def start(tmp_path, finished=False, **changes):
@@ -185,3 +185,11 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     with pytest.raises(OSError):
         write_whole(tmp_path, "a", fail)
     assert (tmp_path / "a").read_text() == "old"
+
+
+@pytest.mark.parametrize("text", ["{}", "{", None])
+def test_a_checkpoint_that_is_not_whole_says_what_to_do(tmp_path, text):
+    if text is not None:
+        (tmp_path / "state.json").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=r"damaged \(.*\); remove it to go on from the checkpoint before"):
+        check_conditions(tmp_path, {})

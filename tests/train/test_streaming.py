@@ -51,6 +51,19 @@ def test_the_tokens_are_those_of_the_text_read_at_once(folder: Path) -> None:
     assert texts[1].count("<|endoftext|>") == 1, "two documents"
 
 
+def test_a_text_of_one_line_is_cut_where_words_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As text8 is."""
+    monkeypatch.setattr(streams, "PIECE", 200)
+    text = " ".join(f"word{number}" for number in range(1000))
+    (tmp_path / "line.txt").write_text(text, encoding="utf-8")
+    data = TextData(path=str(tmp_path / "line.txt"), validation_fraction=0.5)
+    train, validation = ([piece for piece, _ in stream(data, split)] for split in ("train", "validation"))
+    assert "".join(train + validation) == text
+    assert len("".join(train)) == pytest.approx(len(text) / 2, abs=1)
+    assert all(piece.endswith(" ") for piece in train[:-1])
+    assert max(map(len, train)) <= 220
+
+
 @pytest.mark.parametrize("run", ["gpt2_stdlib", "bert_stdlib", "t5_stdlib"])
 def test_every_objective_takes_its_batches_from_the_files(folder: Path, run: str) -> None:
     corpus = prepare(config(folder, run, "data.streaming=true"))

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch.autograd import forward_ad
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from configs import load_model_config
 from transformer_torch import Transformer, products
@@ -108,9 +107,6 @@ def test_transforms_and_traces_have_pytorchs_product(amd: None) -> None:
     with forward_ad.dual_level():
         dual = forward_ad.make_dual(hidden, torch.ones_like(hidden))
         torch.testing.assert_close(forward_ad.unpack_dual(products.product(dual, weight)).tangent, slope)
-    with FlopCounterMode(display=False) as counter:
-        products.product(hidden, weight)
-    assert counter.get_total_flops() == 2 * 6 * 5 * 4
     traced = torch.jit.trace(lambda values: products.product(values, weight, bias), hidden)
     assert "mkldnn" not in str(traced.graph)
 

@@ -52,6 +52,8 @@ def to_arrays(rows: list[tuple], columns: tuple[str, ...]) -> Images:
     """Images as `datasets` decodes them, all of one size, as bytes."""
     # The bytes of an image with a palette are places in it.
     arrays = [np.asarray(image.convert("RGB") if getattr(image, "mode", "") == "P" else image) for image, _ in rows]
+    if not arrays:
+        raise UserError(f"no image of column {columns[0]!r} is left for a split; change data.validation_fraction")
     shapes = {array.shape for array in arrays}
     if kinds := sorted({str(array.dtype) for array in arrays} - {"uint8"}):
         raise UserError(f"column {columns[0]!r} holds images of the types {', '.join(kinds)}; expected 8 bits a value, uint8")

@@ -20,7 +20,8 @@ SAMPLED = 2**26
 
 
 def stream(data: TextData | HubData, split: str) -> Iterator[tuple[str, bool]]:
-    """The pieces of a split, and whether each begins a document. Pieces of a file end where lines do; `validation_fraction` counts bytes.
+    """The pieces of a split, and whether each begins a document. Pieces of a file end where lines do, or words; `validation_fraction`
+    counts bytes.
 
     Raises UserError where there is none, or where the hub's dataset has no split of its own to validate on.
     """
@@ -43,11 +44,11 @@ def stream(data: TextData | HubData, split: str) -> Iterator[tuple[str, bool]]:
 
 
 def parts(piece: str, border: int, size: int) -> list[tuple[str, bool]]:
-    """A piece of so many bytes, cut at the end of the line in which byte `border` lies; True for what is before."""
+    """A piece of so many bytes, cut at the end of the line in which byte `border` lies, or at that byte; True for what is before."""
     if not 0 < border < size:
         return [(piece, border > 0)]
     end = len(piece.encode()[:border].decode("utf-8", "ignore"))
-    end = piece.find("\n", end) + 1 or len(piece)
+    end = piece.find("\n", end) + 1 or end
     return [(piece[:end], True), (piece[end:], False)]
 
 
@@ -67,9 +68,16 @@ def _unpacked(path: Path, changed: int) -> int:
 
 def read_pieces(path: Path) -> Iterator[str]:
     try:
-        with io.TextIOWrapper(cast(io.BufferedReader, open_bytes(path)), encoding="utf-8", newline="") as file:
-            while lines := file.readlines(PIECE):
-                yield "".join(lines)
+        with io.TextIOWrapper(cast(io.BufferedReader, open_bytes(path)), encoding="utf-8-sig", newline="") as file:
+            rest = ""
+            while more := file.read(PIECE):
+                piece = rest + more
+                # A line may be longer than a piece.
+                end = piece.rfind("\n") + 1 or piece.rfind(" ") + 1 or len(piece)
+                yield piece[:end]
+                rest = piece[end:]
+            if rest:
+                yield rest
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 ({error.reason}); convert it, for example with iconv") from None
     except UNREADABLE as error:

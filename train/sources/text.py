@@ -79,7 +79,8 @@ def read_files(path: Path) -> list[str]:
     for file in text_files(path):
         try:
             with open_bytes(file) as content:
-                documents.append(content.read().decode("utf-8"))
+                # Windows puts a mark before the first line.
+                documents.append(content.read().decode("utf-8-sig"))
         except UnicodeDecodeError as error:
             raise UserError(f"{file} is not UTF-8 (byte {error.start}: {error.reason}); convert it, for example with iconv") from None
         except UNREADABLE as error:
