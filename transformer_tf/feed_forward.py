@@ -96,7 +96,7 @@ class Experts(Module):
         mixed_BTD = tf.zeros_like(hidden_BTD)
         # Every expert computes every token, and most get a share of zero: so all shapes are known before the router has spoken.
         for index, expert in enumerate(self.experts):
-            mixed_BTD = mixed_BTD + shares_BTU[..., index, None] * expert(hidden_BTD)
+            mixed_BTD = mixed_BTD + shares_BTU[..., index : index + 1] * expert(hidden_BTD)
         return mixed_BTD
 
     def shares(self, hidden_BTD: tf.Tensor) -> tf.Tensor:

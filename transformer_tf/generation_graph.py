@@ -1,4 +1,4 @@
-"""`generate` as one graph, which can be saved, served, and called without this package.
+"""`generate` as one graph, which `transformer_tf.export` saves to be called without this package.
 
 B batch, R rows (a row for each text of each prompt), T query length (of a prompt), N longest length, M new tokens,
 A states of the automaton, V vocabulary, W beams.
@@ -35,7 +35,7 @@ def generation_graph(model: Transformer, batch_size: int, max_length: int, **set
     limit, int32, the length of the longest text; and seed, int32. It gives tokens, int64 (B * num_return_sequences, max_length), and
     length, int32, that of the longest text.
     A graph checks nothing: ids must be in the vocabulary, and limit at most `max_length`.
-    To save it: `module = tf.Module(); module.model, module.generate = model, generation_graph(...); tf.saved_model.save(module, folder)`.
+    `transformer_tf.export` saves it.
     """
     values = GenerationConfig.merged(model.generation_config, settings | {"max_length": max_length})
     generation = build(GenerationConfig, values, "generation_graph").complete(model.config)
@@ -61,7 +61,7 @@ def generation_graph(model: Transformer, batch_size: int, max_length: int, **set
     def run(inputs: dict[str, tf.Tensor], limit: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         start = shape_of(inputs["prompt"])[1]
         room = (0, 0), (0, max_length - start)
-        tokens_BN = tf.ensure_shape(tf.pad(inputs["prompt"], room, constant_values=pad_id(generation)), (batch_size, max_length))
+        tokens_BN = tf.reshape(tf.pad(inputs["prompt"], room, constant_values=pad_id(generation)), (batch_size, max_length))
         rows, logits_BV = read_prompts(model, inputs, max_length, generation.ahead)
         rows.repeat(times)
         uniforms_MR = tf.random.stateless_uniform((max_length, batch_size * times), tf.stack([seed, 0]), dtype=tf.float64)

@@ -14,18 +14,19 @@ def causal_mask(query_T: tf.Tensor, key_S: tf.Tensor, window: int | None = None)
     seen_TS = key_1S <= query_T1
     if window is not None:
         seen_TS = seen_TS & (key_1S > query_T1 - window) & (key_1S >= 0)
-    return seen_TS[None, None]
+    # One new axis at a time: LiteRT has no two of them at once.
+    return seen_TS[None][None]
 
 
 def window_mask(query_T: tf.Tensor, key_S: tf.Tensor, window: int) -> tf.Tensor:
     """A query sees the keys at most window // 2 positions away, on either side (Longformer, 3.1). Shape (1, 1, T, S)."""
     distance_TS = query_T[:, None] - key_S[None, :]
-    return (tf.abs(distance_TS) <= window // 2)[None, None]
+    return (tf.abs(distance_TS) <= window // 2)[None][None]
 
 
 def padding_mask(attention_mask_BS: tf.Tensor) -> tf.Tensor:
     """Keys that are tokens (1) and not padding (0). Shape (B, 1, 1, S)."""
-    return tf.cast(attention_mask_BS, tf.bool)[:, None, None, :]
+    return tf.cast(attention_mask_BS, tf.bool)[:, None][:, None]
 
 
 def additive_mask(bias_BHTS: tf.Tensor, mask_B1TS: tf.Tensor) -> tf.Tensor:
