@@ -10,7 +10,7 @@ import pytest
 
 from configs import UserError
 from configs.data import HubData, StandardLibraryData, TextData
-from train.sources.text import docstrings, read_text, split, standard_library
+from train.sources.text import docstrings, english_documents, read_text, split, standard_library
 
 
 def test_the_last_tenth_is_held_out(tmp_path):
@@ -91,6 +91,7 @@ def test_the_standard_library_gives_two_megabytes_of_english_in_a_fixed_order():
     assert size[1] / sum(size) == pytest.approx(0.1, abs=1e-5)
     assert any('The "if" statement' in document for document in text.train + text.validation)
     assert not any("tests" in path.parts for path in standard_library())
+    english_documents.cache_clear()
     assert read_text(StandardLibraryData()) == text
 
 

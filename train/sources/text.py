@@ -8,6 +8,7 @@ import sysconfig
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,14 @@ def read_standard_library(data: StandardLibraryData) -> Text:
 
     Shuffled by document with a seed that never changes, so that what is held out resembles what is trained on.
     """
+    documents = english_documents()
+    order = np.random.default_rng(SHUFFLE_SEED).permutation(len(documents))
+    return split([documents[index] for index in order if documents[index].strip()], data.validation_fraction)
+
+
+@cache
+def english_documents() -> list[str]:
+    """The topics of the language, and of each file its docstrings that no other has. Parsing all files takes seconds."""
     from pydoc_data.topics import topics
 
     documents = [topics[name].strip() + "\n" for name in sorted(topics)]
@@ -103,8 +112,7 @@ def read_standard_library(data: StandardLibraryData) -> Text:
         unseen = [docstring for docstring in dict.fromkeys(docstrings(path)) if docstring not in seen]
         seen.update(unseen)
         documents.append("\n\n".join(unseen) + "\n")
-    order = np.random.default_rng(SHUFFLE_SEED).permutation(len(documents))
-    return split([documents[index] for index in order if documents[index].strip()], data.validation_fraction)
+    return documents
 
 
 def standard_library() -> list[Path]:
