@@ -105,6 +105,7 @@ def killed(folder: Path, step: int, *ranks: int, number: int = signal.SIGKILL, *
     return launch.returncode, output, errors
 
 
+@pytest.mark.slow
 def test_killed_one_by_one_and_both_it_resumes_and_ends_with_the_same_bits(folder, two):
     """The launch fails, says in one line what happened and where to go on, and goes on from there, dropout and all."""
     run, changes = folder / "runs" / "killed", {"name": "killed", **LONG}
@@ -135,6 +136,7 @@ def test_two_processes_stop_together_when_their_launcher_is_told_to(folder, two)
     same_bits(two, folder / "runs" / "stopped")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "now"), [(2, 1), (1, 2)])
 def test_another_number_of_processes_goes_on_with_the_same_curve(folder, curve, before, now):
     """And says what it means."""

@@ -19,6 +19,7 @@ from train.tensorflow_loop import Trainer, program_note
 GOES_ON = "the checkpoint was saved by 1 device, and 2 go on: a step's examples are those of the whole run"
 
 
+@pytest.mark.slow
 def test_another_number_of_devices_goes_on_with_the_same_curve(tmp_path: Path) -> None:
     assert start(config_of(tmp_path, name="small_tensorflow", train__save_every=4))[0] == 0
     run = tmp_path / "small_tensorflow"

@@ -28,6 +28,7 @@ def tiny() -> Transformer:
     return Transformer(load_model_config("gpt2-mini", ["num_layers=1", "width=64", "attention.num_heads=2"]), seed=1)
 
 
+@pytest.mark.export
 def test_fewer_bits_are_smaller_and_near(tiny: Transformer, tmp_path: Path) -> None:
     sizes, furthest = {}, {"float32": APART, "float16": 2e-3, "int8": 0.1}
     for weights, limit in furthest.items():
@@ -56,6 +57,7 @@ def test_weights_that_a_converter_leaves_out_are_missed(tiny: Transformer, tmp_p
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.export
 def test_a_saved_model_needs_nothing_but_tensorflow(tiny: Transformer, tmp_path: Path) -> None:
     export_saved_model(tiny, tmp_path / "saved", max_length=LONGEST)
     program = (
