@@ -7,9 +7,10 @@ from typing import Any
 from configs.errors import UserError
 from configs.model import ModelConfig
 
-# Inputs of shape (batch, length).
+# Inputs that are integers, and those that are real numbers.
 IDS = ("input_ids", "position_ids", "token_type_ids", "decoder_input_ids")
 NUMBERS = ("pixel_values", "input_features")
+# Inputs of shape (batch, length).
 MATRICES = ("input_ids", "attention_mask", "position_ids", "token_type_ids", "decoder_input_ids", "decoder_attention_mask")
 
 

@@ -147,7 +147,7 @@ class Override:
                     f"where it is a group of settings, set it as a whole: {dotted.rpartition('.')[0]}={{{last}: {value_text}}}"
                 )
             values = below
-        # A group of another kind has other settings.
+        # A group of another kind has other settings, but for schedules, which have theirs in common.
         if last in CHOOSING and values.get(last) != self.value and parents[-1:] != ["schedule"]:
             values.clear()
         values[last] = copy.deepcopy(self.value)
