@@ -35,7 +35,7 @@ train: $(READY)  ## train a small GPT-2 on the English inside Python, then check
 
 test: lint  ## run the linters and the tests that need no hub, no GPU and no DeepSpeed and are not slow, two files at a time
 	@echo "Testing: every statement of equality, against Hugging Face"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not hub and not gpu and not deepspeed and not export and not slow" -n 2 --dist loadfile --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not hub and not gpu and not deepspeed and not export and not browser and not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)  ## ruff and mypy
 	@echo "Checking style and types"

@@ -12,14 +12,18 @@ from configs.reading import read_settings
 from transformer_tf.export.check import Checked
 from transformer_tf.export.litert import WEIGHTS, export_litert
 from transformer_tf.export.saved_model import export_saved_model
+from transformer_tf.export.web import export_web
 from transformer_tf.loading import load
+from weight_mapping.hub import local_folder
 
 DESCRIPTION = """\
-Write a model as a SavedModel (a folder) or as LiteRT (one file), read it again, and say how far it is from the model. What it is called
-with has the names of Hugging Face's arguments. Settings are those of `generate`, for models that generate; max_length is 256 unless given.
+Write a model as a SavedModel (a folder), as LiteRT (one file) or as a web page around such a file, read it again, and say how far it is
+from the model. What it is called with has the names of Hugging Face's arguments. Settings are those of `generate`, for models that
+generate; max_length is 256 unless given.
 
   python -m transformer_tf.export path/or/hub-id saved
   python -m transformer_tf.export runs/gpt2_stdlib gpt2.tflite --to litert --weights int8 max_length=64
+  python -m transformer_tf.export runs/gpt2_stdlib page --to web && python -m http.server --directory page
   python -m transformer_tf.export Helsinki-NLP/opus-mt-en-de saved --batch-size 8 num_beams=4
 """
 
@@ -31,22 +35,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("source", metavar="RUN_OR_CHECKPOINT", help="folder of a run, of a Hugging Face checkpoint, or a hub name")
     parser.add_argument("destination", metavar="DESTINATION", type=Path, help="a new folder, or for LiteRT a new file")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="of generate, such as max_length=128 num_beams=4")
-    parser.add_argument("--to", choices=["saved_model", "litert"], default="saved_model", help="the format (saved_model)")
+    parser.add_argument("--to", choices=["saved_model", "litert", "web"], default="saved_model", help="the format (saved_model)")
     parser.add_argument("--weights", choices=WEIGHTS, default="float32", help="how LiteRT keeps weights (float32)")
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="prompts that `generate` takes at once (1)")
+    parser.add_argument("--static", action="store_true", help="LiteRT for one set of shapes, and integers of 32 bits")
+    parser.add_argument("--length", type=int, metavar="N", help="with --static, and of a page: ids of each input")
+    parser.add_argument("--runtime", type=Path, metavar="NODE_MODULES", help="packages that a page brings along, else it fetches them")
     parser.add_argument("--architecture", metavar="NAME", help="Hugging Face's class whose head is wanted (default: as config.json says)")
     options = parser.parse_intermixed_args(arguments)
     settings = read_settings(options.settings)
-    if options.to == "saved_model" and options.weights != "float32":
-        raise UserError(f"--weights {options.weights} is for LiteRT; leave it out, or add --to litert")
-    model = load(options.source, architecture=options.architecture)
+    refuse(options)
+    folder = local_folder(options.source)
+    model = load(folder, architecture=options.architecture)
     with quiet():
-        if options.to == "litert":
-            found = export_litert(model, options.destination, options.weights, options.batch_size, **settings)
+        if options.to == "web":
+            found = export_web(model, folder, options.destination, options.weights, options.length, options.runtime, **settings)
+        elif options.to == "litert":
+            shapes = options.batch_size, options.static, options.length
+            found = export_litert(model, options.destination, options.weights, *shapes, **settings)
         else:
             found = export_saved_model(model, options.destination, options.batch_size, **settings)
     tell(options.destination, found)
     return 0
+
+
+def refuse(options: argparse.Namespace) -> None:
+    """Raise UserError for options that are another format's."""
+    if options.to == "saved_model" and options.weights != "float32":
+        raise UserError(f"--weights {options.weights} is for LiteRT; leave it out, or add --to litert")
+    if options.to != "litert" and options.static:
+        raise UserError("--static is for LiteRT, and a page is so always; leave it out, or add --to litert")
+    if options.to == "saved_model" and options.length is not None:
+        raise UserError(f"--length {options.length} is for fixed shapes; leave it out, or add --to litert --static, or --to web")
+    if options.to != "web" and options.runtime is not None:
+        raise UserError("--runtime is for a page; leave it out, or add --to web")
+    if options.to == "web" and options.batch_size != 1:
+        raise UserError(f"--batch-size {options.batch_size}: a page shows one text at a time; leave it out")
 
 
 def tell(path: Path, found: Sequence[Checked]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from configs import ModelConfig, UserError
+from transformer_tf.export.signatures import filled
 
 # Of the largest value, in float32: other kernels add up in another order.
 TOLERANCE = 1e-5
@@ -86,19 +87,23 @@ def examples(specs: dict[str, tf.TensorSpec], config: ModelConfig, longest: int 
     text."""
     random = np.random.default_rng(0)
     found: dict[str, Any] = {}
-    limit = min(LENGTH + NEW_TOKENS, longest or LENGTH + NEW_TOKENS)
-    length = min(LENGTH, limit - 1)
+    ids = specs.get("decoder_input_ids", specs.get("input_ids"))
+    fixed = None if ids is None else ids.shape[1]
+    limit = (fixed or LENGTH) + NEW_TOKENS
+    limit = min(limit, longest or limit)
     for name, spec in sorted(specs.items()):
-        shape = [size or default for size, default in zip(spec.shape, (BATCH, length), strict=False)] + list(spec.shape[2:])
+        shape = filled(spec.shape, BATCH, min(LENGTH, limit - 1))
+        integer = spec.dtype.as_numpy_dtype
         if spec.dtype == tf.float32:
             found[name] = random.standard_normal(shape, np.float32)
         elif name == "attention_mask":
-            found[name] = np.ones(shape, np.int64)
+            found[name] = np.ones(shape, integer)
             found[name][0, slice(0, 2) if config.stacks == ("decoder",) else slice(-2, None)] = 0
         elif name == "limit":
             found[name] = np.int32(limit)
         elif name == "seed":
             found[name] = np.int32(0)
         else:
-            found[name] = random.integers(0, config.embedding.token_types if name == "token_type_ids" else config.vocab_size, shape)
+            many = config.embedding.token_types if name == "token_type_ids" else config.vocab_size
+            found[name] = random.integers(0, many, shape, integer)
     return found

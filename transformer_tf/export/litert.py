@@ -23,7 +23,13 @@ LARGEST = 2**31
 
 
 def export_litert(
-    model: Transformer, destination: str | os.PathLike[str], weights: str = "float32", batch_size: int = 1, **settings: Any
+    model: Transformer,
+    destination: str | os.PathLike[str],
+    weights: str = "float32",
+    batch_size: int = 1,
+    static: bool = False,
+    length: int | None = None,
+    **settings: Any,
 ) -> list[Checked]:
     """Write a model as one new file, with the signatures that `signatures` names; it appears when it has been read again, and in float32
     gives what the model gives.
@@ -31,6 +37,7 @@ def export_litert(
     weights: ``float32``; ``float16``, half as large; or ``int8``, a quarter to a third, with scales for matrices or their rows and
     activations rounded as they come (dynamic range quantization). Arithmetic is float32 in the first two.
     batch_size, settings: as in `export_saved_model`; sampling is refused, since LiteRT has no random numbers.
+    static, length: one set of shapes, with `length` ids, as in `signatures`: what browsers and accelerators need.
 
     Returns its signatures, and how far they are from the model. Raises UserError for what `signatures` refuses, for a file that exists, and
     for a model that is larger than such a file may be.
@@ -44,7 +51,7 @@ def export_litert(
         raise UserError(f"the weights take {size / 1e9:.1f} GB in {weights}, and a LiteRT file holds less than 2.1; choose fewer bits")
     if Path(destination).exists():
         raise UserError(f"{destination} exists; name another file or remove it")
-    functions = signatures(model, batch_size, settings)
+    functions = signatures(model, batch_size, settings, static, length)
     with tempfile.TemporaryDirectory(prefix="litert-") as temporary:
         write(model, functions, Path(temporary))
         converter = tf.lite.TFLiteConverter.from_saved_model(temporary, signature_keys=list(functions))

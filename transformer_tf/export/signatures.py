@@ -7,6 +7,8 @@ B batch, T query length, V vocabulary, N longest length.
 from __future__ import annotations
 
 from collections import UserDict
+from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 import tensorflow as tf
@@ -17,24 +19,70 @@ from transformer_tf.generation_graph import generation_graph
 from transformer_tf.model import Transformer
 
 FORWARD, GENERATE = "serving_default", "generate"
-# Of texts that nobody has named a length for.
-MAX_LENGTH = 256
+# Of texts that nobody has named a length for, and of what is read where shapes are fixed.
+MAX_LENGTH, LENGTH = 256, 128
 
 
-def signatures(model: Transformer, batch_size: int, settings: dict[str, Any]) -> dict[str, Any]:
+def signatures(
+    model: Transformer, batch_size: int, settings: dict[str, Any], static: bool = False, length: int | None = None
+) -> dict[str, Any]:
     """The functions of a model, each for one set of shapes: `serving_default`, one pass through it, and where it generates `generate`.
 
     batch_size: prompts that `generate` takes at once; a pass takes any number. settings: of `generate`, as in `generation_graph`.
-    Raises UserError for a model that is not float32, and for settings that a graph has not.
+    static: every shape is fixed, `batch_size` rows of `length` ids (default: for a decoder's prompt half of what `generate` makes room for,
+        else at most 128), and integers have 32 bits: runtimes of browsers and accelerators take nothing else.
+    Raises UserError for a model that is not float32, for settings that a graph has not, and for lengths that the model has not.
     """
     if model.variable_dtype != "float32" or model.compute_dtype != "float32":
         raise UserError(f"the model is {model.dtype_policy.name}, and exported models are float32; load it with dtype='float32'")
-    found = {FORWARD: forward(model)}
-    if model.config.head.kind == "language_model":
-        found[GENERATE] = generation_graph(model, batch_size, **with_length(model, settings)).get_concrete_function()
-    elif settings:
+    if length is not None and not static:
+        raise UserError(f"length={length} is for fixed shapes; leave it out, or set static")
+    generates = model.config.head.kind == "language_model"
+    if settings and not generates:
         raise UserError(f"{next(iter(settings))} is for models that generate, and this one has head.kind={model.config.head.kind!r}")
-    return found
+    found = {FORWARD: forward(model)}
+    room = None
+    if generates:
+        settings = with_length(model, settings)
+        room = settings["max_length"]
+        graph = generation_graph(model, batch_size, **settings)
+        found[GENERATE] = graph.python_function, dict(zip(signature(graph.python_function).parameters, graph.input_signature, strict=True))
+    size = static_length(model.config, length, room) if static else None
+    return {name: concrete(run, specs, batch_size, size) for name, (run, specs) in found.items()}
+
+
+def static_length(config: ModelConfig, length: int | None, room: int | None) -> int:
+    """The length of a fixed shape, checked. room: tokens of a prompt and its answer, of models that generate."""
+    # What a decoder reads first stands in the room of what it says.
+    is_read_first = room is not None and (config.architecture == "decoder" or config.inputs.kind == "audio")
+    limit = room - 1 if room is not None and is_read_first else config.longest or MAX_LENGTH
+    if length is None and config.inputs.kind == "audio":
+        raise UserError("length is missing: how many tokens the decoder is told first, 4 for most models of speech, or 2")
+    length = (room // 2 if room is not None and is_read_first else min(LENGTH, limit)) if length is None else length
+    if not 1 <= length <= limit:
+        raise UserError(f"length={length} does not fit: expected 1 to {limit}, so that the model can read it and answer")
+    return length
+
+
+def concrete(run: Callable[..., Any], specs: dict[str, tf.TensorSpec], batch_size: int, length: int | None) -> Any:
+    """A graph for the shapes of `specs`, or for one set of shapes with integers of 32 bits."""
+    if length is None:
+        return tf.function(run, autograph=False).get_concrete_function(**specs)
+
+    def narrow(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        found = run(**{name: tf.cast(value, specs[name].dtype) for name, value in inputs.items()})
+        return {name: tf.cast(value, tf.int32) if value.dtype.is_integer else value for name, value in found.items()}
+
+    fixed = {
+        name: tf.TensorSpec(filled(spec.shape, batch_size, length), tf.int32 if spec.dtype.is_integer else spec.dtype, name)
+        for name, spec in specs.items()
+    }
+    return tf.function(narrow, autograph=False).get_concrete_function(**fixed)
+
+
+def filled(shape: tf.TensorShape, batch_size: int, length: int) -> list[int]:
+    """A shape with numbers where it has none."""
+    return [size or given for size, given in zip(shape, (batch_size, length), strict=False)] + list(shape[2:])
 
 
 def with_length(model: Transformer, settings: dict[str, Any]) -> dict[str, Any]:
@@ -46,8 +94,8 @@ def with_length(model: Transformer, settings: dict[str, Any]) -> dict[str, Any]:
     return {"max_length": min(own or MAX_LENGTH, longest), **settings}
 
 
-def forward(model: Transformer) -> Any:
-    """One pass, for any batch and length."""
+def forward(model: Transformer) -> tuple[Callable[..., Any], dict[str, tf.TensorSpec]]:
+    """One pass, and what it takes: any batch and length."""
 
     def run(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         # Keras would hand a copy of a plain dict to the model.
@@ -56,7 +104,7 @@ def forward(model: Transformer) -> Any:
         *_, last_BTD = hidden_states.values()
         return outputs(model.config, output, last_BTD)
 
-    return tf.function(run, autograph=False).get_concrete_function(**inputs_of(model.config))
+    return run, inputs_of(model.config)
 
 
 def inputs_of(config: ModelConfig) -> dict[str, tf.TensorSpec]:

@@ -1,0 +1,142 @@
+"""A web page: a model that runs in whoever's browser opens it, with LiteRT.js, and nothing that is typed there leaves it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from configs import GenerationConfig, UserError, build
+from configs.parts import PatchInputs
+from configs.text import Tokenizer
+from transformer_tf.export.check import Checked
+from transformer_tf.export.litert import export_litert
+from transformer_tf.export.signatures import static_length, with_length
+from transformer_tf.model import Transformer
+from weight_mapping import whole_folder
+from weight_mapping.checkpoint import read_json
+
+PAGE = Path(__file__).parent / "page"
+# What a page does, by the model's head and inputs; `page/tasks.js` has these tasks.
+TASKS = {
+    ("language_model", "tokens"): "continue",
+    ("masked_language_model", "tokens"): "fill",
+    ("classification", "tokens"): "classify",
+    ("classification", "patches"): "look",
+    ("none", "tokens"): "compare",
+}
+# From the npm registry, and what a page needs of each.
+PACKAGES = {
+    "@litertjs/core": ("2.5.3", "dist/index.js", ("wasm/litert_wasm_internal.*", "wasm/litert_wasm_compat_internal.*")),
+    "@litertjs/wasm-utils": ("2.5.3", "dist/index.js", ()),
+    "@huggingface/tokenizers": ("0.2.0", "dist/tokenizers.min.mjs", ()),
+}
+CDN = "https://cdn.jsdelivr.net/npm"
+MASKS = ("[MASK]", "<mask>")
+PREPROCESSOR = "preprocessor_config.json"
+
+
+def export_web(
+    model: Transformer,
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    weights: str = "float32",
+    length: int | None = None,
+    runtime: str | os.PathLike[str] | None = None,
+    **settings: Any,
+) -> list[Checked]:
+    """Write a page into a new folder: `model.tflite`, as `export_litert` makes it for one set of shapes, the tokenizer, and what shows
+    them. Any server of files serves it.
+
+    source: the folder that the model was loaded from, whose tokenizer.json or preprocessor_config.json comes along. weights, settings: as
+    in `export_litert`. length: ids that the page reads at most, as in `signatures`. runtime: a `node_modules` with the PACKAGES, which are
+    copied; otherwise the page fetches them from jsdelivr.net.
+
+    Returns the file's signatures, and how far they are from the model. Raises UserError for a model that a page cannot show, for a folder
+    that is not empty, for a runtime that is not there, and for what `export_litert` refuses.
+    """
+    folder, config = Path(source), model.config
+    if (task := TASKS.get((config.head.kind, config.inputs.kind))) is None:
+        raise UserError(f"no page shows head.kind={config.head.kind!r} of {config.inputs.kind} yet; export it as LiteRT, with --static")
+    packages = imports(None if runtime is None else Path(runtime))
+    card = described(model, task, folder, length, settings)
+    with whole_folder(destination) as page:
+        found = export_litert(model, page / "model.tflite", weights, 1, True, length, **settings)
+        if card["tokenizer"]:
+            shutil.copy(folder / "tokenizer.json", page)
+        if runtime is not None:
+            copy_packages(Path(runtime), page / "node_modules")
+        for file in PAGE.iterdir():
+            (page / file.name).write_text(file.read_text().replace("IMPORTS", json.dumps({"imports": packages})))
+        (page / "model.json").write_text(json.dumps(card, indent=1, ensure_ascii=False))
+    return found
+
+
+def described(model: Transformer, task: str, folder: Path, length: int | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page has to know of its model."""
+    config = model.config
+    card: dict[str, Any] = {
+        "title": folder.resolve().name,
+        "task": "answer" if config.architecture == "encoder_decoder" and task == "continue" else task,
+        "architecture": config.architecture,
+        "labels": config.head.labels,
+        "problem_type": config.head.problem_type,
+        "tokenizer": config.inputs.kind == "tokens",
+    }
+    if isinstance(config.inputs, PatchInputs):
+        return card | {"image": pixels(config.inputs, folder), "examples": {}}
+    tokenizer = Tokenizer(folder)
+    room = with_length(model, dict(settings))["max_length"] if task == "continue" else None
+    generation = build(GenerationConfig, GenerationConfig.merged(model.generation_config, dict(settings)), "settings").complete(config)
+    mask = next((token for token in MASKS if tokenizer.inner.token_to_id(token) is not None), None)
+    if task == "fill" and mask is None:
+        raise UserError(f"{folder}/tokenizer.json has none of the tokens {' and '.join(MASKS)}, and a page is to fill them")
+    return card | {
+        "length": static_length(config, length, room),
+        "max_length": room,
+        "pad": config.special_tokens.pad or 0,
+        "eos": generation.eos_token_id,
+        "mask": None if mask is None else tokenizer.inner.token_to_id(mask),
+        "mask_token": mask,
+        "examples": {"text": f"The capital of France is {mask}."} if task == "fill" else {},
+    }
+
+
+def pixels(inputs: PatchInputs, folder: Path) -> dict[str, Any]:
+    """The size of a picture, and the mean and deviation of its channels (each pixel from 0 to 1)."""
+    settings: Mapping[str, Any] = read_json(folder / PREPROCESSOR) if (folder / PREPROCESSOR).is_file() else {}
+    mean, deviation = (_each(settings.get(key) or 0.5, inputs.num_channels) for key in ("image_mean", "image_std"))
+    return {"size": inputs.image_size, "channels": inputs.num_channels, "mean": mean, "deviation": deviation}
+
+
+def _each(value: float | Sequence[float], channels: int) -> list[float]:
+    return [*value] if isinstance(value, Sequence) else [value] * channels
+
+
+def imports(runtime: Path | None) -> dict[str, str]:
+    """Where the page finds each package. Raises UserError for a runtime that lacks one, or has another version of it."""
+    found = {}
+    for name, (version, entry, _) in PACKAGES.items():
+        if runtime is None:
+            found[name] = f"{CDN}/{name}@{version}/{entry}"
+            continue
+        file = runtime / name / "package.json"
+        here = read_json(file).get("version") if file.is_file() else None
+        if here != version:
+            asked = " ".join(f"{name}@{version}" for name, (version, *_) in PACKAGES.items())
+            raise UserError(f"{runtime} has {name} in version {here}, and {version} is needed; npm install {asked}")
+        found[name] = f"./node_modules/{name}/{entry}"
+    return found
+
+
+def copy_packages(runtime: Path, destination: Path) -> None:
+    """What a page needs of each package, with its licence."""
+    for name, (_, entry, others) in PACKAGES.items():
+        for pattern in (entry, "package.json", "LICENSE", *others):
+            for file in (runtime / name).glob(pattern):
+                copy = destination / name / file.relative_to(runtime / name)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, copy)
