@@ -5,6 +5,7 @@ A place is a layer's name, such as ``decoder.layers.3``, or ``output`` for what 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -54,6 +55,12 @@ class Column:
     @property
     def agrees(self) -> bool:
         return self.first is None and self.first_gradient is None
+
+    @property
+    def excess(self) -> float:
+        """How often the limit the furthest place is away; infinity where a number is none."""
+        shares = [found.relative / found.limit if found.limit else float("inf") for found in self.distances.values() if found.relative]
+        return max(shares, default=0.0) if all(map(math.isfinite, shares)) else float("inf")
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,13 @@ ORDER = ("PyTorch", "Hugging Face", "TensorFlow")
 
 @dataclass(frozen=True)
 class Explanation:
-    """What was found. changes: the cause in words, none where there is none. is_whole: they explain all of it."""
+    """What was found. changes: the cause in words, none where there is none. is_whole: they explain all of it. agrees: the implementation
+    that agrees in float64."""
 
     sentence: str
     changes: list[str] = field(default_factory=list)
     is_whole: bool = False
+    agrees: str | None = None
 
 
 def explanations_of(
@@ -44,7 +46,7 @@ def explanations_of(
         if reached < len(limits):
             # PyTorch itself is wrong, and nothing can be told with its help but what would mend it.
             suspects = usual_suspects(home.config, home.tensors, inputs, comparison.places, comparison.places[reached])
-            return [_search(base, comparison.reference, limits, suspects, "PyTorch would agree with the reference with {}")]
+            return [_search(base, comparison.reference, limits, suspects, ("PyTorch would agree with the reference with ", ""))]
         found: dict[str, Explanation] = {}
         for column in parted:
             assert column.first
@@ -62,15 +64,16 @@ def _explain(
 ) -> Explanation:
     reached = agreement(base.ask(), target, limits, base.inputs)
     if reached == len(limits):
-        return Explanation(f"{who} agrees in float64: what parts is the rounding of its float32, not a formula or a weight")
+        return Explanation(f"{who} agrees in float64: what parts is the rounding of its float32, not a formula or a weight", agrees=who)
     usual = usual_suspects(base.config, base.tensors, base.inputs, list(limits), list(limits)[reached])
     if home is source:
-        return _search(base, target, limits, usual, f"{who} computes as it would with {{}}")
-    explanation = _search(base, target, limits, known, f"{home.name} with {{}} gives the numbers of {source.name}")
-    return explanation if explanation.changes else _search(base, target, limits, usual, f"{who} computes as {home.name} would with {{}}")
+        return _search(base, target, limits, usual, (f"{who} computes as it would with ", ""))
+    explanation = _search(base, target, limits, known, (f"{home.name} with ", f" gives the numbers of {source.name}"))
+    return explanation if explanation.changes else _search(base, target, limits, usual, (f"{who} computes as {home.name} would with ", ""))
 
 
-def _search(base: Base, target: Answer, limits: Mapping[str, float], suspects: list[Suspect], sentence: str) -> Explanation:
+def _search(base: Base, target: Answer, limits: Mapping[str, float], suspects: list[Suspect], sentence: tuple[str, str]) -> Explanation:
+    """sentence: what stands before and behind the changes."""
     kept, whole = explain(base, target, limits, suspects)
     changes = [line for suspect in kept for line in suspect.what.splitlines()]
     if not changes:
@@ -78,4 +81,4 @@ def _search(base: Base, target: Answer, limits: Mapping[str, float], suspects: l
     this = "this one change" if len(changes) == 1 else "these changes together"
     places = list(limits)
     until = "" if whole else f" up to {places[agreement(base.ask(kept), target, limits, base.inputs)]}, and not from there on"
-    return Explanation(f"likely cause: {sentence.format(this)}{until or f', in all {len(places)} places'}", changes, whole)
+    return Explanation(f"likely cause: {this.join(sentence)}{until or f', in all {len(places)} places'}", changes, whole)

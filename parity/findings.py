@@ -102,7 +102,8 @@ def swaps(moved: Mapping[str, tuple[str, float]]) -> list[Finding]:
         if len(pairs) == 1:
             found.append(Finding(names, SWAPPED, far))
         else:
-            found.append(Finding(names, f"layers swapped: {plural(len(pairs), 'tensor')} of {first} with those of {second}", far))
+            kind = first.split(".")[-2]
+            found.append(Finding(names, f"{kind} swapped: {plural(len(pairs), 'tensor')} of {first} with those of {second}", far))
     return found
 
 

@@ -39,7 +39,7 @@ class HuggingFace:
             settings._experts_implementation = "eager"
         with self._arithmetic():
             # Made anew in float64: tables that were rounded to float32 when the model was made would stay so.
-            self.model = type(model)(settings).eval()
+            self.model = type(model)(settings, **without_pooler(type(model), config)).eval()
             if double:
                 self.model = self.model.double()
             output = self.model.get_output_embeddings()
@@ -186,6 +186,11 @@ class HuggingFace:
         with self._arithmetic():
             # Whisper's own cuts what the decoder has read off again, and more.
             return GenerationMixin.generate(self.model, **tensors, do_sample=False, num_beams=1, **settings).numpy()
+
+
+def without_pooler(kind: Any, config: ModelConfig) -> dict[str, Any]:
+    """How a class that makes a pooler unasked is told that its file has none."""
+    return {"add_pooling_layer": False} if config.pooler is None and "add_pooling_layer" in inspect.signature(kind).parameters else {}
 
 
 def _named(stack: str, states: Sequence[torch.Tensor]) -> dict[str, np.ndarray]:

@@ -39,7 +39,7 @@ thead tr:first-child th { border-bottom: none; text-align: center; }
 thead tr:first-child th:first-child { text-align: left; }
 td.soft { color: var(--soft); }
 td.first, th.first { border-left: 1px solid var(--line); }
-td.agrees { color: var(--good); text-align: left; }
+td.agrees, td.rounds { color: var(--good); text-align: left; }
 td.parts, td.apart { color: var(--bad); text-align: left; }
 td.parts { font-weight: 700; }
 tr.parted td { background: #fdf0f0; }
@@ -104,7 +104,7 @@ def table(report: Report, gradients: bool) -> str:
     kinds += ['<th class="first">largest</th><th>relative</th><th>u</th><th></th>'] * len(comparison.columns)
     rows = []
     for place in comparison.columns[0].gradients if gradients else comparison.places:
-        verdicts = [verdict(column, place, gradients) for column in comparison.columns]
+        verdicts = [verdict(report, column, place, gradients) for column in comparison.columns]
         cells = [f"<td>{escape(name(place, comparison.columns, gradients))}</td>"]
         if own:
             cells.append(f'<td class="soft">{number(_of(own, gradients)[place].units)}</td>')

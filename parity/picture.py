@@ -49,8 +49,8 @@ def draw(report: Report) -> Any:
     _mark(axes, report)
     title = f"{os.path.basename(os.path.normpath(report.options.checkpoint))}: how far from the reference, layer by layer"
     agrees, line = summary(report)
-    axes.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, pad=46)
-    axes.annotate(line, (0, 1), (0, 34), "axes fraction", "offset points", va="center", color=GREEN if agrees else RED)
+    axes.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, pad=46, parse_math=False)
+    axes.annotate(line, (0, 1), (0, 34), "axes fraction", "offset points", va="center", color=GREEN if agrees else RED, parse_math=False)
     place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 0.2, "borderpad": 0.0}
     axes.legend(frameon=False, ncols=8, fontsize=9.5, columnspacing=1.6, handlelength=1.8, **place)
     return figure
@@ -75,7 +75,7 @@ def write_picture(report: Report, path: Path) -> None:
 
 def _allowed(axes: Any, comparison: Comparison) -> None:
     """The region in which a difference is rounding."""
-    band = [max(comparison.columns[0].distances[place].allowed_units, FLOOR) for place in comparison.places]
+    band = _shown([comparison.columns[0].distances[place].allowed_units for place in comparison.places])
     depth = [-0.5, *range(len(band)), len(band) - 0.5]
     band = [band[0], *band, band[-1]]
     axes.fill_between(depth, FLOOR / 2, band, color=GREEN, alpha=0.13, linewidth=0, label="allowed")
@@ -86,7 +86,7 @@ def _scale(axes: Any, comparison: Comparison) -> None:
     """Upwards: units on the left, the same relative to the largest value on the right."""
     unit = next(iter(comparison.columns[0].distances.values())).unit
     heights = [height for column in comparison.columns for height in _heights(column.distances, comparison.places)]
-    allowed = [comparison.columns[0].distances[place].allowed_units for place in comparison.places]
+    allowed = _shown([comparison.columns[0].distances[place].allowed_units for place in comparison.places])
     axes.set_yscale("log")
     top = 4 * max([*heights, *allowed, 1.0])
     axes.set_ylim(FLOOR / 2, top)
@@ -133,7 +133,7 @@ def _mark(axes: Any, report: Report) -> None:
     comparison = report.comparison
     causes = [explanation.changes[0] for explanation in report.explanations if explanation.is_whole and len(explanation.changes) == 1]
     cause = causes[0] if len(causes) == 1 else ""
-    for column in {column.first: column for column in comparison.columns if column.first}.values():
+    for column in {column.first: column for column in comparison.columns if column.first and not report.rounds(column)}.values():
         assert column.first
         at = comparison.places.index(column.first)
         height = _heights(column.distances, comparison.places)[at]
@@ -150,10 +150,15 @@ def _mark(axes: Any, report: Report) -> None:
             va="center" if left else "top",
             color=RED,
             fontweight="bold",
+            parse_math=False,
         )
 
 
 def _heights(distances: Mapping[str, Distance], places: list[str]) -> list[float]:
-    """Units, within what an axis can show."""
-    finite = [distances[place].units for place in places if distances[place].units < float("inf")]
-    return [min(max(distances[place].units, FLOOR), BEYOND * max([*finite, 1.0])) for place in places]
+    return _shown([distances[place].units for place in places])
+
+
+def _shown(units: list[float]) -> list[float]:
+    """Units, within what an axis can show; what is NaN or infinite stands above the rest."""
+    top = BEYOND * max([1.0, *(each for each in units if math.isfinite(each))])
+    return [min(max(each, FLOOR), top) if math.isfinite(each) else top for each in units]

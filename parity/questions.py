@@ -32,16 +32,18 @@ def made_up(config: ModelConfig, batch: int, length: int, seed: int) -> tuple[di
     return inputs, f"made up with seed {seed}: {shapes}"
 
 
-def from_text(text: str, folder: Path, config: ModelConfig) -> dict[str, np.ndarray]:
-    """A text through the checkpoint's own tokenizer: one row. A decoder beside an encoder is given the same text to continue."""
+def from_text(text: str, folder: Path, config: ModelConfig, name: str | None = None) -> dict[str, np.ndarray]:
+    """A text through the checkpoint's own tokenizer: one row. A decoder beside an encoder is given the same text to continue. name: what
+    whoever asked calls the folder."""
     if config.inputs.kind != "tokens":
         raise UserError(f"--text is for models of text, and this one takes {config.inputs.kind}; {MADE_UP}")
-    ids, types = _tokenize(text, folder)
+    name = name or str(folder)
+    ids, types = _tokenize(text, folder, name)
     if not ids:
         raise UserError(f"--text {text!r} makes no token; write more of it, or {MADE_UP}")
     if max(ids) >= config.vocab_size:
         raise UserError(
-            f"{folder}: the tokenizer makes id {max(ids)}, and the model has {config.vocab_size}; it is another model's tokenizer"
+            f"{name}: the tokenizer makes id {max(ids)}, and the model has {config.vocab_size}; it is another model's tokenizer"
         )
     if config.longest is not None and len(ids) > config.longest:
         raise UserError(f"--text makes {len(ids)} tokens, and the model takes {config.longest}; shorten it")
@@ -85,7 +87,7 @@ def from_audio(path: str | os.PathLike[str], config: ModelConfig) -> dict[str, n
     return inputs | {"input_features": read_recording(path, config.inputs)[None]}
 
 
-def _tokenize(text: str, folder: Path) -> tuple[list[int], list[int]]:
+def _tokenize(text: str, folder: Path, name: str) -> tuple[list[int], list[int]]:
     """Ids and segment ids, special tokens included."""
     try:
         if (folder / "tokenizer.json").is_file():
@@ -106,7 +108,7 @@ def _tokenize(text: str, folder: Path) -> tuple[list[int], list[int]]:
         return ids, [0] * len(ids)
     except Exception as error:  # tokenizers raises bare Exceptions
         found = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"{folder}: no tokenizer for --text ({found[0]}); {MADE_UP}") from None
+        raise UserError(f"{name}: no tokenizer for --text ({found[0]}); {MADE_UP}") from None
 
 
 def _settings(path: Path) -> dict[str, object]:

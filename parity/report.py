@@ -13,8 +13,8 @@ from parity.compare import Column, Comparison
 from parity.examine import Report
 from parity.verdict import RUNS, Distance
 
-AGREES, PARTS, APART, MEASURE = "agrees", "parts here", "apart", "the measure"
-STYLES = {AGREES: "green", PARTS: "bold red", APART: "red", MEASURE: "dim"}
+AGREES, ROUNDS, PARTS, APART, MEASURE = "agrees", "rounds", "parts here", "apart", "the measure"
+STYLES = {AGREES: "green", ROUNDS: "green", PARTS: "bold red", APART: "red", MEASURE: "dim"}
 MOST_LINES = 20
 ONE_FILE = "All read this one file: damage of the file itself, which they read alike, shows with --against the checkpoint it came from"
 
@@ -82,7 +82,7 @@ def table(report: Report, gradients: bool) -> Table:
             cells.append(number(of(comparison.rounding)[place].units))
         cells.append(number(of(comparison.columns[0])[place].allowed_units))
         for column in comparison.columns:
-            distance, what = of(column)[place], verdict(column, place, gradients)
+            distance, what = of(column)[place], verdict(report, column, place, gradients)
             cells += [number(distance.largest), number(distance.relative), number(distance.units), f"[{STYLES[what]}]{what}[/]"]
         found.add_row(*cells)
     return found
@@ -93,10 +93,12 @@ def name(place: str, columns: list[Column], gradients: bool) -> str:
     return max(columns, key=lambda column: column.gradients[place].relative).worst[place] if gradients else place
 
 
-def verdict(column: Column, place: str, gradients: bool) -> str:
+def verdict(report: Report, column: Column, place: str, gradients: bool) -> str:
     distances: Mapping[str, Distance] = column.gradients if gradients else column.distances
     if distances[place].agrees:
         return AGREES
+    if report.rounds(column):
+        return ROUNDS
     return PARTS if place == (column.first_gradient if gradients else column.first) else APART
 
 
@@ -117,6 +119,12 @@ def headlines(report: Report) -> list[tuple[bool, str]]:
         lines.append((False, f"The reference itself holds NaN or infinity, first in {comparison.not_finite}: the checkpoint is broken"))
     said: dict[str, list[Column]] = {}
     for column in comparison.columns if not comparison.not_finite else ():
+        if column.first and report.rounds(column):
+            furthest = max(column.distances, key=lambda place: share(column.distances[place]))
+            lines.append(
+                (True, f"{column.name} agrees in float64; its float32 rounds more than Hugging Face's: {far(column.distances[furthest])}")
+            )
+            continue
         said.setdefault(column.first or column.name, []).append(column)
     lines += [(columns[0].agrees, headline(columns)) for columns in said.values()]
     if report.findings or report.differences:
@@ -176,7 +184,11 @@ def details(report: Report) -> list[str]:
     """What differs, and the causes that were found."""
     differences = [*report.differences, *map(str, report.findings)]
     lines = some(differences)
+    rounded = [column.name for column in report.comparison.columns if report.rounds(column)]
     for explanation in report.explanations:
+        if explanation.agrees in rounded:
+            # The headline has told it.
+            continue
         told = explanation.changes == differences
         lines.append(explanation.sentence + (":" if explanation.changes and not told else ""))
         lines += some(explanation.changes) if not told else []

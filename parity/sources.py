@@ -19,7 +19,7 @@ from weight_mapping import Checkpoint, canonical_tensors, convert, get_family, t
 from weight_mapping.checkpoint import HUGGING_FACE, read_json
 
 # Keys of config.json that choose how Hugging Face computes or answers, and not what.
-HOW = ("attn_implementation", "_attn_implementation", "return_dict")
+HOW = ("attn_implementation", "_attn_implementation", "return_dict", "chunk_size_feed_forward")
 PACKAGES = {"Hugging Face": "transformers", "PyTorch": "torch", "TensorFlow": "tensorflow"}
 
 
@@ -75,7 +75,7 @@ def _hugging_face(source: Source, dtype: str) -> Implementation:
     import torch
     import transformers
 
-    from parity.huggingface import HuggingFace
+    from parity.huggingface import HuggingFace, without_pooler
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
@@ -85,10 +85,28 @@ def _hugging_face(source: Source, dtype: str) -> Implementation:
     kind, own = getattr(transformers, family.class_of(values, source.name, source.architecture)), family.own(values)
     own = {key: value for key, value in own.items() if key not in HOW}
     settings = None if own == values else kind.config_class(**own)
-    model, loading = kind.from_pretrained(str(source.hugging_face), config=settings, dtype=torch.float32, output_loading_info=True)
+    # A file of float64 has more digits than float32 keeps.
+    stored = torch.float64 if dtype == source.checkpoint.dtype() == "float64" else torch.float32
+    options = {"config": settings, "dtype": stored, "output_loading_info": True, **without_pooler(kind, source.config)}
+    with refusals("Hugging Face", source.name):
+        model, loading = kind.from_pretrained(str(source.hugging_face), **options)
     if wrong := {name: sorted(found) for name in ("missing_keys", "mismatched_keys") if (found := loading.get(name))}:
         raise UserError(f"{source.name}: Hugging Face does not load it whole: {wrong}")
     return HuggingFace(model.eval(), source.config, double=dtype == "float64")
+
+
+@contextmanager
+def refusals(who: str, name: str) -> Iterator[None]:
+    """What Hugging Face says of a checkpoint that it cannot load or run, in one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # its own have no class in common
+        if who != "Hugging Face":
+            raise
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{name}: Hugging Face cannot load or run it, and there is nothing to compare with: {said}") from None
 
 
 @contextmanager

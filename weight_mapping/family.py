@@ -108,7 +108,8 @@ class Family:
             set_value(values, "head.tied", False)
         if self._is_labelled(implied):
             values["head"] |= _read_labels(source)
-        self._leave_out_unknown_tokens(values, source, [] if notes is None else notes)
+        with _readable(where, "vocab_size"):
+            self._leave_out_unknown_tokens(values, source, [] if notes is None else notes)
         return build(ModelConfig, values, where)
 
     def write_config(self, config: ModelConfig) -> dict[str, Any]:

@@ -269,3 +269,60 @@ def test_how_hugging_face_is_to_compute_is_left_to_the_comparison(gpt2: Path, tm
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     assert main([str(folder)]) == 0
     assert "PyTorch agrees in all" in capsys.readouterr().out
+
+
+def test_a_file_of_float64_keeps_its_digits(gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Float32 would round them in the reference too."""
+    random = np.random.default_rng(0)
+    wider = {name: array * (1 + 1e-9 * random.standard_normal(array.shape)) for name, array in tensors_of(gpt2).items()}
+    write(tmp_path / "wider", wider, config_of(gpt2) | {"dtype": "float64"})
+    assert main([str(tmp_path / "wider"), "--dtype", "float64"]) == 0
+    assert main([str(tmp_path / "wider"), "--against", str(gpt2), "--dtype", "float64"]) == 1
+    assert "Hugging Face, PyTorch and TensorFlow part in decoder.embeddings" in capsys.readouterr().out
+
+
+def test_what_is_no_number_is_drawn_too(gpt2: Path, tmp_path: Path) -> None:
+    broken = dict(tensors_of(gpt2))
+    broken["transformer.h.1.ln_2.bias"] = np.full_like(broken["transformer.h.1.ln_2.bias"], np.nan)
+    write(tmp_path / "broken", broken, config_of(gpt2))
+    for arguments in ([str(tmp_path / "broken")], [str(gpt2), "--against", str(tmp_path / "broken")]):
+        assert main([*arguments, "--html", str(tmp_path / "page.html")]) == 1
+        assert "<svg" in (tmp_path / "page.html").read_text()
+        (tmp_path / "page.html").unlink()
+
+
+@pytest.mark.parametrize("name", ["a{}b", "a$x_{$b", "a:b%s{0}"])
+def test_a_folder_may_have_any_name(gpt2: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(gpt2, tmp_path / name)
+    changed = dict(tensors_of(gpt2))
+    changed["transformer.h.1.attn.c_proj.weight"] = changed["transformer.h.1.attn.c_proj.weight"].T.copy()
+    write(tmp_path / f"damaged {name}", changed, config_of(gpt2))
+    arguments = [str(tmp_path / f"damaged {name}"), "--against", str(tmp_path / name), "--html", str(tmp_path / "page.html")]
+    assert main(arguments) == 1
+    assert f"likely cause: {tmp_path / name} with this one change gives the numbers of" in capsys.readouterr().out
+
+
+def test_fewer_positions_are_compared_where_both_have_them(gpt2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shorter = dict(tensors_of(gpt2))
+    shorter["transformer.wpe.weight"] = shorter["transformer.wpe.weight"][:16]
+    write(tmp_path / "shorter", shorter, config_of(gpt2) | {"n_positions": 16})
+    for arguments in (["shorter", gpt2], [gpt2, "shorter"]):
+        assert main([str(tmp_path / arguments[0]), "--against", str(tmp_path / arguments[1])]) == 1
+        out = capsys.readouterr().out
+        assert "input_ids 4x16" in out
+        assert "PyTorch agrees in all 5 places" in out
+
+
+def test_what_hugging_face_cannot_run_is_one_line(tmp_path: Path) -> None:
+    t5 = save_hugging_face(hugging_face_model(families()["t5"], seed=1), tmp_path / "t5")
+    (t5 / "config.json").write_text(json.dumps(config_of(t5) | {"relative_attention_max_distance": 3}))
+    with pytest.raises(UserError, match="t5: Hugging Face cannot load or run it, and there is nothing to compare with: "):
+        main([str(t5)])
+
+
+def test_a_body_without_a_pooler(tmp_path: Path) -> None:
+    """Hugging Face's class would draw one."""
+    bert = save_hugging_face(hugging_face_model(families()["bert"], "BertForMaskedLM", seed=1), tmp_path / "bert")
+    convert(bert, tmp_path / "run", "run", "BertModel")
+    assert main([str(tmp_path / "run")]) == 0
+    assert main([str(bert), "--architecture", "BertModel"]) == 0

@@ -19,6 +19,7 @@ from parity.__main__ import main
 from parity.alterations import likeness, what_happened
 from parity.causes import Base, explain
 from parity.compare import Answer, ask, compare, judge
+from parity.examine import Options, examine
 from parity.fields import changed, config_differences
 from parity.findings import Tensors, findings
 from parity.huggingface import HuggingFace
@@ -632,3 +633,17 @@ def test_wrong_gradients_are_seen_though_all_activations_agree(
 )
 def test_what_a_config_leaves_to_others_is_no_difference(preset: str, said: str) -> None:
     assert config_differences(load_model_config(preset), load_model_config(preset, [said])) == {}
+
+
+def test_a_little_more_rounding_of_the_same_formula_agrees(
+    healthy: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Wide sums are added up in other orders than Hugging Face's, whose rounding is the measure. Here the measure is made smaller."""
+    usual = tolerances.FLOAT32_AGAINST_HUGGING_FACE
+    excess = max(column.excess for column in examine(Options(str(healthy("gpt2")))).comparison.columns)
+    monkeypatch.setattr(tolerances, "FLOAT32_AGAINST_HUGGING_FACE", usual * excess / 1.9)
+    assert main([str(healthy("gpt2"))]) == 0
+    assert "agrees in float64; its float32 rounds more than Hugging Face's: " in capsys.readouterr().out
+    monkeypatch.setattr(tolerances, "FLOAT32_AGAINST_HUGGING_FACE", usual * excess / 2.1)
+    assert main([str(healthy("gpt2"))]) == 1
+    assert "agrees in float64: what parts is the rounding of its float32" in capsys.readouterr().out
