@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import io
 import os
 import select
 import sys
@@ -31,9 +32,13 @@ def nearest(word: str, choices: Iterable[str]) -> str:
 def run_command(command: Callable[[], int | None]) -> None:
     """Run a command-line entry point: a `UserError` becomes one line on stderr and exit code 2; Ctrl-C, and a reader of the output that
     has gone, end it without a word and with the exit codes that shells have for them."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A character that a terminal's encoding has not is no reason to stop.
+        sys.stdout.reconfigure(errors="replace")
     try:
         code = command()
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

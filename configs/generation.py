@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from configs.base import Config
@@ -18,6 +19,8 @@ DEFAULT_NEW_TOKENS = 20
 # Settings that act in sampling alone, and in beam search alone.
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p")
 BEAMS = ("length_penalty", "early_stopping")
+# Settings that count tokens before a text, or look for some in it.
+PADDED = ("max_length", "min_length", "no_repeat_ngram_size", "stop_strings")
 # Two ways to say the same thing: what a user says replaces the other one in a file.
 TWINS = {"max_new_tokens": "max_length", "max_length": "max_new_tokens", "min_new_tokens": "min_length", "min_length": "min_new_tokens"}
 
@@ -72,7 +75,7 @@ class GenerationConfig(Config):
     min_new_tokens: NonNegativeInt = 0
     min_length: NonNegativeInt = 0
     num_beams: PositiveInt = 1
-    length_penalty: float = 1.0
+    length_penalty: Annotated[float, Field(ge=-50, le=50)] = 1.0
     early_stopping: bool | Literal["never"] = False
     num_return_sequences: PositiveInt = 1
     do_sample: bool = False
@@ -98,6 +101,18 @@ class GenerationConfig(Config):
     pad_token_id: int = -1
     language: str | None = None
     task: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, values: Any) -> Any:
+        # NumPy's numbers are numbers.
+        is_numpy = (np.generic, np.ndarray)
+        return {name: value.tolist() if isinstance(value, is_numpy) else value for name, value in dict(values).items()}
+
+    @field_validator("top_k", mode="before")
+    @classmethod
+    def _none_or_several(cls, value: Any) -> Any:
+        return None if value == 0 else value
 
     @field_validator("eos_token_id", "forced_eos_token_id", mode="before")
     @classmethod
@@ -137,6 +152,12 @@ class GenerationConfig(Config):
         return self
 
     @property
+    def counts_padding(self) -> bool:
+        """Whether what is said depends on how many tokens of padding stand before a prompt: their number counts, or they are text."""
+        several = any(len(word) > 1 for word in self.bad_words_ids)
+        return several or any(getattr(self, name) for name in PADDED) or self.forced_bos_token_id is not None
+
+    @property
     def changes_scores(self) -> bool:
         """Whether anything but a model's logits decides which token is the best, behind the shortest length."""
         return bool(self._changed(SCORES))
@@ -161,7 +182,11 @@ class GenerationConfig(Config):
         """As `from_hugging_face`, but names and values that are not checked yet; without a file only the changes."""
         if source is None:
             return dict(changes)
-        values = hugging_face_settings(read_generation_config(source))
+        return GenerationConfig.changed(hugging_face_settings(read_generation_config(source)), changes)
+
+    @staticmethod
+    def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings with `changes`, and without what these leave without meaning."""
         values = {name: value for name, value in values.items() if TWINS.get(name) not in changes} | dict(changes)
         dropped = (() if values.get("do_sample") else SAMPLING) + (BEAMS if values.get("num_beams", 1) == 1 else ())
         return {name: value for name, value in values.items() if name not in dropped or name in changes}
@@ -233,10 +258,11 @@ class GenerationConfig(Config):
         """Every id of a setting is one of the vocabulary."""
         ends, pads = self.eos_token_id or (), (self.pad_token_id,) if self.pad_token_id >= 0 else ()
         first = () if self.forced_bos_token_id is None else (self.forced_bos_token_id,)
+        last = self.forced_eos_token_id or ()
         groups = {
             "eos_token_id or pad_token_id": (*ends, *pads),
             "forced_bos_token_id": first,
-            "forced_eos_token_id": self.forced_eos_token_id or (),
+            "forced_eos_token_id": last,
             "bad_words_ids": tuple(token for word in self.bad_words_ids for token in word),
             "suppress_tokens": self.suppress_tokens,
             "begin_suppress_tokens": self.begin_suppress_tokens,
@@ -244,8 +270,14 @@ class GenerationConfig(Config):
         for name, ids in groups.items():
             if outside := [token for token in ids if not 0 <= token < model.vocab_size]:
                 raise UserError(f"{name} is {outside[0]}, outside the vocabulary of {model.vocab_size}")
-        for name, ids in (("forced_bos_token_id", first), ("forced_eos_token_id", self.forced_eos_token_id or ())):
-            if ids and set(ids) <= {*self.suppress_tokens, *self.begin_suppress_tokens}:
+        # The first new token may be the last one.
+        at_the_end = {*self.suppress_tokens, *(self.begin_suppress_tokens if self.max_new_tokens == 1 else ())}
+        forced = (
+            ("forced_bos_token_id", first, {*self.suppress_tokens}),
+            ("forced_eos_token_id", last, at_the_end),
+        )
+        for name, ids, suppressed in forced:
+            if ids and set(ids) <= suppressed:
                 raise UserError(f"{name}={ids[0]} is among the tokens that are suppressed, and nothing may follow; leave one of them out")
         forbidden = ({word[0] for word in self.bad_words_ids if len(word) == 1} - set(ends)) | set(self.suppress_tokens)
         forbidden |= set(ends) if self.min_new_tokens or self.min_length else set()

@@ -39,7 +39,7 @@ class HuggingFace:
             settings._experts_implementation = "eager"
         with self._arithmetic():
             # Made anew in float64: tables that were rounded to float32 when the model was made would stay so.
-            self.model = type(model)(settings, **without_pooler(type(model), config)).eval()
+            self.model = type(model)(settings, **pooling(type(model), getattr(model, "pooler", None) is not None)).eval()
             if double:
                 self.model = self.model.double()
             output = self.model.get_output_embeddings()
@@ -188,9 +188,9 @@ class HuggingFace:
             return GenerationMixin.generate(self.model, **tensors, do_sample=False, num_beams=1, **settings).numpy()
 
 
-def without_pooler(kind: Any, config: ModelConfig) -> dict[str, Any]:
-    """How a class that makes a pooler unasked is told that its file has none."""
-    return {"add_pooling_layer": False} if config.pooler is None and "add_pooling_layer" in inspect.signature(kind).parameters else {}
+def pooling(kind: Any, is_pooled: bool) -> dict[str, Any]:
+    """How a class that makes a pooler unasked is told to make none."""
+    return {"add_pooling_layer": False} if not is_pooled and "add_pooling_layer" in inspect.signature(kind).parameters else {}
 
 
 def _named(stack: str, states: Sequence[torch.Tensor]) -> dict[str, np.ndarray]:

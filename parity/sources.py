@@ -75,7 +75,7 @@ def _hugging_face(source: Source, dtype: str) -> Implementation:
     import torch
     import transformers
 
-    from parity.huggingface import HuggingFace, without_pooler
+    from parity.huggingface import HuggingFace, pooling
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
@@ -87,7 +87,7 @@ def _hugging_face(source: Source, dtype: str) -> Implementation:
     settings = None if own == values else kind.config_class(**own)
     # A file of float64 has more digits than float32 keeps.
     stored = torch.float64 if dtype == source.checkpoint.dtype() == "float64" else torch.float32
-    options = {"config": settings, "dtype": stored, "output_loading_info": True, **without_pooler(kind, source.config)}
+    options = {"config": settings, "dtype": stored, "output_loading_info": True, **pooling(kind, source.config.pooler is not None)}
     with refusals("Hugging Face", source.name):
         model, loading = kind.from_pretrained(str(source.hugging_face), **options)
     if wrong := {name: sorted(found) for name in ("missing_keys", "mismatched_keys") if (found := loading.get(name))}:

@@ -172,6 +172,7 @@ def test_the_folders_own_settings_are_the_default(run: Path, tmp_path: Path, cap
         ([], "there is nothing to begin from; give a prompt"),
         (["the", "max_new_tokens=64"], "exceed the model's max_length of 64"),
         (["the fox " * 60], "exceed the model's max_length of 64"),
+        (["the", "NUM_BEAMS=4"], "unknown key 'NUM_BEAMS'; did you mean 'num_beams'\\? If it is a prompt, put it behind --"),
         (["the", "num_beam=4"], "unknown key 'num_beam'; did you mean 'num_beams'\\? If it is a prompt, put it behind --"),
         (["the", "temperature=0.5"], "set do_sample=True"),
         (["the", "--input", "lines.txt"], "--input and --output belong together"),
@@ -254,14 +255,26 @@ def test_a_text_without_an_end_keeps_its_last_tokens(run: Path) -> None:
     assert session.said([5, 6, 8, 9, 9], asked) == session.tokenizer.decode([5, 6, 8, 9, 9])[len(session.tokenizer.decode([5, 6])) :]
 
 
-def test_what_is_said_to_a_line_does_not_depend_on_the_lines_beside_it(run: Path, tmp_path: Path) -> None:
-    """A long prompt leaves little room, and a short one beside it has its own."""
+@pytest.mark.parametrize(
+    ("longest", "settings"),
+    [
+        (64, ["eos_token_id=[]"]),
+        (256, ["max_length=60", "eos_token_id=[]"]),
+        (256, ["min_length=45", "max_new_tokens=60", f"eos_token_id={list(range(1, 290))}"]),
+        (256, ["max_new_tokens=16", "no_repeat_ngram_size=2", f"suppress_tokens={[*range(1, 20), *range(24, 300)]}", "eos_token_id=[]"]),
+        (256, ["max_new_tokens=6", "forced_bos_token_id=20"]),
+    ],
+    ids=["room", "max_length", "min_length", "no_repeat_ngram_size", "forced_bos_token_id"],
+)
+def test_what_is_said_to_a_line_does_not_depend_on_the_lines_beside_it(longest: int, settings: list[str], tmp_path: Path) -> None:
+    """A long prompt leaves little room, and a short one beside it has its own; padding is neither text nor length."""
+    run = folder(tmp_path / "run", "gpt2-mini", f"max_length={longest}", "special_tokens={eos: [7]}")
     lines = ["a", " ".join(["cat"] * 30), "the quick"]
     alone = []
     for number, text in enumerate(["\n".join(lines), *lines]):
         (tmp_path / f"in{number}").write_text(text + "\n", encoding="utf-8")
         files = ["--input", str(tmp_path / f"in{number}"), "--output", str(tmp_path / f"out{number}")]
-        COMMANDS["torch"]([str(run), *files, "eos_token_id=[]"])
+        COMMANDS["torch"]([str(run), *files, *settings])
         alone += (tmp_path / f"out{number}").read_text(encoding="utf-8").splitlines()
     assert alone[:3] == alone[3:]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -139,8 +140,10 @@ def ask(
     """Check what a caller asks for. Raises UserError where the model cannot do it."""
     if not isinstance(config, GenerationConfig | None):
         raise UserError(f"config is a {type(config).__name__}; expected a GenerationConfig, or settings by name")
+    if not isinstance(assistant, keras.Model | None):
+        raise UserError(f"assistant_model is a {type(assistant).__name__}; expected a model of transformer_tf, as load gives it")
     given = {} if config is None else config.model_dump(exclude_unset=True)
-    values = GenerationConfig.merged(model.generation_config, given | settings)
+    values = GenerationConfig.merged(model.generation_config, GenerationConfig.changed(given, settings))
     generation = build(GenerationConfig, values, "generate").complete(model.config)
     generation.check_model(model.config)
     if decoder_input_ids is not None and any((given | settings).get(name) for name in ("language", "task")):

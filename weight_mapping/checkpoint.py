@@ -72,6 +72,11 @@ def old_settings(config: Mapping[str, Any], tokens: SpecialTokens) -> dict[str, 
     return settings | {name: token for name, token in zip(SPECIAL_TOKENS, found, strict=True) if token is not None}
 
 
+def alone(token: Any) -> Any:
+    """A token that stands in a list by itself."""
+    return token[0] if isinstance(token, list) and len(token) == 1 else token
+
+
 def known_tokens(generation: Mapping[str, Any], count: int) -> dict[str, Any]:
     """What ends and fills up texts, without ids outside a vocabulary of `count`, by which no text ends: as config.json is read."""
     known: dict[str, Any] = {}
@@ -138,7 +143,7 @@ class Checkpoint:
         where = str(self.folder / HUGGING_FACE)
         family = family_of(values, where, architecture)
         generation = (self.generation_config or {}) if family.generates else {}
-        values |= {key: generation[key] for key in SPECIAL_TOKENS if generation.get(key) is not None}
+        values |= {key: alone(generation[key]) for key in SPECIAL_TOKENS if generation.get(key) is not None}
         self.files = TensorFiles(self.folder)
         self.config = family.read_config(values, where, self.files.names(), architecture, self.notes)
         if self.generation_config is None and self.config.head.kind == "language_model":

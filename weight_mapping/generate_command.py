@@ -213,6 +213,8 @@ def is_setting(word: str) -> bool:
     """Whether a word is key=value with a key that there is. One that nearly is must be a mistake."""
     key, equals, _ = word.partition("=")
     fields = GenerationConfig.model_fields
+    if equals and key.lower() in fields and key not in fields:
+        raise UserError(f"settings: unknown key {key!r}; did you mean {key.lower()!r}? If it is a prompt, put it behind --")
     if equals and key not in fields and difflib.get_close_matches(key, fields, n=1):
         raise UserError(f"settings: unknown key {key!r}{nearest(key, fields)} If it is a prompt, put it behind --")
     return bool(equals) and key in fields
@@ -264,12 +266,13 @@ def pieces(session: Session, model: Any, asked: dict[str, Any]) -> Iterator[str]
 
 def answer(session: Session, model: Any, rows: list[Sequence[Any]], batch_size: int, more: dict[str, Any]) -> list[str]:
     """What the model says to each row, one line each: rows of like lengths at once, the longest first, so that memory is known at once.
-    Rows with another room are another group: what is said to a row does not depend on its neighbours, unless it is drawn: random numbers
-    are by the place in a group."""
+    Rows with another room are another group, and of another length where padding counts: what is said to a row does not depend on its
+    neighbours, unless it is drawn: random numbers are by the place in a group."""
     guesses = bool(more) or session.generation.prompt_lookup_num_tokens is not None
     order = sorted(range(len(rows)), key=lambda number: -len(rows[number]))
     is_decoder = session.config.architecture == "decoder"
-    rooms = [session.room(len(row)) if is_decoder else 0 for row in rows]
+    room = len if session.generation.counts_padding else lambda row: session.room(len(row))
+    rooms = [room(row) if is_decoder else 0 for row in rows]
     size = 1 if guesses else batch_size
     answers = [""] * len(rows)
     with Progress(len(rows)) as progress:

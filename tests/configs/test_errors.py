@@ -63,6 +63,12 @@ def test_a_reader_that_goes_away_ends_the_command(shown: str, unbuffered: str) -
     assert (ended.returncode, ended.stderr) == (141, "")
 
 
+@pytest.mark.parametrize(("shell", "shown"), [("PYTHONIOENCODING=ascii {command}", "a?\n"), ("{command} >&-", "")], ids=["ascii", "closed"])
+def test_an_output_that_cannot_show_it_is_no_reason_to_stop(shell: str, shown: str) -> None:
+    ended = run("def command(): print('a\\u00e9')", shell)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, shown, "")
+
+
 def run(command: str, shell: str = "{command}") -> subprocess.CompletedProcess[str]:
     """A program with that command, as a shell runs it."""
     program = f"from time import sleep; from configs import run_command; sleep(0.2); exec({command!r}); run_command(command)"

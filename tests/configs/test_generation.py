@@ -60,8 +60,13 @@ def test_some_token_may_follow() -> None:
     # The others are forbidden in other ways.
     rest = tuple(range(1, MODEL.vocab_size))
     assert "forbid each of the 4096 tokens" in refused(GenerationConfig(bad_words_ids=((0,),), begin_suppress_tokens=rest))
-    forced = GenerationConfig(forced_bos_token_id=8, begin_suppress_tokens=(8,))
-    assert "forced_bos_token_id=8 is among the tokens that are suppressed" in refused(forced)
+    assert "forced_bos_token_id=8 is among the tokens that are suppressed" in refused(
+        GenerationConfig(forced_bos_token_id=8, suppress_tokens=(8,))
+    )
+    # What is forced first or last is not in the place that begin_suppress_tokens are for, unless there is but one.
+    check(GenerationConfig(forced_bos_token_id=8, forced_eos_token_id=9, begin_suppress_tokens=(8, 9)))
+    one = GenerationConfig(forced_eos_token_id=9, begin_suppress_tokens=(9,), max_new_tokens=1)
+    assert "forced_eos_token_id=9 is among the tokens that are suppressed" in refused(one)
     assert "forbid each of the 4096" in refused(GenerationConfig(suppress_tokens=rest[1:], eos_token_id=(0, 1), min_new_tokens=1))
     assert "suppress_tokens is 4096, outside the vocabulary" in refused(GenerationConfig(suppress_tokens=(4096,)))
 
@@ -87,7 +92,10 @@ def test_only_language_models_generate() -> None:
         check(GenerationConfig(), load_model_config("gpt2-mini", ["head.kind=none"]))
 
 
-@pytest.mark.parametrize("settings", [{"max_new_tokens": 0}, {"temperature": 0.0}, {"top_k": 0}, {"seed": -1}, {"top_q": 1}])
+IMPOSSIBLE = [{"max_new_tokens": 0}, {"temperature": 0.0}, {"top_k": -1}, {"seed": -1}, {"top_q": 1}, {"length_penalty": 400.0}]
+
+
+@pytest.mark.parametrize("settings", IMPOSSIBLE)
 def test_impossible_settings(settings: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         GenerationConfig.model_validate(settings)
@@ -120,3 +128,21 @@ def test_what_is_given_goes_before_what_a_file_says() -> None:
     # Hugging Face's top_k is that of files that sample, and not of everyone who does.
     assert GenerationConfig.merged({"eos_token_id": 2}, {"do_sample": True}) == {"eos_token_id": 2, "do_sample": True}
     assert GenerationConfig.merged(None, {"num_beams": 2}) == {"num_beams": 2}
+
+
+def test_settings_go_before_a_config_as_that_goes_before_a_file() -> None:
+    given = {"do_sample": True, "top_p": 0.9, "max_length": 30, "min_length": 3}
+    assert GenerationConfig.changed(given, {"do_sample": False, "max_new_tokens": 3}) == {
+        "do_sample": False,
+        "max_new_tokens": 3,
+        "min_length": 3,
+    }
+    beams = {"num_beams": 3, "length_penalty": 2.0}
+    assert GenerationConfig.changed(beams, {"num_beams": 1}) == {"num_beams": 1}
+
+
+def test_numbers_of_numpy_and_no_top_k() -> None:
+    config = GenerationConfig(
+        max_new_tokens=np.int64(3), eos_token_id=np.array([1, 2]), do_sample=True, top_k=0, temperature=np.float32(0.5)
+    )
+    assert (config.max_new_tokens, config.eos_token_id, config.top_k, config.temperature) == (3, (1, 2), None, 0.5)

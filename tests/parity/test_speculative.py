@@ -226,6 +226,14 @@ def test_what_cannot_be_guessed(settings: dict[str, Any], assistant: ModelConfig
         check_speculation(GenerationConfig(**settings), MODEL, assistant, batch, 20)
 
 
+@pytest.mark.parametrize(("package", "other"), [(transformer_torch, transformer_tf), (transformer_tf, transformer_torch)])
+def test_an_assistant_is_a_model_of_the_same_framework(package: Any, other: Any) -> None:
+    config = load_model_config("gpt2-mini", ["num_layers=1"])
+    for assistant in ("a/folder", other.Transformer(config)):
+        with pytest.raises(UserError, match=rf"assistant_model is a \w+; expected a model of {package.__name__}, as load gives it"):
+            package.Transformer(config).generate([[1, 2]], assistant_model=assistant)
+
+
 def test_dynamic_angles_are_not_guessed_beyond_their_start() -> None:
     scaled = load_model_config(
         "llama-character", ["positions={kind: rotary, scaling: {kind: dynamic, factor: 2.0, original_max_length: 16}}"]
