@@ -33,7 +33,7 @@ train: $(READY)  ## train a small GPT-2 on the English inside Python, then check
 	@$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
 	  -m train configs/runs/gpt2_stdlib.yaml train.existing=auto
 
-test: lint  ## run the linters and the tests that need no hub, no GPU and no DeepSpeed and are not slow, two files at a time
+test: lint  ## run the linters and the tests that have no mark (the README names those), two files at a time
 	@echo "Testing: every statement of equality, against Hugging Face"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not hub and not gpu and not deepspeed and not export and not browser and not slow" -n 2 --dist loadfile --no-loadscope-reorder
 

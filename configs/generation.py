@@ -51,7 +51,7 @@ class GenerationConfig(Config):
     seed: of the random numbers; the same seed draws the same tokens in PyTorch and TensorFlow, and in every call: who draws again gives
         another one.
     repetition_penalty: divides positive logits of tokens that are in the text already, and multiplies negative ones; 1 changes nothing
-        (CTRL, Keskar et al. 2019, 4.1). Padding on the left does not count, which to Hugging Face it does.
+        (CTRL, Keskar et al. 2019, 4.1, but for negative ones). Padding on the left does not count, which to Hugging Face it does.
     no_repeat_ngram_size: no so many tokens in a row come twice; 0 allows it (Paulus et al. 2018, 2.5).
     bad_words_ids: sequences of tokens that are never generated.
     forced_bos_token_id: the token that follows a prompt of one token, such as decoder_start: a language, for multilingual translators.

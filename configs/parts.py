@@ -267,7 +267,7 @@ class Initialization(Config):
     """Weights before training; norms begin as ones, biases as zeros.
 
     kind: how matrices and tables are drawn: ``normal``, from N(0, std^2); or ``xavier``, as for the original Transformer: matrices evenly
-        within sqrt(6 / (inputs + outputs)) of zero (Glorot and Bengio 2010, eq. 16), tables from N(0, 1 / width).
+        within sqrt(6 / (inputs + outputs)) of zero (Glorot and Bengio 2010, eq. 16), tables from N(0, 1 / their width).
     std: standard deviation of ``normal``.
     scale_residual: divide by sqrt(2 num_layers) in the projections that end in the residual sum (GPT-2, Radford et al. 2019, 2.3).
     """

@@ -79,7 +79,8 @@ class Llama3Scaling(Config):
 
 
 class YarnScaling(Config):
-    """As `Llama3Scaling`, but blended linearly in the number of the pair, and scores are scaled too (YaRN, Peng et al. 2023, 3.2 and 3.4).
+    """As `Llama3Scaling`, but blended linearly in the number of the pair, as YaRN's released code has it, and scores are scaled too (Peng
+    et al. 2023, 3.2, where it is linear in the turns, and 3.4).
 
     factor: how many times longer the context becomes.
     original_max_length: tokens of the context in pretraining. Default: the model's max_length.

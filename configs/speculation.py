@@ -11,7 +11,7 @@ from configs.positions import DynamicScaling, RotaryPositions
 
 
 def check_speculation(generation: GenerationConfig, model: ModelConfig, assistant: ModelConfig | None, batch: int, limit: int) -> None:
-    """Refuse guesses where they are not built. limit: tokens of the longest text."""
+    """Refuse guesses where they are not built. limit: tokens of the longest text or source."""
     lookup = generation.prompt_lookup_num_tokens
     if lookup is None and assistant is None:
         return

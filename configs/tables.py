@@ -23,7 +23,7 @@ from configs.positions import (
 
 
 def rotary_cosines(config: ModelConfig, windowed: bool = False) -> np.ndarray:
-    """Cosines of the angles position * frequency, times the scaling's factor, of shape (max_length, J).
+    """Cosines of the angles position * frequency, times the scaling's factor, of shape (longest sequence, J).
 
     windowed: those of the sliding-window layers. With dynamic scaling they are those of calls up to its original length.
     """
@@ -63,7 +63,9 @@ def rotary_frequencies(config: ModelConfig, windowed: bool = False) -> tuple[np.
 
 
 def dynamic_frequencies(config: ModelConfig) -> np.ndarray:
-    """Frequencies with dynamic scaling (YaRN, Peng et al. 2023, 3.1 and 3.3): row n - 1 is for all positions of a call of n tokens.
+    """Frequencies with dynamic scaling (YaRN, Peng et al. 2023, 3.1 and 3.3): row n - 1 is for all positions of a text that is n tokens
+    long when it is read. Their base is base * s^(size / (size - 2)) with s = factor * n / original - (factor - 1), as in Hugging Face;
+    with a factor of 1 that is the paper's.
 
     Shape (N, J). N is max_length; where no original_max_length is set, max_length is that, and N is `factor` times as long.
     """
@@ -82,8 +84,8 @@ def dynamic_frequencies(config: ModelConfig) -> np.ndarray:
 def relative_buckets(config: ModelConfig, bidirectional: bool) -> np.ndarray:
     """The bucket of each distance, key position minus query position, from -max_distance to max_distance; larger ones share the last.
 
-    T5 (Raffel et al. 2020), 2.1: half of the buckets hold one distance each, the others ranges that grow with its logarithm.
-    bidirectional: half of all buckets are for keys behind the query; otherwise these share bucket 0. Shape (2 max_distance + 1,), int64.
+    T5 (Raffel et al. 2020), 2.1: half of the buckets hold one distance each, the others ranges that grow with the distance's logarithm.
+    bidirectional: half of all buckets are for keys after the query; otherwise these share bucket 0. Shape (2 max_distance + 1,), int64.
     """
     assert isinstance(config.positions, RelativePositions)
     max_distance = config.positions.max_distance
@@ -105,7 +107,7 @@ def relative_buckets(config: ModelConfig, bidirectional: bool) -> np.ndarray:
 
 
 def sinusoidal_table(config: ModelConfig) -> np.ndarray:
-    """PE(position, 2i) = sin(position / 10000^(2i/D)), PE(position, 2i+1) = cos of the same; shape (max_length, the token table's width).
+    """PE(position, 2i) = sin(position / 10000^(2i/D)), PE(position, 2i+1) = cos of the same, D the token table's width: (max_length, D).
 
     "Attention Is All You Need", 3.5. The layout `halves` keeps all sines before all cosines.
     """
@@ -148,7 +150,7 @@ def _llama3_share(frequencies_J: np.ndarray, scaling: Llama3Scaling) -> np.ndarr
 
 def _yarn_share(scaling: YarnScaling, base: float, size: int, original: int) -> np.ndarray:
     """Linear in the number of the pair, from 1 at the pair that makes `beta_fast` turns over the original length to 0 at that of
-    `beta_slow` (YaRN, 3.2)."""
+    `beta_slow`, as in YaRN's released code; in the paper (3.2) it is linear in the turns."""
     low, high = (
         size * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(base)) for turns in (scaling.beta_fast, scaling.beta_slow)
     )

@@ -39,7 +39,7 @@ P parameters, L layers, D width, F feed-forward width, H heads, G key/value head
 
 <SIZES>
 A token costs 6 FLOPs for each weight of a matrix product, 2 forward and 4 backward, the head's too, and 12 L T H K for attention
-(Chowdhery et al. 2022, appendix B). The last column is that by 6 P: the rule of thumb is 7 to 15% low here.
+(Chowdhery et al. 2022, appendix B). The last column is that by 6 P: a token costs 7 to 15% more than the rule of thumb says.
 
 ## Memory of a GPU, in GB
 

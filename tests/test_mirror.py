@@ -189,7 +189,7 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
         "Stack.call": ("{+training=None+} ... {+seed+}", "the same; Keras hands `training` down"),
         "Stack.mask": ("[-start-] {+cache+}", "TensorFlow reads a cache whole"),
         "docstring of Stack.mask": (
-            "[-the kernel:-] ... [-sequence is masked by it, one new token sees everything. In a compiled program the-] {+sequence. A+}",
+            "[-padding), or nothing is hidden (one new token). In a compiled program the-] {+padding). A+}",
             "the same",
         ),
     },
@@ -244,9 +244,9 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "docstring of Transformer": (
             (
-                "[-``fused`` for FRAMEWORK's kernel or ``plain`` for-] {+``plain``,+} ... [-the numbers are the same, but-] {+FRAMEWORK "
-                "has no fused kernel, XLA makes one+} ... [-padding that sees nothing.-] {+it. dtype: a Keras dtype policy, such as "
-                "``float32``, ``float64`` or ``mixed_bfloat16``.+}"
+                "[-``fused`` for FRAMEWORK's kernel or ``plain`` for-] {+``plain``,+} ... [-the numbers are the same but for rounding and "
+                "padding that sees nothing.-] {+FRAMEWORK has no fused kernel, XLA makes one of it. dtype: a Keras dtype policy, such "
+                "as ``float32``, ``float64`` or ``mixed_bfloat16``.+}"
             ),
             "TensorFlow has no fused kernel, and Keras wants to know the type at once",
         ),

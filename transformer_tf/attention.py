@@ -31,7 +31,8 @@ def plain_attention(
     """softmax(Q K^T / sqrt(K)) V ("Attention Is All You Need", equation 1), with grouped queries (Ainslie et al. 2023, 2.2).
 
     Query head h reads key/value head h // (H / G). mask_BHTS is True where a query may see a key, or a number to be added to the
-    score. soft_cap: scores become cap * tanh(scores / cap) first (Gemma 2, section 2; Bello et al. 2016).
+    score. is_causal: in place of a mask, a query sees the keys up to its own place. scale: factor on the scores, in the paper
+    1 / sqrt(K). dropout: on the weights. soft_cap: scores become cap * tanh(scores / cap) first (Gemma 2, section 2; Bello et al. 2016).
     Result: (B, H, T, K).
     """
     batch, heads, query_length, head_size = shape_of(query_BHTK)
@@ -61,7 +62,7 @@ ATTENTIONS = {"plain": plain_attention}
 class Attention(Module):
     """Projections to queries, keys and values, attention head by head, and the projection back ("Attention Is All You Need", 3.2.2).
 
-    It holds the norms before and after itself, which `Layer` applies.
+    It holds its norms, which `Layer` applies.
     """
 
     def __init__(self, config: ModelConfig, attention: str, has_norm: bool = True) -> None:

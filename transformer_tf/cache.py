@@ -13,6 +13,7 @@ from configs import ModelConfig
 from transformer_tf.module import shape_of
 
 KeyValue = tuple[tf.Tensor, tf.Tensor]
+# The most tokens that are read at once behind a text: its last one, and guesses.
 AHEAD = 32
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 
 class Dropout(keras.layers.Dropout):
-    """In training a value becomes 0 with probability p, else x / (1 - p); otherwise it stays as it is (Srivastava et al. 2014, 4)."""
+    """In training a value becomes 0 with probability p, else x / (1 - p); otherwise it stays as it is (Srivastava et al. 2014, 10)."""
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         if not Seeds.fixed or not training or not self.rate:

@@ -75,7 +75,7 @@ class TokenEmbeddings(Module):
 
 
 class PatchEmbeddings(Module):
-    """Square patches of an image as vectors, a class token in front, plus learned positions."""
+    """Square patches of an image as vectors, with a class token in front and learned positions where the config has them."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

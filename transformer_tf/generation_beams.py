@@ -95,7 +95,7 @@ class BeamSearch:
         scores_RV = self.processors(log_probs_RV, tf.reshape(beams.tokens_BWN, (batch * width, room)), length)
         scores_BI = tf.reshape(scores_RV, (batch, width * vocab_size))
         totals_BI = tf.reshape(tf.reshape(scores_RV, (batch, width, vocab_size)) + beams.scores_BW[:, :, None], (batch, width * vocab_size))
-        # Enough for `width` that go on, even if every end of every beam is among the best.
+        # Enough for `width` that go on, even if every end of every beam is among the best; stop strings may have more ends.
         totals_BO, index_BO = tf.math.top_k(totals_BI, width * (1 + max(1, self.num_ends)))
         parent_BO, token_BO = index_BO // vocab_size, tf.cast(index_BO % vocab_size, beams.tokens_BWN.dtype)
         state_BO = self.ends.after(pick(beams.state_BW, parent_BO), token_BO)

@@ -30,7 +30,7 @@ class Processors:
         pads_R1: tf.Tensor | None,
     ) -> None:
         self.generation = generation
-        # Behind a token that is forced to follow one, a text begins later.
+        # Where the first new token is forced, begin_suppress_tokens act on the second.
         self.begins_at = start if generation.forced_bos_token_id is None else start + tf.cast(start == 1, tf.int32)
         self.min_length = min_length
         self.limit = limit
@@ -84,7 +84,8 @@ def force(scores_RV: tf.Tensor, forced_V: tf.Tensor) -> tf.Tensor:
 def penalize_repetition(
     scores_RV: tf.Tensor, tokens_RN: tf.Tensor, length: tf.Tensor, pads_R1: tf.Tensor | None, penalty: float
 ) -> tf.Tensor:
-    """Tokens that are there already become less likely (CTRL, Keskar et al. 2019, 4.1). Padding does not count."""
+    """Tokens that are there already become less likely (CTRL, Keskar et al. 2019, 4.1, which divides negative scores too). Padding does not
+    count."""
     place_N = tf.range(tokens_RN.shape[1])
     is_there_RN = tf.broadcast_to(place_N < length, tokens_RN.shape)
     if pads_R1 is not None:

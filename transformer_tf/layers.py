@@ -177,7 +177,8 @@ class Stack(Module):
     def mask(
         self, window: int | None, query_T: tf.Tensor, key_S: tf.Tensor, cache: Cache | None, attention_mask_BS: tf.Tensor | None
     ) -> tuple[tf.Tensor | None, bool]:
-        """What each token may see, or None with a flag for a whole sequence. A cache is read whole, its unwritten end masked."""
+        """A mask, and whether to mask causally by itself. There is no mask where that is enough (a whole sequence without padding). A cache
+        is read whole, its unwritten end masked."""
         length = query_T.shape[0] if cache is None else cache.max_length
         seen_B11S = None if attention_mask_BS is None else padding_mask(at_positions(attention_mask_BS, key_S))
         if self.stack == "encoder":

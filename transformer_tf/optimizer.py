@@ -1,4 +1,5 @@
-"""AdamW (Loshchilov and Hutter 2019, algorithm 2), with weight decay on matrices and tables only."""
+"""AdamW (Loshchilov and Hutter 2019, algorithm 2), with weight decay on matrices and tables only, and by the whole learning rate, as in
+PyTorch; in the paper by its schedule alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""From a sequence to one vector, and the dense layer that may stand before a head (BERT, Devlin et al. 2019, 3.1).
+"""From a sequence to one vector, and the dense layer that may stand before a head (BERT, Devlin et al. 2019, 3.1, and its
+released code).
 
 B batch, T query length, D model width.
 """

@@ -52,14 +52,14 @@ class RotaryPositions(Module):
 
 
 class DynamicRotaryPositions(Module):
-    """`RotaryPositions` with dynamic scaling: n tokens in a call take all frequencies from row n - 1 of the table."""
+    """`RotaryPositions` with dynamic scaling: a call takes all frequencies from one row of the table, that of its largest position."""
 
     def __init__(self, config: ModelConfig, windowed: bool) -> None:
         super().__init__()
         self.frequencies = dynamic_frequencies(config)
 
     def call(self, position_ids_BT: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # In float64, whatever the model's type: an angle of thousands has no digits to lose.
+        # In float64, whatever the model's type: float32 would round an angle of thousands too coarsely.
         frequencies_1J = tf.gather(tf.constant(self.frequencies), tf.reduce_max(position_ids_BT)[None])
         angles_B1TJ = (tf.cast(position_ids_BT[..., None], frequencies_1J.dtype) * frequencies_1J)[:, None]
         return tf.cast(tf.cos(angles_B1TJ), self.compute_dtype), tf.cast(tf.sin(angles_B1TJ), self.compute_dtype)

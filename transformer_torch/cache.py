@@ -13,6 +13,7 @@ import torch
 from configs import ModelConfig
 
 KeyValue = tuple[torch.Tensor, torch.Tensor]
+# The most tokens that are read at once behind a text: its last one, and guesses.
 AHEAD = 32
 
 

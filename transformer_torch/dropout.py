@@ -14,7 +14,7 @@ LEVELS = 2**16
 
 
 class Dropout(nn.Dropout):
-    """In training a value becomes 0 with probability p, else x / (1 - p); otherwise it stays as it is (Srivastava et al. 2014, 4).
+    """In training a value becomes 0 with probability p, else x / (1 - p); otherwise it stays as it is (Srivastava et al. 2014, 10).
 
     On a CPU, PyTorch draws a random number of 64 bits for each value, and that takes longer than the layer before it. Here one such
     number serves four values, so that p is a multiple of 1/65,536.

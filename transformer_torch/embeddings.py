@@ -76,7 +76,7 @@ class TokenEmbeddings(nn.Module):
 
 
 class PatchEmbeddings(nn.Module):
-    """Square patches of an image as vectors, a class token in front, plus learned positions."""
+    """Square patches of an image as vectors, with a class token in front and learned positions where the config has them."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

@@ -47,7 +47,7 @@ class FeedForward(nn.Module):
     """down(activation(up(x))) ("Attention Is All You Need", equation 2), or gated: down(activation(gate(x)) * up(x)) (Shazeer 2020,
     equation 6).
 
-    It holds the norms before and after itself, which `Layer` applies.
+    It holds its norms, which `Layer` applies.
     """
 
     def __init__(self, config: ModelConfig, has_norms: bool = True) -> None:

@@ -34,7 +34,8 @@ class Generated(NamedTuple):
 
     tokens: integers (R, T + M), where R is batch * num_return_sequences.
     scores: float32 (R), the sum of a text's log-probabilities; of beams divided by length ** length_penalty.
-    log_probs: float32 (R, M), the log-probability of each new token in nats; 0 after a text's end.
+    log_probs: float32 (R, M), the log-probability of each new token in nats, among those that may follow; 0 after a text's end. Of beams
+        what is added up: settings have changed it, and without renormalize_logits probabilities need not add up to 1.
     """
 
     tokens: torch.Tensor

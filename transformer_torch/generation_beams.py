@@ -93,7 +93,7 @@ class BeamSearch:
         scores_RV = self.processors(log_probs_RV, beams.tokens_BWN.reshape(batch * width, room), length)
         scores_BI = scores_RV.reshape(batch, width * vocab_size)
         totals_BI = (scores_BI.unflatten(1, (width, vocab_size)) + beams.scores_BW[:, :, None]).flatten(1)
-        # Enough for `width` that go on, even if every end of every beam is among the best.
+        # Enough for `width` that go on, even if every end of every beam is among the best; stop strings may have more ends.
         totals_BO, index_BO = totals_BI.topk(width * (1 + max(1, self.num_ends)))
         parent_BO, token_BO = index_BO // vocab_size, index_BO % vocab_size
         state_BO = self.ends.after(pick(beams.state_BW, parent_BO), token_BO)

@@ -30,7 +30,7 @@ class Processors:
         device: torch.device,
     ) -> None:
         self.generation = generation
-        # Behind a token that is forced to follow one, a text begins later.
+        # Where the first new token is forced, begin_suppress_tokens act on the second.
         self.begins_at = start if generation.forced_bos_token_id is None else start + (start == 1)
         self.min_length = min_length
         self.limit = limit
@@ -85,7 +85,8 @@ def force(scores_RV: torch.Tensor, forced_V: torch.Tensor) -> torch.Tensor:
 
 
 def penalize_repetition(scores_RV: torch.Tensor, tokens_RS: torch.Tensor, pads_R1: torch.Tensor | None, penalty: float) -> torch.Tensor:
-    """Tokens that are there already become less likely (CTRL, Keskar et al. 2019, 4.1). Padding does not count."""
+    """Tokens that are there already become less likely (CTRL, Keskar et al. 2019, 4.1, which divides negative scores too). Padding does not
+    count."""
     counts_RS = torch.ones_like(tokens_RS)
     if pads_R1 is not None:
         counts_RS = (torch.arange(tokens_RS.shape[1], device=tokens_RS.device) >= pads_R1).long()

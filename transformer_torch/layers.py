@@ -181,8 +181,8 @@ class Stack(nn.Module):
         start: int | torch.Tensor,
         attention_mask_BS: torch.Tensor | None,
     ) -> tuple[torch.Tensor | None, bool]:
-        """What each token may see, or None with a flag for the kernel: a whole sequence is masked by it, one new token sees everything.
-        In a compiled program the cache is read whole, its unwritten end masked."""
+        """A mask, and whether to mask causally by itself. There is no mask where that is enough (a whole sequence without padding), or
+        nothing is hidden (one new token). In a compiled program the cache is read whole, its unwritten end masked."""
         length = len(query_T)
         seen_B11S = None if attention_mask_BS is None else padding_mask(attention_mask_BS[:, key_S.clamp(min=0)])
         if self.stack == "encoder":

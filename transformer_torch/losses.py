@@ -28,7 +28,7 @@ def cross_entropy(logits_BTV: torch.Tensor, labels_BT: torch.Tensor, label_smoot
     """
     check_labels(logits_BTV, labels_BT)
     if is_seen_through():
-        # The compiler keeps nothing of their size either.
+        # The compiler keeps nothing of the logits' size either.
         wide = torch.promote_types(logits_BTV.dtype, torch.float32)
         settings: dict[str, Any] = {"ignore_index": IGNORED, "reduction": "sum", "label_smoothing": label_smoothing}
         return F.cross_entropy(logits_BTV.flatten(0, -2).to(wide), labels_BT.flatten().long(), **settings)

@@ -8,7 +8,7 @@ import torch
 def causal_mask(query_T: torch.Tensor, key_S: torch.Tensor, window: int | None = None) -> torch.Tensor:
     """A query sees the keys at its own position and before it. query_T, key_S: positions. Shape (1, 1, T, S).
 
-    window: of these the last `window` (Longformer, Beltagy et al. 2020, 3.1). A negative key position stands for no key.
+    window: of these the last `window` (Mistral 7B, Jiang et al. 2023, 2). A negative key position stands for no key.
     """
     query_T1, key_1S = query_T[:, None], key_S[None, :]
     seen_TS = key_1S <= query_T1
@@ -18,7 +18,8 @@ def causal_mask(query_T: torch.Tensor, key_S: torch.Tensor, window: int | None =
 
 
 def window_mask(query_T: torch.Tensor, key_S: torch.Tensor, window: int) -> torch.Tensor:
-    """A query sees the keys at most window // 2 positions away, on either side (Longformer, 3.1). Shape (1, 1, T, S)."""
+    """A query sees the keys at most window // 2 positions away, on either side (Longformer, Beltagy et al. 2020, 3.1). Shape
+    (1, 1, T, S)."""
     distance_TS = query_T[:, None] - key_S[None, :]
     return (distance_TS.abs() <= window // 2)[None, None]
 

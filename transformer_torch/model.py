@@ -22,15 +22,15 @@ from transformer_torch.pooler import Pooler
 from transformer_torch.weights import assign
 from weight_mapping import initial_tensors
 
-# As many amounts of room may be compiled.
+# The most programs that are compiled, one for each amount of room.
 PROGRAMS = 256
 
 
 class Transformer(nn.Module):
     """A model as `config` describes it, with fresh weights drawn from `seed` (None leaves them unset, to be filled).
 
-    attention: ``fused`` for PyTorch's kernel or ``plain`` for the readable formula; the numbers are the same, but of padding that sees
-    nothing.
+    attention: ``fused`` for PyTorch's kernel or ``plain`` for the readable formula; the numbers are the same but for rounding and
+        padding that sees nothing.
     """
 
     def __init__(self, config: ModelConfig, seed: int | None = 0, attention: str = "fused") -> None:

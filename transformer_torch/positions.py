@@ -74,7 +74,7 @@ class RotaryPositions(nn.Module):
 
 
 class DynamicRotaryPositions(nn.Module):
-    """`RotaryPositions` with dynamic scaling: n tokens in a call take all frequencies from row n - 1 of the table."""
+    """`RotaryPositions` with dynamic scaling: a call takes all frequencies from one row of the table, that of its largest position."""
 
     like: torch.Tensor
 
@@ -85,7 +85,7 @@ class DynamicRotaryPositions(nn.Module):
         self.register_buffer("like", torch.empty(0), persistent=False)
 
     def forward(self, position_ids_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        # In float64, whatever the model's type: an angle of thousands has no digits to lose.
+        # In float64, whatever the model's type: float32 would round an angle of thousands too coarsely.
         frequencies_1J = self.frequencies.rows[position_ids_BT.max()[None]]
         angles_B1TJ = (position_ids_BT[..., None] * frequencies_1J).unsqueeze(1)
         return angles_B1TJ.cos().to(self.like.dtype), angles_B1TJ.sin().to(self.like.dtype)

@@ -24,9 +24,9 @@ class Family:
     fields: keys of config.json, each with the config field that it sets.
     constants: config fields that are the same in the whole family.
     rules: the tensors of a file, each with the canonical tensors that are made of it.
-    inside: model types of files that hold this model beside others, each with how its own config.json comes out of theirs.
+    inside: model types of files that hold this model beside others, each with a function that takes its config.json out of theirs.
     parts: config fields that several keys of config.json decide together.
-    required: keys of config.json that may have one value only (or a function of config.json), since others are not built.
+    required: keys of config.json that may have one value only (or a function of config.json), since other values are not built.
     other_names: keys of config.json that stand for others, under which Hugging Face sets them too (its `attribute_map`).
     ignored: tensors that files may hold and the model does not need; with a ``*`` at the end, all that begin so.
     old_architectures: former names of classes, with those of today.

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from configs import ModelConfig, UserError
-from transformer_tf.export.signatures import filled
+from transformer_tf.export.shapes import filled
 
 # Of the largest value, in float32: other kernels add up in another order.
 TOLERANCE = 1e-5

@@ -15,12 +15,13 @@ import tensorflow as tf
 
 from configs import GenerationConfig, ModelConfig, UserError, build
 from configs.parts import AudioInputs, PatchInputs
+from transformer_tf.export.shapes import concrete, static_length
 from transformer_tf.generation_graph import generation_graph
 from transformer_tf.model import Transformer
 
 FORWARD, GENERATE = "serving_default", "generate"
-# Of texts that nobody has named a length for, and of what is read where shapes are fixed.
-MAX_LENGTH, LENGTH = 256, 128
+# Of texts that nobody has named a length for.
+MAX_LENGTH = 256
 
 
 def signatures(
@@ -49,40 +50,6 @@ def signatures(
         found[GENERATE] = graph.python_function, dict(zip(signature(graph.python_function).parameters, graph.input_signature, strict=True))
     size = static_length(model.config, length, room) if static else None
     return {name: concrete(run, specs, batch_size, size) for name, (run, specs) in found.items()}
-
-
-def static_length(config: ModelConfig, length: int | None, room: int | None) -> int:
-    """The length of a fixed shape, checked. room: tokens of a prompt and its answer, of models that generate."""
-    # What a decoder reads first stands in the room of what it says.
-    is_read_first = room is not None and (config.architecture == "decoder" or config.inputs.kind == "audio")
-    limit = room - 1 if room is not None and is_read_first else config.longest or MAX_LENGTH
-    if length is None and config.inputs.kind == "audio":
-        raise UserError("length is missing: how many tokens the decoder is told first, 4 for most models of speech, or 2")
-    length = (room // 2 if room is not None and is_read_first else min(LENGTH, limit)) if length is None else length
-    if not 1 <= length <= limit:
-        raise UserError(f"length={length} does not fit: expected 1 to {limit}, so that the model can read it and answer")
-    return length
-
-
-def concrete(run: Callable[..., Any], specs: dict[str, tf.TensorSpec], batch_size: int, length: int | None) -> Any:
-    """A graph for the shapes of `specs`, or for one set of shapes with integers of 32 bits."""
-    if length is None:
-        return tf.function(run, autograph=False).get_concrete_function(**specs)
-
-    def narrow(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        found = run(**{name: tf.cast(value, specs[name].dtype) for name, value in inputs.items()})
-        return {name: tf.cast(value, tf.int32) if value.dtype.is_integer else value for name, value in found.items()}
-
-    fixed = {
-        name: tf.TensorSpec(filled(spec.shape, batch_size, length), tf.int32 if spec.dtype.is_integer else spec.dtype, name)
-        for name, spec in specs.items()
-    }
-    return tf.function(narrow, autograph=False).get_concrete_function(**fixed)
-
-
-def filled(shape: tf.TensorShape, batch_size: int, length: int) -> list[int]:
-    """A shape with numbers where it has none."""
-    return [size or given for size, given in zip(shape, (batch_size, length), strict=False)] + list(shape[2:])
 
 
 def with_length(model: Transformer, settings: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from configs.parts import PatchInputs
 from configs.text import Tokenizer
 from transformer_tf.export.check import Checked
 from transformer_tf.export.litert import export_litert
-from transformer_tf.export.signatures import static_length, with_length
+from transformer_tf.export.shapes import static_length
+from transformer_tf.export.signatures import with_length
 from transformer_tf.model import Transformer
 from weight_mapping import whole_folder
 from weight_mapping.checkpoint import read_json
