@@ -12,6 +12,7 @@ import numpy as np
 
 from configs import ModelConfig, UserError
 from configs.audio import read_recording
+from configs.images import pixel_settings
 from configs.parts import AudioInputs, PatchInputs
 from parity.inputs import example_inputs, padded
 from weight_mapping.checkpoint import read_json
@@ -69,13 +70,15 @@ def from_image(path: str | os.PathLike[str], folder: Path, config: ModelConfig) 
         raise UserError(f"--image: the model takes {channels} channels, and pictures have 1 to 4; {MADE_UP}")
     try:
         with Image.open(path) as image:
-            pixels_HWC = np.asarray(image.convert(MODES[channels]).resize((size, size)), np.float32) / 255
+            pixels_HWC = np.asarray(image.convert(MODES[channels]).resize((size, size)), np.float32)
     except (UnidentifiedImageError, OSError) as error:
         raise UserError(f"--image {path}: not readable as an image ({error})") from None
     pixels_HWC = pixels_HWC.reshape(size, size, -1)
-    settings = _settings(folder / "preprocessor_config.json")
-    mean, deviation = (np.array(settings.get(key) or 0.5, np.float32) for key in ("image_mean", "image_std"))
-    return {"pixel_values": np.ascontiguousarray(((pixels_HWC - mean) / deviation).transpose(2, 0, 1)[None])}
+    file = folder / "preprocessor_config.json"
+    scale, *shift = pixel_settings(_settings(file), channels, str(file))
+    mean, deviation = (np.array(values, np.float32) for values in shift)
+    pixels_HWC = (pixels_HWC * np.float32(scale) - mean) / deviation
+    return {"pixel_values": np.ascontiguousarray(pixels_HWC.transpose(2, 0, 1)[None])}
 
 
 def from_audio(path: str | os.PathLike[str], config: ModelConfig) -> dict[str, np.ndarray]:

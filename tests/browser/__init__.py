@@ -44,7 +44,7 @@ class Page:
             else:
                 self.page.fill(f"[name={name}]", value)
         self.page.click("button")
-        self.page.wait_for_function("!document.querySelector('button').disabled", timeout=LONG)
+        self.page.wait_for_function("document.querySelector('form').ariaBusy === 'false'", timeout=LONG)
         return str(self.page.evaluate("document.querySelector('output').textContent"))
 
     def rows(self, **fields: str | Path) -> list[tuple[str, float]]:

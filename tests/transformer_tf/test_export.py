@@ -80,6 +80,7 @@ def test_a_saved_model_needs_nothing_but_tensorflow(tiny: Transformer, tmp_path:
         ({"max_length": 9_999}, "max_length=9999 is more than the model's"),
         ({"stop_strings": ["a"]}, "generation_graph has no stop_strings"),
         ({"batch_size": 0}, "batch_size=0; expected at least 1"),
+        ({"length": 3}, "length=3 is for fixed shapes; leave it out, or set static"),
     ],
 )
 def test_what_a_file_has_not_is_refused(tiny: Transformer, tmp_path: Path, changes: dict[str, Any], said: str) -> None:
@@ -94,6 +95,12 @@ def test_other_types_what_exists_and_what_is_too_large_are_refused(
     bert = Transformer(load_model_config("bert-tiny", ["num_layers=1", "vocab_size=32"]), seed=1)
     with pytest.raises(UserError, match=r"max_length is for models that generate, and this one has head\.kind='masked_language_model'"):
         export_saved_model(bert, tmp_path / "model", max_length=9)
+    with pytest.raises(UserError, match="batch_size=2 is for generate and for fixed shapes, and a pass takes any number of rows"):
+        export_saved_model(bert, tmp_path / "model", batch_size=2)
+    (tmp_path / "in").touch()
+    with pytest.raises(UserError, match=r"in/the/way cannot be written: .*; name a file where you may write"):
+        export_litert(tiny, tmp_path / "in" / "the" / "way", max_length=LONGEST)
+    (tmp_path / "in").unlink()
     with pytest.raises(UserError, match="the model is mixed_bfloat16, and exported models are float32; load it with dtype='float32'"):
         export_saved_model(Transformer(tiny.config, dtype="mixed_bfloat16"), tmp_path / "model")
     monkeypatch.setattr("transformer_tf.export.litert.LARGEST", 1000)

@@ -84,19 +84,33 @@ def test_what_a_page_cannot_show_is_refused(run: Path, runtime: Path, tmp_path: 
     model, page = load(run), tmp_path / "page"
     with pytest.raises(UserError, match="length=48 does not fit: expected 1 to 47, so that the model can read it and answer"):
         export_web(model, run, page, length=LONGEST, max_length=LONGEST)
+    with pytest.raises(UserError, match="max_length=1 leaves no room for a prompt and an answer; make it larger"):
+        export_web(model, run, page, max_length=1)
+    with pytest.raises(UserError, match="min_length=9 would count what a page fills prompts up with; set min_new_tokens"):
+        export_web(model, run, page, min_length=9)
+    with pytest.raises(UserError, match="forced_bos_token_id follows prompts of one token, and a page's are filled up"):
+        export_web(model, run, page, forced_bos_token_id=9)
+    with pytest.raises(UserError, match="no_repeat_ngram_size would act on what a page fills prompts up with"):
+        export_web(model, run, page, no_repeat_ngram_size=2, eos_token_id=())
     with pytest.raises(UserError, match="do_sample=true: LiteRT has no random numbers"):
         export_web(model, run, page, do_sample=True)
     with pytest.raises(UserError, match=r"holds no tokenizer\.json, and text cannot become ids"):
         export_web(model, tmp_path, page)
     (runtime / "@litertjs" / "core" / "package.json").write_text('{"version": "1.0.0"}')
-    with pytest.raises(UserError, match=r"has @litertjs/core in version 1\.0\.0, and 2\.5\.3 is needed; npm install @litertjs/core"):
+    with pytest.raises(UserError, match=r"has version 1\.0\.0 of @litertjs/core, and 2\.5\.3 is needed; npm install @litertjs/core"):
         export_web(model, run, page, runtime=runtime)
     bert = folder(tmp_path / "bert", "bert-tiny", "attention.num_heads=2")
     with pytest.raises(UserError, match=r"has none of the tokens \[MASK\] and <mask>, and a page is to fill them"):
         export_web(load(bert), bert, page)
     tags = folder(tmp_path / "tags", "bert-tiny", "attention.num_heads=2", "head={kind: token_classification, num_labels: 3}")
-    with pytest.raises(UserError, match=r"no page shows head\.kind='token_classification' of tokens yet; export it as LiteRT"):
+    with pytest.raises(UserError, match=r"no page shows head\.kind='token_classification' of an encoder of tokens yet"):
         export_web(load(tags), tags, page)
+    both = folder(tmp_path / "both", "transformer-tiny", "head={kind: classification, num_labels: 3}", "pooler={kind: last}")
+    with pytest.raises(UserError, match=r"no page shows head\.kind='classification' of an encoder_decoder of tokens yet"):
+        export_web(load(both), both, page)
+    deep = load_model_config("vit-digits", ["num_layers=1", "inputs.num_channels=4"])
+    with pytest.raises(UserError, match="the model takes 4 channels, and a page gives 1 or 3"):
+        export_web(Transformer(deep, seed=1), tmp_path, page)
     assert not page.exists()
 
 
@@ -133,7 +147,8 @@ def test_a_page_continues_as_generate_does(run: Path, chromium: Any, tmp_path: P
     model, tokenizer = load(run), Tokenizer(run)
     export_web(model, run, tmp_path / "page", runtime=RUNTIME, length=16, max_length=LONGEST, **settings)
     with opened(chromium, tmp_path / "page") as page:
-        for prompt in ("the quick", "a dog and"):
+        # Whose spaces a tokenizer of JavaScript would tidy up.
+        for prompt in ("the quick", "a ,b do n't"):
             ids = tokenizer.encode(prompt)
             tokens = np.asarray(model.generate([ids], max_new_tokens=12, **settings))[0].tolist()
             assert page.answer(prompt=prompt, tokens="12") == tokenizer.decode(tokens)
@@ -165,6 +180,7 @@ def test_a_page_fills_gaps(chromium: Any, tmp_path: Path) -> None:
         assert [name for name, _ in found] == [tokenizer.decode([token]) for token in best]
         np.testing.assert_allclose([share for _, share in found], shares[best], atol=1e-4)
         assert page.answer(text="the quick fox") == "Write [MASK] where a word is missing."
+        assert page.answer(text="[MASK] quick [MASK]") == "There are several gaps, and this page fills one."
 
 
 @pytest.mark.browser
@@ -210,3 +226,18 @@ def test_a_page_looks_at_pictures(chromium: Any, tmp_path: Path) -> None:
         found = page.rows(image=tmp_path / "picture.png")
         shares = softmax(np.asarray(model(**from_image(tmp_path / "picture.png", tmp_path / "run", config)))[0])
         np.testing.assert_allclose([share for _, share in found], np.sort(shares)[::-1][:5], atol=1e-4)
+
+
+@pytest.mark.browser
+def test_packages_that_cannot_be_fetched_are_told_of(run: Path, chromium: Any, tmp_path: Path) -> None:
+    export_web(load(run), run, tmp_path / "page", max_length=LONGEST)
+    with pytest.raises(AssertionError, match="Failed to fetch dynamically imported module"), opened(chromium, tmp_path / "page"):
+        pass
+
+
+@pytest.mark.browser
+def test_ids_that_the_model_does_not_know(chromium: Any, tmp_path: Path) -> None:
+    small = folder(tmp_path / "small", "gpt2-mini", "vocab_size=270", "special_tokens={eos: [7]}")
+    export_web(load(small), small, tmp_path / "page", runtime=RUNTIME, max_length=LONGEST)
+    with opened(chromium, tmp_path / "page") as page:
+        assert page.answer(prompt="the quick brown fox") == "The text holds what the tokenizer or the model does not know."

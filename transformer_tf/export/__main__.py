@@ -49,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     model = load(folder, architecture=options.architecture)
     with quiet():
         if options.to == "web":
-            found = export_web(model, folder, options.destination, options.weights, options.length, options.runtime, **settings)
+            page = options.length, options.runtime, Path(options.source).name
+            found = export_web(model, folder, options.destination, options.weights, *page, **settings)
         elif options.to == "litert":
             shapes = options.batch_size, options.static, options.length
             found = export_litert(model, options.destination, options.weights, *shapes, **settings)

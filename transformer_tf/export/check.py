@@ -51,7 +51,7 @@ def apart(found: np.ndarray, expected: np.ndarray) -> float:
     """The difference of one output, as in `Checked`."""
     if expected.dtype.kind == "i":
         return float((found != expected).mean())
-    return float(np.abs(found - expected).max() / np.abs(expected).max())
+    return float(np.abs(found - expected).max() / (np.abs(expected).max() or 1.0))
 
 
 def opened(path: Path, names: list[str]) -> dict[str, Callable[[dict[str, np.ndarray]], Any]]:

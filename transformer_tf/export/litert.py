@@ -52,6 +52,10 @@ def export_litert(
     if Path(destination).exists():
         raise UserError(f"{destination} exists; name another file or remove it")
     functions = signatures(model, batch_size, settings, static, length)
+    try:
+        Path(destination).absolute().parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{destination} cannot be written: {error}; name a file where you may write") from None
     with tempfile.TemporaryDirectory(prefix="litert-") as temporary:
         write(model, functions, Path(temporary))
         converter = tf.lite.TFLiteConverter.from_saved_model(temporary, signature_keys=list(functions))

@@ -18,6 +18,8 @@ def static_length(config: ModelConfig, length: int | None, room: int | None) -> 
     # What a decoder reads first stands in the room of what it says.
     is_read_first = room is not None and (config.architecture == "decoder" or config.inputs.kind == "audio")
     limit = room - 1 if room is not None and is_read_first else config.longest
+    if limit is not None and limit < 1:
+        raise UserError(f"max_length={room} leaves no room for a prompt and an answer; make it larger")
     if length is None and config.inputs.kind == "audio":
         raise UserError("length is missing: how many tokens the decoder is told first, 4 for most models of speech, or 2")
     if length is None:

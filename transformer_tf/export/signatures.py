@@ -41,6 +41,10 @@ def signatures(
     generates = model.config.head.kind == "language_model"
     if settings and not generates:
         raise UserError(f"{next(iter(settings))} is for models that generate, and this one has head.kind={model.config.head.kind!r}")
+    if batch_size < 1:
+        raise UserError(f"batch_size={batch_size}; expected at least 1")
+    if batch_size > 1 and not generates and not static:
+        raise UserError(f"batch_size={batch_size} is for generate and for fixed shapes, and a pass takes any number of rows; leave it out")
     found = {FORWARD: forward(model)}
     room = None
     if generates:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from configs import GenerationConfig, UserError, build
+from configs.images import pixel_settings
 from configs.parts import PatchInputs
-from configs.text import Tokenizer
+from configs.text import Tokenizer, file_in
 from transformer_tf.export.check import Checked
 from transformer_tf.export.litert import export_litert
 from transformer_tf.export.shapes import static_length
@@ -47,6 +48,7 @@ def export_web(
     weights: str = "float32",
     length: int | None = None,
     runtime: str | os.PathLike[str] | None = None,
+    title: str | None = None,
     **settings: Any,
 ) -> list[Checked]:
     """Write a page into a new folder: `model.tflite`, as `export_litert` makes it for one set of shapes, the tokenizer, and what shows
@@ -54,25 +56,28 @@ def export_web(
 
     source: the folder that the model was loaded from, whose tokenizer.json or preprocessor_config.json comes along. weights, settings: as
     in `export_litert`. length: ids that the page reads at most, as in `signatures`. runtime: a `node_modules` with the PACKAGES, which are
-    copied; otherwise the page fetches them from jsdelivr.net.
+    copied; otherwise the page fetches them from jsdelivr.net. title: the page's. Default: the folder's name.
 
     Returns the file's signatures, and how far they are from the model. Raises UserError for a model that a page cannot show, for a folder
     that is not empty, for a runtime that is not there, and for what `export_litert` refuses.
     """
     folder, config = Path(source), model.config
-    if (task := TASKS.get((config.head.kind, config.inputs.kind))) is None:
-        raise UserError(f"no page shows head.kind={config.head.kind!r} of {config.inputs.kind} yet; export it as LiteRT, with --static")
+    task = TASKS.get((config.head.kind, config.inputs.kind))
+    if task is None or (config.architecture == "encoder_decoder" and task != "continue"):
+        shown = f"head.kind={config.head.kind!r} of an {config.architecture} of {config.inputs.kind}"
+        raise UserError(f"no page shows {shown} yet; export it as LiteRT, with --static")
     packages = imports(None if runtime is None else Path(runtime))
-    card = described(model, task, folder, length, settings)
+    card = {"title": title or folder.resolve().name, **described(model, task, folder, length, settings)}
     with whole_folder(destination) as page:
         found = export_litert(model, page / "model.tflite", weights, 1, True, length, **settings)
         if card["tokenizer"]:
-            shutil.copy(folder / "tokenizer.json", page)
+            shutil.copy(file_in(folder), page / "tokenizer.json")
         if runtime is not None:
             copy_packages(Path(runtime), page / "node_modules")
         for file in PAGE.iterdir():
-            (page / file.name).write_text(file.read_text().replace("IMPORTS", json.dumps({"imports": packages})))
-        (page / "model.json").write_text(json.dumps(card, indent=1, ensure_ascii=False))
+            content = file.read_text(encoding="utf-8").replace("IMPORTS", json.dumps({"imports": packages}))
+            (page / file.name).write_text(content, encoding="utf-8")
+        (page / "model.json").write_text(json.dumps(card, indent=1, ensure_ascii=False), encoding="utf-8")
     return found
 
 
@@ -80,7 +85,6 @@ def described(model: Transformer, task: str, folder: Path, length: int | None, s
     """What the page has to know of its model."""
     config = model.config
     card: dict[str, Any] = {
-        "title": folder.resolve().name,
         "task": "answer" if config.architecture == "encoder_decoder" and task == "continue" else task,
         "architecture": config.architecture,
         "labels": config.head.labels,
@@ -89,16 +93,24 @@ def described(model: Transformer, task: str, folder: Path, length: int | None, s
     }
     if isinstance(config.inputs, PatchInputs):
         return card | {"image": pixels(config.inputs, folder), "examples": {}}
+    ends = config.special_tokens.eos
     tokenizer = Tokenizer(folder)
     room = with_length(model, dict(settings))["max_length"] if task == "continue" else None
     generation = build(GenerationConfig, GenerationConfig.merged(model.generation_config, dict(settings)), "settings").complete(config)
+    padding = config.special_tokens.pad or 0
+    if task == "continue" and config.architecture == "decoder":
+        # No text goes on behind its end, so that nothing is mistaken for one.
+        padding = next(iter(generation.eos_token_id or ()), padding)
+        refuse_what_counts_padding(generation)
     mask = next((token for token in MASKS if tokenizer.inner.token_to_id(token) is not None), None)
     if task == "fill" and mask is None:
         raise UserError(f"{folder}/tokenizer.json has none of the tokens {' and '.join(MASKS)}, and a page is to fill them")
     return card | {
         "length": static_length(config, length, room),
         "max_length": room,
-        "pad": config.special_tokens.pad or 0,
+        "vocab_size": config.vocab_size,
+        "pad": padding,
+        "source_ends": ends,
         "eos": generation.eos_token_id,
         "mask": None if mask is None else tokenizer.inner.token_to_id(mask),
         "mask_token": mask,
@@ -106,15 +118,26 @@ def described(model: Transformer, task: str, folder: Path, length: int | None, s
     }
 
 
+def refuse_what_counts_padding(generation: GenerationConfig) -> None:
+    """A page fills a prompt up on the left, and these settings would act on what it is filled with."""
+    if generation.min_length:
+        raise UserError(f"min_length={generation.min_length} would count what a page fills prompts up with; set min_new_tokens")
+    if generation.forced_bos_token_id is not None:
+        raise UserError("forced_bos_token_id follows prompts of one token, and a page's are filled up; leave it out")
+    looks_back = bool(generation.no_repeat_ngram_size) or any(len(word) > 1 for word in generation.bad_words_ids)
+    if generation.no_repeat_ngram_size == 1 or (looks_back and not generation.eos_token_id):
+        asked = "no_repeat_ngram_size" if generation.no_repeat_ngram_size else "bad_words_ids"
+        raise UserError(f"{asked} would act on what a page fills prompts up with; leave it out, or set an eos_token_id and more tokens")
+
+
 def pixels(inputs: PatchInputs, folder: Path) -> dict[str, Any]:
-    """The size of a picture, and the mean and deviation of its channels (each pixel from 0 to 1)."""
-    settings: Mapping[str, Any] = read_json(folder / PREPROCESSOR) if (folder / PREPROCESSOR).is_file() else {}
-    mean, deviation = (_each(settings.get(key) or 0.5, inputs.num_channels) for key in ("image_mean", "image_std"))
-    return {"size": inputs.image_size, "channels": inputs.num_channels, "mean": mean, "deviation": deviation}
-
-
-def _each(value: float | Sequence[float], channels: int) -> list[float]:
-    return [*value] if isinstance(value, Sequence) else [value] * channels
+    """The size of a picture, and what becomes of its pixels."""
+    if inputs.num_channels not in (1, 3):
+        raise UserError(f"the model takes {inputs.num_channels} channels, and a page gives 1 or 3; export it as LiteRT, with --static")
+    file = folder / PREPROCESSOR
+    scale, mean, deviation = pixel_settings(read_json(file) if file.is_file() else {}, inputs.num_channels, str(file))
+    size = {"size": inputs.image_size, "channels": inputs.num_channels}
+    return size | {"scale": scale, "mean": mean, "deviation": deviation}
 
 
 def imports(runtime: Path | None) -> dict[str, str]:
@@ -125,10 +148,10 @@ def imports(runtime: Path | None) -> dict[str, str]:
             found[name] = f"{CDN}/{name}@{version}/{entry}"
             continue
         file = runtime / name / "package.json"
-        here = read_json(file).get("version") if file.is_file() else None
-        if here != version:
+        here = f"version {read_json(file).get('version')}" if file.is_file() else "none"
+        if here != f"version {version}":
             asked = " ".join(f"{name}@{version}" for name, (version, *_) in PACKAGES.items())
-            raise UserError(f"{runtime} has {name} in version {here}, and {version} is needed; npm install {asked}")
+            raise UserError(f"{runtime} has {here} of {name}, and {version} is needed; npm install {asked}")
         found[name] = f"./node_modules/{name}/{entry}"
     return found
 

@@ -6,6 +6,9 @@ import { loadAndCompile, loadLiteRt, Tensor } from "@litertjs/core";
 // What `wasm` stands beside, whether the runtime lies here or elsewhere.
 const RUNTIME = new URL("../wasm/", import.meta.resolve("@litertjs/core")).href;
 
+// Inputs that are zeros unless they are given.
+const OPTIONAL = ["token_type_ids", "seed"];
+
 export class Model {
   // card: what export_web has written of the model.
   constructor(card, compiled, tokenizer) {
@@ -22,15 +25,16 @@ export class Model {
   // Ids of a text, with the special tokens that the tokenizer puts around it. Throws where the model cannot read as many.
   encode(text) {
     const ids = [...this.tokenizer.encode(text).ids];
-    const { architecture, eos } = this.card;
-    if (ids.length && architecture === "encoder_decoder" && eos.length && !eos.includes(ids.at(-1))) ids.push(eos[0]);
+    const { architecture, source_ends, vocab_size } = this.card;
+    if (ids.some((id) => !(id < vocab_size))) throw new Error("The text holds what the tokenizer or the model does not know.");
+    if (ids.length && architecture === "encoder_decoder" && source_ends.length && !source_ends.includes(ids.at(-1))) ids.push(source_ends[0]);
     if (!ids.length) throw new Error("The text is empty; there is nothing to begin from.");
     if (ids.length > this.card.length) throw new Error(`The text has ${ids.length} tokens, and this page reads ${this.card.length}.`);
     return ids;
   }
 
   decode(ids) {
-    return ids.length ? this.tokenizer.decode(ids, { skip_special_tokens: true }) : "";
+    return ids.length ? this.tokenizer.decode(ids, { skip_special_tokens: true, clean_up_tokenization_spaces: false }) : "";
   }
 
   // Ids and mask of a text, filled up to the length that the file was made for.
@@ -44,19 +48,24 @@ export class Model {
     return { input_ids, attention_mask };
   }
 
-  // What a signature gives for typed arrays; an input that is not given is zeros.
+  // What a signature gives for typed arrays, by name. Segments and the seed may be left out.
   async run(signature, inputs) {
     const details = this.compiled.signatures[signature].getInputDetails();
-    const tensors = Object.fromEntries(details.map(({ name, dtype, shape }) => {
-      const size = shape.reduce((product, axis) => product * axis, 1);
-      const zeros = dtype === "int32" ? new Int32Array(size) : new Float32Array(size);
-      return [name, new Tensor(inputs[name] ?? zeros, [...shape])];
-    }));
-    const outputs = await this.compiled.run(signature, tensors);
-    const arrays = Object.entries(outputs).map(([name, tensor]) => [name, tensor.toTypedArray().slice()]);
     // Their memory is the runtime's, which collects nothing.
-    for (const tensor of [...Object.values(tensors), ...Object.values(outputs)]) tensor.delete();
-    return Object.fromEntries(arrays);
+    const held = [];
+    try {
+      const tensors = {};
+      for (const { name, shape } of details) {
+        const array = inputs[name] ?? (OPTIONAL.includes(name) ? new Int32Array(shape.reduce((size, axis) => size * axis, 1)) : null);
+        if (!array) throw new Error(`${signature} needs ${name}.`);
+        held.push((tensors[name] = new Tensor(array, [...shape])));
+      }
+      const outputs = await this.compiled.run(signature, tensors);
+      held.push(...Object.values(outputs));
+      return Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, tensor.toTypedArray().slice()]));
+    } finally {
+      for (const tensor of held) tensor.delete();
+    }
   }
 }
 

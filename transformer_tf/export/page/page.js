@@ -1,12 +1,13 @@
 // The page: a form for the model's task, and its answers. Nothing that is typed leaves it.
 
-import { Model } from "./model.js";
 import { TASKS } from "./tasks.js";
 
 const [title, state, form, output] = ["h1", "#state", "form", "output"].map((name) => document.querySelector(name));
 
 try {
   const began = performance.now();
+  // Inside the block: a package that cannot be fetched is told of too.
+  const { Model } = await import("./model.js");
   const model = await Model.open();
   const { card } = model;
   document.title = title.textContent = card.title;
@@ -28,7 +29,8 @@ function build(model, task) {
   button.textContent = task.button;
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    button.disabled = true;
+    if (form.ariaBusy === "true") return;
+    form.ariaBusy = "true";
     state.textContent = "Computing…";
     // The runtime computes where the page is drawn, which comes first.
     await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
@@ -40,7 +42,7 @@ function build(model, task) {
     } catch (error) {
       fail(error);
     }
-    button.disabled = false;
+    form.ariaBusy = "false";
   });
 }
 
@@ -75,7 +77,12 @@ async function canvas(file, size) {
   const image = Object.assign(document.createElement("canvas"), { width: size, height: size });
   const context = image.getContext("2d", { willReadFrequently: true });
   context.imageSmoothingQuality = "high";
-  context.drawImage(await createImageBitmap(file), 0, 0, size, size);
+  // Behind what is transparent.
+  context.fillStyle = "white";
+  context.fillRect(0, 0, size, size);
+  const bitmap = await createImageBitmap(file);
+  context.drawImage(bitmap, 0, 0, size, size);
+  bitmap.close();
   return image;
 }
 

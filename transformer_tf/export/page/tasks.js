@@ -40,11 +40,12 @@ async function fill(model, { text }) {
   const { mask, mask_token } = model.card;
   const ids = model.encode(text);
   const gap = ids.indexOf(mask);
+  if (gap !== ids.lastIndexOf(mask)) throw new Error("There are several gaps, and this page fills one.");
   if (gap < 0) throw new Error(`Write ${mask_token} where a word is missing.`);
   const { logits } = await model.run("serving_default", model.padded(ids));
   const width = logits.length / model.card.length;
   const shares = softmax(logits.slice(gap * width, (gap + 1) * width));
-  return { rows: best(shares, (token) => model.decode([token])) };
+  return { rows: best(shares, (token) => model.decode([token]) || model.tokenizer.id_to_token(token)) };
 }
 
 async function classify(model, { text }) {
@@ -72,7 +73,7 @@ async function vector(model, text) {
 
 // image: a canvas of the model's size.
 async function look(model, { image }) {
-  const { channels, mean, deviation } = model.card.image;
+  const { channels, scale, mean, deviation } = model.card.image;
   const { width, height } = image;
   const { data } = image.getContext("2d").getImageData(0, 0, width, height);
   const pixel_values = new Float32Array(channels * height * width);
@@ -80,7 +81,7 @@ async function look(model, { image }) {
     const [red, green, blue] = data.slice(4 * place, 4 * place + 3);
     const values = channels === 1 ? [(299 * red + 587 * green + 114 * blue) / 1000] : [red, green, blue];
     values.forEach((value, channel) => {
-      pixel_values[channel * height * width + place] = (value / 255 - mean[channel]) / deviation[channel];
+      pixel_values[channel * height * width + place] = (value * scale - mean[channel]) / deviation[channel];
     });
   }
   const { logits } = await model.run("serving_default", { pixel_values });
@@ -90,9 +91,10 @@ async function look(model, { image }) {
 function classes(model, logits) {
   const { labels, problem_type } = model.card;
   const name = (place) => labels[place] ?? `class ${place}`;
-  if (problem_type === "regression" || logits.length === 1) return [...logits].map((value, place) => [name(place), value]);
-  const isSeveral = problem_type === "multi_label_classification";
-  return best(isSeveral ? logits.map((value) => 1 / (1 + Math.exp(-value))) : softmax(logits), name);
+  if (problem_type === "regression") return [...logits].map((value, place) => [name(place), value]);
+  // As Hugging Face's pipelines have it.
+  const isEachItsOwn = problem_type === "multi_label_classification" || logits.length === 1;
+  return best(isEachItsOwn ? logits.map((value) => 1 / (1 + Math.exp(-value))) : softmax(logits), name);
 }
 
 function best(shares, name) {
