@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -99,6 +102,35 @@ def tensorflow(dtype: str = "float32") -> Builder:
     return build
 
 
+def exported(weights: str = "float32") -> Builder:
+    """A LiteRT file for each number of prompts, which another process makes: this one needs no TensorFlow where LiteRT is installed."""
+
+    def build(folder: Path) -> Model:
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ModuleNotFoundError:
+            from tensorflow.lite import Interpreter
+        opened: dict[int, Any] = {}
+
+        def generate(ids: np.ndarray, max_new_tokens: int, **settings: Any) -> np.ndarray:
+            batch, length = ids.shape
+            if batch not in opened:
+                file = folder / f"{weights}_{batch}.tflite"
+                asked = {"max_length": length + max_new_tokens, "eos_token_id": [], **settings}
+                command = [sys.executable, "-m", "transformer_tf.export", str(folder), str(file), "--to", "litert", "--weights", weights]
+                command += ["--batch-size", str(batch), *(f"{key}={value}" for key, value in asked.items())]
+                subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                opened[batch] = Interpreter(str(file), num_threads=os.cpu_count())
+            run = opened[batch].get_signature_runner("generate")
+            given = {"input_ids": ids, "attention_mask": np.ones_like(ids), "seed": np.int32(0)}
+            found: np.ndarray = run(**given, limit=np.int32(length + max_new_tokens))["tokens"]
+            return found[:, : length + max_new_tokens]
+
+        return Model(generate, lambda ids, max_new_tokens, **settings: max_new_tokens)
+
+    return build
+
+
 def ours(model: Any, read: Callable[[Any], np.ndarray] = lambda tokens: tokens.numpy()) -> Model:
     def generate(ids: np.ndarray, **settings: Any) -> np.ndarray:
         return read(model.generate(ids, eos_token_id=(), **settings))
@@ -116,12 +148,15 @@ IMPLEMENTATIONS: dict[str, Builder] = {
     "PyTorch, int8": pytorch("int8"),
     "TensorFlow XLA": tensorflow(),
     "TensorFlow XLA, bf16": tensorflow("bfloat16"),
+    "LiteRT": exported(),
+    "LiteRT, int8": exported("int8"),
     "Hugging Face, bf16 on a GPU": hugging_face("bfloat16", "cuda"),
     "PyTorch, bf16 on a GPU": on_gpu(),
     "PyTorch compiled, bf16 on a GPU": on_gpu(compiled=True),
 }
 ON_GPU = tuple(name for name in IMPLEMENTATIONS if name.endswith("on a GPU"))
-ON_CPU = tuple(name for name in IMPLEMENTATIONS if name not in ON_GPU)
+EXPORTED = tuple(name for name in IMPLEMENTATIONS if name.startswith("LiteRT"))
+ON_CPU = tuple(name for name in IMPLEMENTATIONS if name not in ON_GPU + EXPORTED)
 # The tokens of these may differ: their arithmetic has 8 bits.
 ROUNDED = ("bf16", "int8")
 FLOAT32 = tuple(name for name in ON_CPU if not any(word in name for word in ROUNDED))
@@ -172,6 +207,7 @@ CASES = {
     "gpt2": Case("Greedy, GPT-2 124M", "gpt2"),
     "llama": Case("Greedy, Llama 8 x 512, 8 query heads for 2 of keys and values", "llama-character", LLAMA),
     "beam": Case("Beam 4, the base Transformer as Marian", "transformer-base", MARIAN, new=64, settings={"num_beams": 4}),
+    "exported": Case("Exported, greedy, GPT-2 124M", "gpt2", implementations=("Hugging Face", "TensorFlow XLA", *EXPORTED)),
     # With so small weights a token depends on the last few, and the text goes round in circles.
     "lookup": Case(
         "Prompt lookup, the same Llama with weights of deviation 0.01, by which its text repeats",

@@ -19,9 +19,10 @@ SMALL = ("num_layers=1", "vocab_size=300", "special_tokens={eos: [0], pad: 1, de
 
 
 NEEDS_GPU = (pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))
+MARKS = {name: NEEDS_GPU for name in CASES if CASES[name].implementations == ON_GPU} | {"exported": (pytest.mark.export,)}
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=NEEDS_GPU if CASES[name].implementations == ON_GPU else ()) for name in CASES])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS.get(name, ())) for name in CASES])
 def test_every_implementation_of_a_case_says_the_same(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     prepare(case, tmp_path, SMALL)
