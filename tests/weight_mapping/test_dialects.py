@@ -418,7 +418,15 @@ def test_a_file_beside_an_index_of_former_shards(tied: Path, tmp_path: Path) -> 
     assert read(folder) == read(tied)
 
 
-@pytest.mark.parametrize(("key", "value"), [("pad_token_id", "x"), ("activation_function", ["gelu"])])
+@pytest.mark.parametrize(("key", "value"), [("pad_token_id", "x"), ("activation_function", ["gelu"]), ("vocab_size", "83")])
 def test_a_value_that_makes_no_sense(tied: Path, key: str, value: Any) -> None:
     message = refused(lambda: read_config("gpt2", {**config_of(tied), key: value}))
     assert f"config.json: {key} has a value that makes no sense there" in message
+
+
+def test_a_token_in_a_list_by_itself(checkpoint_of: Callable[..., Path]) -> None:
+    """As some files of generation settings have what a decoder reads first."""
+    folder = checkpoint_of(families()["t5"])
+    (folder / "generation_config.json").write_text('{"decoder_start_token_id": [5]}', encoding="utf-8")
+    with Checkpoint(folder) as checkpoint:
+        assert checkpoint.config.special_tokens.decoder_start == 5
