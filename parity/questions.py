@@ -12,10 +12,9 @@ import numpy as np
 
 from configs import ModelConfig, UserError
 from configs.audio import read_recording
-from configs.images import pixel_settings
 from configs.parts import AudioInputs, PatchInputs
 from parity.inputs import example_inputs, padded
-from weight_mapping.checkpoint import read_json
+from weight_mapping.images import read_pixel_settings
 
 VOCABULARIES = ("vocab.json", "vocab.txt", "spiece.model", "tokenizer.model", "source.spm")
 # Gray, gray with transparency, colour, colour with transparency: by the number of channels.
@@ -74,8 +73,7 @@ def from_image(path: str | os.PathLike[str], folder: Path, config: ModelConfig) 
     except (UnidentifiedImageError, OSError) as error:
         raise UserError(f"--image {path}: not readable as an image ({error})") from None
     pixels_HWC = pixels_HWC.reshape(size, size, -1)
-    file = folder / "preprocessor_config.json"
-    scale, *shift = pixel_settings(_settings(file), channels, str(file))
+    scale, *shift = read_pixel_settings(folder, channels)
     mean, deviation = (np.array(values, np.float32) for values in shift)
     pixels_HWC = (pixels_HWC * np.float32(scale) - mean) / deviation
     return {"pixel_values": np.ascontiguousarray(pixels_HWC.transpose(2, 0, 1)[None])}
@@ -112,7 +110,3 @@ def _tokenize(text: str, folder: Path, name: str) -> tuple[list[int], list[int]]
     except Exception as error:  # tokenizers raises bare Exceptions
         found = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"{name}: no tokenizer for --text ({found[0]}); {MADE_UP}") from None
-
-
-def _settings(path: Path) -> dict[str, object]:
-    return dict(read_json(path)) if path.is_file() else {}

@@ -213,10 +213,9 @@ def is_setting(word: str) -> bool:
     """Whether a word is key=value with a key that there is. One that nearly is must be a mistake."""
     key, equals, _ = word.partition("=")
     fields = GenerationConfig.model_fields
-    if equals and key.lower() in fields and key not in fields:
-        raise UserError(f"settings: unknown key {key!r}; did you mean {key.lower()!r}? If it is a prompt, put it behind --")
-    if equals and key not in fields and difflib.get_close_matches(key, fields, n=1):
-        raise UserError(f"settings: unknown key {key!r}{nearest(key, fields)} If it is a prompt, put it behind --")
+    is_near = key.lower() in fields or difflib.get_close_matches(key, fields, n=1)
+    if equals and key not in fields and is_near:
+        raise UserError(f"settings: unknown key {key!r}{nearest(key.lower(), fields)} If it is a prompt, put it behind --")
     return bool(equals) and key in fields
 
 

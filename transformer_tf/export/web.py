@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from configs import GenerationConfig, UserError, build
-from configs.images import pixel_settings
 from configs.parts import PatchInputs
 from configs.text import Tokenizer, file_in
 from transformer_tf.export.check import Checked
@@ -20,6 +19,7 @@ from transformer_tf.export.signatures import with_length
 from transformer_tf.model import Transformer
 from weight_mapping import whole_folder
 from weight_mapping.checkpoint import read_json
+from weight_mapping.images import read_pixel_settings
 
 PAGE = Path(__file__).parent / "page"
 # What a page does, by the model's head and inputs; `page/tasks.js` has these tasks.
@@ -38,7 +38,6 @@ PACKAGES = {
 }
 CDN = "https://cdn.jsdelivr.net/npm"
 MASKS = ("[MASK]", "<mask>")
-PREPROCESSOR = "preprocessor_config.json"
 
 
 def export_web(
@@ -69,7 +68,7 @@ def export_web(
     packages = imports(None if runtime is None else Path(runtime))
     card = {"title": title or folder.resolve().name, **described(model, task, folder, length, settings)}
     with whole_folder(destination) as page:
-        found = export_litert(model, page / "model.tflite", weights, 1, True, length, **settings)
+        found = export_litert(model, page / "model.tflite", weights, static=True, length=length, **settings)
         if card["tokenizer"]:
             shutil.copy(file_in(folder), page / "tokenizer.json")
         if runtime is not None:
@@ -93,7 +92,6 @@ def described(model: Transformer, task: str, folder: Path, length: int | None, s
     }
     if isinstance(config.inputs, PatchInputs):
         return card | {"image": pixels(config.inputs, folder), "examples": {}}
-    ends = config.special_tokens.eos
     tokenizer = Tokenizer(folder)
     room = with_length(model, dict(settings))["max_length"] if task == "continue" else None
     generation = build(GenerationConfig, GenerationConfig.merged(model.generation_config, dict(settings)), "settings").complete(config)
@@ -102,7 +100,8 @@ def described(model: Transformer, task: str, folder: Path, length: int | None, s
         # No text goes on behind its end, so that nothing is mistaken for one.
         padding = next(iter(generation.eos_token_id or ()), padding)
         refuse_what_counts_padding(generation)
-    mask = next((token for token in MASKS if tokenizer.inner.token_to_id(token) is not None), None)
+    masks = {token: number for token in MASKS if (number := tokenizer.inner.token_to_id(token)) is not None}
+    mask_token, mask = next(iter(masks.items()), (None, None))
     if task == "fill" and mask is None:
         raise UserError(f"{folder}/tokenizer.json has none of the tokens {' and '.join(MASKS)}, and a page is to fill them")
     return card | {
@@ -110,11 +109,11 @@ def described(model: Transformer, task: str, folder: Path, length: int | None, s
         "max_length": room,
         "vocab_size": config.vocab_size,
         "pad": padding,
-        "source_ends": ends,
+        "source_ends": config.special_tokens.eos,
         "eos": generation.eos_token_id,
-        "mask": None if mask is None else tokenizer.inner.token_to_id(mask),
-        "mask_token": mask,
-        "examples": {"text": f"The capital of France is {mask}."} if task == "fill" else {},
+        "mask": mask,
+        "mask_token": mask_token,
+        "examples": {"text": f"The capital of France is {mask_token}."} if task == "fill" else {},
     }
 
 
@@ -134,8 +133,7 @@ def pixels(inputs: PatchInputs, folder: Path) -> dict[str, Any]:
     """The size of a picture, and what becomes of its pixels."""
     if inputs.num_channels not in (1, 3):
         raise UserError(f"the model takes {inputs.num_channels} channels, and a page gives 1 or 3; export it as LiteRT, with --static")
-    file = folder / PREPROCESSOR
-    scale, mean, deviation = pixel_settings(read_json(file) if file.is_file() else {}, inputs.num_channels, str(file))
+    scale, mean, deviation = read_pixel_settings(folder, inputs.num_channels)
     size = {"size": inputs.image_size, "channels": inputs.num_channels}
     return size | {"scale": scale, "mean": mean, "deviation": deviation}
 

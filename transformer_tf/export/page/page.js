@@ -12,7 +12,7 @@ try {
   const { card } = model;
   document.title = title.textContent = card.title;
   build(model, TASKS[card.task]);
-  state.textContent = [`Loaded in ${seconds(began)}.`, card.note].filter(Boolean).join(" ");
+  state.textContent = `Loaded in ${seconds(began)}.`;
   // Whoever opens the page by a program has the model here.
   window.model = model;
 } catch (error) {

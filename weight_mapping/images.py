@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from configs.errors import UserError
+from configs import UserError
+from weight_mapping.checkpoint import read_json
 
+PREPROCESSOR = "preprocessor_config.json"
 # Of ViT, where the file says nothing.
 HALF, SCALE = 0.5, 1 / 255
+
+
+def read_pixel_settings(folder: Path, channels: int) -> tuple[float, list[float], list[float]]:
+    """`pixel_settings` of a checkpoint's folder, whether it has such a file or not."""
+    file = folder / PREPROCESSOR
+    return pixel_settings(read_json(file) if file.is_file() else {}, channels, str(file))
 
 
 def pixel_settings(settings: Mapping[str, Any], channels: int, where: str) -> tuple[float, list[float], list[float]]:

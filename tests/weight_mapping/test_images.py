@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from configs import UserError
-from configs.images import pixel_settings
+from weight_mapping.images import pixel_settings
 
 
 @pytest.mark.parametrize(
