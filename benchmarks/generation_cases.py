@@ -109,7 +109,9 @@ def exported(weights: str = "float32") -> Builder:
         try:
             from ai_edge_litert.interpreter import Interpreter
         except ModuleNotFoundError:
-            from tensorflow.lite import Interpreter
+            import tensorflow as tf
+
+            Interpreter = tf.lite.Interpreter
         opened: dict[int, Any] = {}
 
         def generate(ids: np.ndarray, max_new_tokens: int, **settings: Any) -> np.ndarray:
@@ -146,6 +148,9 @@ IMPLEMENTATIONS: dict[str, Builder] = {
     "PyTorch, float32 packed": pytorch("float32"),
     "PyTorch, bf16 packed": pytorch("bf16"),
     "PyTorch, int8": pytorch("int8"),
+    "PyTorch, float32 packed and compiled": pytorch("float32", compiled=True),
+    "PyTorch, bf16 packed and compiled": pytorch("bf16", compiled=True),
+    "PyTorch, int8 compiled": pytorch("int8", compiled=True),
     "TensorFlow XLA": tensorflow(),
     "TensorFlow XLA, bf16": tensorflow("bfloat16"),
     "LiteRT": exported(),

@@ -20,6 +20,8 @@ ONLY = {
     "module.py": "PyTorch's nn.Module on top of a Keras layer",
     "products.py": "XLA chooses its kernels by itself",
     "inference.py": "TensorFlow's products are XLA's",
+    "packed.py": "the same",
+    "memory.py": "TensorFlow packs nothing",
     "cuda_graphs.py": "XLA runs the whole loop on the device",
     "generation_ahead.py": "the same",
     "generation_graph.py": "PyTorch has no such graph",
@@ -264,6 +266,7 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
             ),
             "Keras calls a model with one input, and copies dicts",
         ),
+        "may_change": ("only in PyTorch", "a graph looks at nothing but its inputs"),
         "Transformer.compile": ("only in PyTorch", "PyTorch compiles a step, where it is asked to; TensorFlow the whole loop, always"),
     },
     "normalization.py": {

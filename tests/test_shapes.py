@@ -300,6 +300,9 @@ def everything(package: str) -> Iterator[tuple[tuple[str, ...], Callable[[], Any
         import transformer_torch
         from transformer_torch.generation_ahead import best_of_parts
 
+        # One token of grouped queries in the fused kernel.
+        grouped = transformer_torch.Transformer(config_of("llama"))
+        yield (*LENGTHS, *ROWS), lambda: grouped.generate([[3, 4, 5]], max_new_tokens=3, eos_token_id=())
         packed, compiled, recording = (transformer_torch.Transformer(gpt2) for _ in range(3))
         yield (), lambda: transformer_torch.for_inference(packed)
         # Only what is around the program is seen.

@@ -72,16 +72,26 @@ def fused_attention(
     """`plain_attention` in one kernel that never holds all scores (FlashAttention, Dao et al. 2022).
 
     `plain_attention` runs instead with a soft cap, which the kernel lacks; on a CPU for several queries of short sequences or in bfloat16,
-    where it is faster; and in a program compiled for a GPU with one token of grouped queries, where a kernel with a mask would repeat the
-    keys.
+    where it is faster; and in compiled programs with one token, where a compiler makes better kernels of it: on a CPU, and of grouped
+    queries on a GPU, for which the kernel with a mask would repeat the keys.
     """
-    query_length, key_length = query_BHTK.shape[2], key_BGSK.shape[2]
-    slower = query_BHTK.device.type == "cpu" and query_length > 1 and (key_length <= SHORT or query_BHTK.dtype == torch.bfloat16)
-    grouped = query_BHTK.shape[1] != key_BGSK.shape[1]
-    slower = slower or (grouped and query_length == 1 and query_BHTK.device.type == "cuda" and torch.compiler.is_compiling())
+    batch, heads, query_length, head_size = query_BHTK.shape
+    groups, key_length = key_BGSK.shape[1:3]
+    is_one, is_on_cpu = query_length == 1, query_BHTK.device.type == "cpu"
+    slower = is_on_cpu and not is_one and (key_length <= SHORT or query_BHTK.dtype == torch.bfloat16)
+    slower = slower or (is_one and (is_on_cpu or heads != groups) and torch.compiler.is_compiling())
     if soft_cap is not None or slower:
         return plain_attention(query_BHTK, key_BGSK, value_BGSK, mask_BHTS, is_causal, scale, soft_cap, dropout)
     rate = dropout.p if dropout.training else 0.0
+    if is_one and heads != groups and not is_causal:
+        # The queries that share a key/value head are as good as tokens of one head, and read it together.
+        query_BGQK = query_BHTK.reshape(batch, groups, heads // groups, head_size)
+        mask = mask_BHTS
+        if mask is not None and mask.shape[1] > 1:
+            mask = mask.reshape(-1, *query_BGQK.shape[1:3], key_length)
+        mixed_BGQK = F.scaled_dot_product_attention(query_BGQK, key_BGSK, value_BGSK, mask, rate, scale=scale)
+        return mixed_BGQK.reshape(query_BHTK.shape)
+    grouped = heads != groups
     return F.scaled_dot_product_attention(query_BHTK, key_BGSK, value_BGSK, mask_BHTS, rate, is_causal, scale=scale, enable_gqa=grouped)
 
 

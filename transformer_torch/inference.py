@@ -5,11 +5,7 @@ V vocabulary, E embedding width. TensorFlow has no such file: its products are X
 
 from __future__ import annotations
 
-import ctypes
-import platform
-import warnings
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,13 +16,11 @@ from transformer_torch.feed_forward import FeedForward
 from transformer_torch.heads import LanguageModelHead
 from transformer_torch.layers import Layer
 from transformer_torch.linear import Linear
-from transformer_torch.products import by_onednn
+from transformer_torch.memory import give_back_freed_memory, use_large_pages
+from transformer_torch.packed import Joined, Packed, Part, Quantized
 
 if TYPE_CHECKING:
     from transformer_torch.model import Transformer
-
-# The most that a weight of 8 bits can be, with its sign.
-LARGEST = 127
 
 
 def for_inference(model: Transformer, weights: str = "float32") -> Transformer:
@@ -69,19 +63,9 @@ def for_inference(model: Transformer, weights: str = "float32") -> Transformer:
             # Of no further use, and as large as all the rest of a small model.
             model.head.weight = nn.Parameter(model.head.weight[:0], requires_grad=False)
     give_back_freed_memory()
+    use_large_pages()
     model.packed = weights
     return model
-
-
-def give_back_freed_memory() -> None:
-    """The weights that were replaced lay between others, and glibc would keep the gaps."""
-    if is_glibc():
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-@cache
-def is_glibc() -> bool:
-    return platform.libc_ver()[0] == "glibc"
 
 
 def layers_of_one_input(model: Transformer) -> list[tuple[nn.Module, Sequence[str]]]:
@@ -89,69 +73,6 @@ def layers_of_one_input(model: Transformer) -> list[tuple[nn.Module, Sequence[st
     attentions: list[Any] = [module.self_attention for module in model.modules() if isinstance(module, Layer)]
     networks = [module for module in model.modules() if isinstance(module, FeedForward) and module.gate is not None]
     return [(module, ("query", "key", "value")) for module in attentions] + [(module, ("gate", "up")) for module in networks]
-
-
-class Joined(nn.Module):
-    """Several linear layers of the same input as one: with a single token what a call costs by itself is a good part of it."""
-
-    def __init__(self, layers: Sequence[Linear], product: Callable[..., nn.Module]) -> None:
-        super().__init__()
-        self.sizes = [len(layer.weight) for layer in layers]
-        biases = [torch.zeros_like(layer.weight[:, 0]) if layer.bias is None else layer.bias for layer in layers]
-        has_bias = any(layer.bias is not None for layer in layers)
-        self.product = product(torch.cat([layer.weight for layer in layers]), torch.cat(biases) if has_bias else None)
-        self.kept: tuple[torch.Tensor, Sequence[torch.Tensor]] | None = None
-
-    def part(self, hidden: torch.Tensor, place: int) -> torch.Tensor:
-        """What layer number `place` gives; the first that is asked computes them all, and the last lets go of them."""
-        kept = self.kept
-        if kept is None or kept[0] is not hidden:
-            kept = hidden, self.product(hidden).split(self.sizes, -1)
-        self.kept = kept if place + 1 < len(self.sizes) else None
-        return kept[1][place]
-
-
-class Part(nn.Module):
-    """One of the layers of `Joined`, in the place of the layer that it was."""
-
-    def __init__(self, joined: Joined, place: int) -> None:
-        super().__init__()
-        self.joined, self.place = joined, place
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self.joined.part(hidden, self.place)
-
-
-class Packed(nn.Module):
-    """y = x W^T + b, with W in the order in which oneDNN reads it.
-
-    replaced: the weight and bias that `LanguageModelHead` passes, and that are packed here.
-    """
-
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
-        super().__init__()
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), 1)
-        self.bias = bias
-
-    def forward(self, hidden: torch.Tensor, *replaced: Any) -> torch.Tensor:
-        return by_onednn(hidden, self.packed, self.bias)
-
-
-class Quantized(nn.Module):
-    """y = x W^T + b, with W in 8 bits, and x in 7 by the largest and the least of its numbers: 8 times 8 bits is more than the sums of
-    some processors hold. replaced: as in `Packed`."""
-
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
-        super().__init__()
-        scales = weight.detach().abs().amax(1).clamp(min=torch.finfo(weight.dtype).tiny).double() / LARGEST
-        with warnings.catch_warnings():
-            # PyTorch will move this to another package; the packed product stays.
-            warnings.simplefilter("ignore")
-            rounded = torch.quantize_per_channel(weight.detach(), scales, torch.zeros_like(scales, dtype=torch.long), 0, torch.qint8)
-        self.packed = torch.ops.quantized.linear_prepack(rounded, bias)
-
-    def forward(self, hidden: torch.Tensor, *replaced: Any) -> torch.Tensor:
-        return torch.ops.quantized.linear_dynamic(hidden, self.packed, True)
 
 
 PRODUCTS: dict[str, Callable[..., nn.Module]] = {"float32": Packed, "bf16": Packed, "int8": Quantized}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -145,20 +145,21 @@ class Transformer(nn.Module):
         """Continue prompts token by token; see `transformer_torch.generation.stream`."""
         return stream(self, input_ids, **settings)
 
-    def compile(self, *arguments: Any, **settings: Any) -> None:
+    def compile(self, *arguments: Any, options: dict[str, Any] | None = None, **settings: Any) -> None:
         """Compile `forward`, as every module's `compile` does, and how `generate` continues texts: one program for all lengths, on a GPU
         recorded as a CUDA graph.
 
-        Arguments are those of `torch.compile`. Raises UserError where `for_inference` has packed the weights in an order that a compiler
-        does not know.
+        Arguments are those of `torch.compile`. Programs that continue texts see other weights, types and devices, and whether the model
+        trains; not that a part of it was set to another number.
         """
-        if self.packed in ("float32", "bf16"):
-            raise UserError(f"the weights are packed ({self.packed}), and no compiler reads them; compile a model that is not, or int8")
-        super().compile(*arguments, **settings)
-        known = inspect.signature(torch.compile).parameters
-        # PyTorch would compile eight amounts of room, those of all models together, and continue others without a word uncompiled.
-        own = {name: value for name, value in {"recompile_limit": PROGRAMS, "isolate_recompiles": True}.items() if name in known}
-        self.compiled_continue = torch.compile(Rows.continue_with, *arguments, **(own | settings))
+        super().compile(*arguments, options=dict(options) if options is not None else None, **settings)
+        own: dict[str, Any] = {}
+        if "isolate_recompiles" in inspect.signature(torch.compile).parameters:
+            # PyTorch would compile eight amounts of room, those of all models together, and continue others without a word uncompiled.
+            own = {"recompile_limit": PROGRAMS, "isolate_recompiles": True}
+            if settings.get("mode") is None:
+                options = {"guard_filter_fn": may_change, **(options or {})}
+        self.compiled_continue = torch.compile(Rows.continue_with, *arguments, options=options, **(own | settings))
         self.step_memories = StepMemories(self.compiled_continue)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -177,3 +178,10 @@ class Transformer(nn.Module):
         for stack in (self.encoder, self.decoder):
             if stack is not None:
                 stack.gradient_checkpointing = enabled
+
+
+def may_change(guards: Sequence[Any]) -> list[bool]:
+    """Which of a program's conditions are looked at before each step: of the model, those about its tensors, and whether it trains. To look
+    at all takes a small model longer than its attention."""
+    of_model = [guard.name.startswith("self.model.") and not guard.name.endswith(".training") for guard in guards]
+    return [not fixed or guard.guard_type == "TENSOR_MATCH" for guard, fixed in zip(guards, of_model, strict=True)]

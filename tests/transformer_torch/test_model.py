@@ -14,7 +14,9 @@ import torch
 
 from configs import UserError, load_model_config
 from transformer_torch import Transformer, cross_entropy, load, save
+from transformer_torch.attention import fused_attention, plain_attention
 from transformer_torch.cache import Cache
+from transformer_torch.dropout import Dropout
 from transformer_torch.generation_rows import BUCKET
 from transformer_torch.normalization import LayerNorm, RMSNorm, plain_layer_norm, plain_rms_norm
 from transformer_torch.weights import named_weights
@@ -44,6 +46,26 @@ def test_one_seed_gives_both_frameworks_the_same_weights() -> None:
     for name, weight in named_weights(Transformer(LLAMA, seed=5)).items():
         np.testing.assert_array_equal(read(name), weight.detach().numpy())
     assert not torch.equal(*(Transformer(LLAMA, seed=seed).decoder.embeddings.token.weight for seed in (5, 6)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("mask", ["none", "tokens", "heads", "numbers"])
+def test_one_query_of_each_grouped_head_attends_as_the_formula_says(mask: str, dtype: torch.dtype) -> None:
+    """The kernel reads the queries of a group as tokens of one head."""
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 8, 1, 16), torch.randn(3, 2, 40, 16), torch.randn(3, 2, 40, 16)
+    masks = {
+        "none": None,
+        "tokens": torch.rand(3, 1, 1, 40) > 0.5,
+        "heads": torch.rand(1, 8, 1, 40) > 0.5,
+        "numbers": torch.randn(3, 8, 1, 40),
+    }
+    given = masks[mask]
+    wide, narrow = (given if given is None or given.dtype == torch.bool else given.to(kind) for kind in (torch.float64, dtype))
+    exact = plain_attention(query.double(), key.double(), value.double(), wide, False, 0.25, None, Dropout(0.0))
+    found = fused_attention(query.to(dtype), key.to(dtype), value.to(dtype), narrow, False, 0.25, None, Dropout(0.0))
+    limit = 1e-5 if dtype == torch.float32 else 3e-2
+    torch.testing.assert_close(found.double(), exact, rtol=limit, atol=limit)
 
 
 def test_the_fused_norms_are_the_formulas() -> None:
