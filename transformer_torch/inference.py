@@ -28,7 +28,8 @@ def for_inference(model: Transformer, weights: str = "float32") -> Transformer:
 
     weights: ``float32`` packed as oneDNN likes to read them, with the same numbers but for rounding; ``bf16`` packed, with all arithmetic
     in bfloat16; ``int8`` with a scale for each row of a weight, and products with activations that are rounded to 7 bits as they come
-    (dynamic quantization, Jacob et al. 2018, 2.1). Logits keep no more digits than their weights.
+    (dynamic quantization, Jacob et al. 2018, 2.1). Logits keep no more digits than their weights. The model can be compiled, before or
+    after.
     Raises UserError for a model on another device, or that is not float32.
     """
     if weights not in PRODUCTS:

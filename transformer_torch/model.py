@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Iterator, MutableMapping, Sequence
 from typing import Any
@@ -152,14 +153,15 @@ class Transformer(nn.Module):
         Arguments are those of `torch.compile`. Programs that continue texts see other weights, types and devices, and whether the model
         trains; not that a part of it was set to another number.
         """
-        super().compile(*arguments, options=dict(options) if options is not None else None, **settings)
-        own: dict[str, Any] = {}
+        own: dict[str, Any] = {} if options is None else {"options": options}
+        # PyTorch takes some of them out of the dict.
+        super().compile(*arguments, **copy.deepcopy(own), **settings)
         if "isolate_recompiles" in inspect.signature(torch.compile).parameters:
             # PyTorch would compile eight amounts of room, those of all models together, and continue others without a word uncompiled.
-            own = {"recompile_limit": PROGRAMS, "isolate_recompiles": True}
+            own |= {"recompile_limit": PROGRAMS, "isolate_recompiles": True}
             if settings.get("mode") is None:
-                options = {"guard_filter_fn": may_change, **(options or {})}
-        self.compiled_continue = torch.compile(Rows.continue_with, *arguments, options=options, **(own | settings))
+                own["options"] = {"guard_filter_fn": may_change, **(options or {})}
+        self.compiled_continue = torch.compile(Rows.continue_with, *arguments, **(own | settings))
         self.step_memories = StepMemories(self.compiled_continue)
 
     def __getstate__(self) -> dict[str, Any]:
