@@ -77,13 +77,13 @@ def fused_attention(
     """
     batch, heads, query_length, head_size = query_BHTK.shape
     groups, key_length = key_BGSK.shape[1:3]
-    is_one, is_on_cpu = query_length == 1, query_BHTK.device.type == "cpu"
+    is_one, is_on_cpu, is_grouped = query_length == 1, query_BHTK.device.type == "cpu", heads != groups
     slower = is_on_cpu and not is_one and (key_length <= SHORT or query_BHTK.dtype == torch.bfloat16)
-    slower = slower or (is_one and (is_on_cpu or heads != groups) and torch.compiler.is_compiling())
+    slower = slower or (is_one and (is_on_cpu or is_grouped) and torch.compiler.is_compiling())
     if soft_cap is not None or slower:
         return plain_attention(query_BHTK, key_BGSK, value_BGSK, mask_BHTS, is_causal, scale, soft_cap, dropout)
     rate = dropout.p if dropout.training else 0.0
-    if is_one and heads != groups and not is_causal:
+    if is_one and is_grouped and not is_causal:
         # The queries that share a key/value head are as good as tokens of one head, and read it together.
         query_BGQK = query_BHTK.reshape(batch, groups, heads // groups, head_size)
         mask = mask_BHTS
@@ -91,8 +91,7 @@ def fused_attention(
             mask = mask.reshape(-1, *query_BGQK.shape[1:3], key_length)
         mixed_BGQK = F.scaled_dot_product_attention(query_BGQK, key_BGSK, value_BGSK, mask, rate, scale=scale)
         return mixed_BGQK.reshape(query_BHTK.shape)
-    grouped = heads != groups
-    return F.scaled_dot_product_attention(query_BHTK, key_BGSK, value_BGSK, mask_BHTS, rate, is_causal, scale=scale, enable_gqa=grouped)
+    return F.scaled_dot_product_attention(query_BHTK, key_BGSK, value_BGSK, mask_BHTS, rate, is_causal, scale=scale, enable_gqa=is_grouped)
 
 
 ATTENTIONS = {"plain": plain_attention, "fused": fused_attention}
