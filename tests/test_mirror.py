@@ -53,7 +53,7 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
             "PyTorch writes in place, and its shapes follow what is filled; a graph makes new arrays, and its shapes are fixed",
         ),
         "LayerCache.update": ("[-place_T end-] {+self.key_BGNK self.value_BGNK+}", "the same"),
-        "docstring of LayerCache.update": ("[-are, or in a compiled program all there-] ... [-its-] {+a graph's+}", "the same"),
+        "docstring of LayerCache.update": ("[-are, or where `start` is a tensor all there-] ... [-its-] {+a graph's+}", "the same"),
         "LayerCache.reorder": ("[-shared length-] ... [-tensor_RGNK new_RGTK-] {+self.key_BGNK self.value_BGNK+}", "the same"),
         "docstring of LayerCache.reorder": ("[-r, from token `shared` on, where `length` tokens are in it.-] {+r.+}", "the same"),
         "RollingCache.update": ("[-is_beside held-] ... {+self.key_BGNK self.value_BGNK+}", "the same"),
@@ -61,7 +61,14 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
         "docstring of Cache.reorder": ("[-neither is moved.-] {+the latter are not moved, all tokens are.+}", "the same"),
         "LayerCache.positions": ("[-count-]", "in a compiled program the cache is read whole"),
         "RollingCache.held": ("[-count-]", "in a compiled program the cache is read whole"),
-        "docstring of Cache": ("[-In a compiled program `length` is a tensor.-]", "in a compiled program the cache is read whole"),
+        "docstring of Cache": (
+            (
+                "[-In a compiled program `length` is a tensor, unless it `grows`.-] ... [-grows: whether a compiled program reads no more of "
+                "it than is filled: on a CPU, which has little else to do, and without windows.-]"
+            ),
+            "XLA's shapes are fixed",
+        ),
+        "Cache.__init__": ("[-self.grows-]", "the same"),
     },
     "dropout.py": {
         "DropByBits": ("only in PyTorch", "PyTorch draws random numbers one by one on a CPU"),
@@ -141,7 +148,7 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
         "Rows.continue_with": ("only in PyTorch", "PyTorch compiles a step, where it is asked to; TensorFlow the whole loop, always"),
         "Rows.place": ("only in PyTorch", "XLA runs the whole loop on the device"),
         "Rows.extend": (
-            "[-start logits_RTV-] {+place_T positions_RT+}",
+            "[-start count read_S logits_RTV-] {+place_T positions_RT+}",
             "PyTorch compiles a step, where it is asked to; TensorFlow the whole loop, always",
         ),
         "Rows.__init__": ("[-self.memory-]", "the same"),
@@ -191,7 +198,7 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
         "Stack.call": ("{+training=None+} ... {+seed+}", "the same; Keras hands `training` down"),
         "Stack.mask": ("[-start-] {+cache+}", "TensorFlow reads a cache whole"),
         "docstring of Stack.mask": (
-            "[-padding), or nothing is hidden (one new token). In a compiled program the-] {+padding). A+}",
+            "[-padding), or nothing is hidden (one new token). Where `start` is a tensor a-] {+padding). A+}",
             "the same",
         ),
     },

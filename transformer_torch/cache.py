@@ -25,8 +25,8 @@ class LayerCache:
         self.value_BGNK = value_BGNK
 
     def update(self, key_BGTK: torch.Tensor, value_BGTK: torch.Tensor, start: int | torch.Tensor) -> KeyValue:
-        """Write new keys and values behind the `start` old ones, and give all there are, or in a compiled program all there is room for:
-        its shapes are fixed."""
+        """Write new keys and values behind the `start` old ones, and give all there are, or where `start` is a tensor all there is room
+        for: its shapes are fixed."""
         if isinstance(start, torch.Tensor):
             place_T = torch.arange(key_BGTK.shape[2], device=key_BGTK.device) + start
             self.key_BGNK[:, :, place_T] = key_BGTK
@@ -102,9 +102,10 @@ def is_zero(start: int | torch.Tensor) -> bool:
 
 class Cache:
     """The caches of all layers of a decoder. It holds `length` tokens, has room for `max_length`, and forgets the last where `length` is
-    lowered. In a compiled program `length` is a tensor.
+    lowered. In a compiled program `length` is a tensor, unless it `grows`.
 
     ahead: in layers with a window, how many tokens it may forget (beyond that, begin anew), and how many it reads at once without copies.
+    grows: whether a compiled program reads no more of it than is filled: on a CPU, which has little else to do, and without windows.
     cross: the encoder's keys and values (B, G, S, K), layer by layer, once the decoder's first call has computed them.
     """
 
@@ -121,6 +122,7 @@ class Cache:
             key_BGNK, value_BGNK = (torch.zeros(shape, dtype=dtype, device=device) for _ in range(2))
             rolls = size < max_length
             self.layers.append(RollingCache(key_BGNK, value_BGNK, ahead) if rolls else LayerCache(key_BGNK, value_BGNK))
+        self.grows = device.type == "cpu" and all(config.window_of(index) is None for index in range(len(self.layers)))
         self.cross: list[KeyValue] = []
 
     def repeat(self, times: int) -> None:

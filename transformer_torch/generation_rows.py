@@ -67,10 +67,16 @@ class Rows:
             return self.continue_with(tokens_RT)
         if are_recorded(self):
             return self.place().run(tokens_RT)
-        # A number that goes in as a tensor is no reason to compile anew.
-        start, self.cache.length = self.cache.length, torch.full((), self.cache.length, device=tokens_RT.device)
-        logits_RTV: torch.Tensor = self.model.compiled_continue(self, tokens_RT)
-        self.cache.length = start + tokens_RT.shape[1]
+        start, count = self.cache.length, tokens_RT.shape[1]
+        read_S = None
+        # Another number is a reason to compile anew, another size of a tensor is none, nor another number in one.
+        if self.cache.grows:
+            read_S = torch.empty(start + count)
+            torch._dynamo.maybe_mark_dynamic(read_S, 0)
+        else:
+            self.cache.length = torch.full((), start, device=tokens_RT.device)
+        logits_RTV: torch.Tensor = self.model.compiled_continue(self, tokens_RT, read_S)
+        self.cache.length = start + count
         return logits_RTV
 
     def place(self) -> StepMemory:
@@ -78,8 +84,11 @@ class Rows:
         self.memory = self.memory or self.model.step_memories.place(self)
         return self.memory
 
-    def continue_with(self, tokens_RT: torch.Tensor) -> torch.Tensor:
-        """`extend` as it is written, which `Transformer.compile` compiles."""
+    def continue_with(self, tokens_RT: torch.Tensor, read_S: torch.Tensor | None = None) -> torch.Tensor:
+        """`extend` as it is written, which `Transformer.compile` compiles. read_S: as long as the texts are then, in place of
+        `cache.length`."""
+        if read_S is not None:
+            self.cache.length = len(read_S) - tokens_RT.shape[1]
         place_T = torch.arange(tokens_RT.shape[1], device=tokens_RT.device) + self.cache.length
         positions_RT = None if self.pads_R1 is None else place_T - self.pads_R1
         return self.logits(self.read(tokens_RT, positions_RT, None))

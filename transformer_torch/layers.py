@@ -182,7 +182,7 @@ class Stack(nn.Module):
         attention_mask_BS: torch.Tensor | None,
     ) -> tuple[torch.Tensor | None, bool]:
         """A mask, and whether to mask causally by itself. There is no mask where that is enough (a whole sequence without padding), or
-        nothing is hidden (one new token). In a compiled program the cache is read whole, its unwritten end masked."""
+        nothing is hidden (one new token). Where `start` is a tensor a cache is read whole, its unwritten end masked."""
         length = len(query_T)
         seen_B11S = None if attention_mask_BS is None else padding_mask(attention_mask_BS[:, key_S.clamp(min=0)])
         if self.stack == "encoder":

@@ -13,6 +13,8 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from parity import tolerances
 from tests.parity.conftest import Subject
 from tests.parity.rungs import Entry
+from transformer_torch.cache import Cache
+from transformer_torch.generation_rows import Rows
 
 # Between them: learned, sinusoidal, rotary and relative positions, windows that roll, an encoder, frequencies that depend on the length.
 COMPILED = [
@@ -74,3 +76,20 @@ def test_beams_and_guesses_are_compiled_too(subject: Subject) -> None:
         np.testing.assert_array_equal(compiled.generate(ids, **settings), plain.generate(ids, **settings))
     # One for a token of three beams; one for other numbers of tokens and texts, whichever they are.
     assert program.frame_count <= 3
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("subject", [Entry("gpt2", "GPT2LMHeadModel"), Entry("llama", "LlamaForCausalLM")], indirect=True, ids=str)
+def test_no_more_of_the_cache_is_read_than_is_filled(subject: Subject) -> None:
+    plain, compiled = (subject.fresh("torch", "float32").model for _ in range(2))
+    compiled.compile(backend="aot_eager", fullgraph=True)
+    prompt_BT, new_R = torch.from_numpy(subject.inputs(2, 6)["input_ids"]), torch.tensor([3, 4])
+    logits_RV = []
+    for model in (plain, compiled):
+        cache = Cache(model.config, 2, 16, torch.float32, torch.device("cpu"))
+        rows = Rows(model, cache, None, None)
+        rows.first(prompt_BT, None)
+        for layer in cache.layers:
+            layer.key_BGNK[:, :, 6:] = layer.value_BGNK[:, :, 6:] = torch.nan
+        logits_RV.append(rows.next(new_R))
+    torch.testing.assert_close(logits_RV[1], logits_RV[0], atol=tolerances.FLOAT32, rtol=tolerances.FLOAT32)
