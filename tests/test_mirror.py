@@ -63,8 +63,8 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
         "RollingCache.held": ("[-count-]", "in a compiled program the cache is read whole"),
         "docstring of Cache": (
             (
-                "[-In a compiled program `length` is a tensor, unless it `grows`.-] ... [-grows: whether a compiled program reads no more of "
-                "it than is filled: on a CPU, which has little else to do, and without windows.-]"
+                "[-In a compiled program `length` is a tensor, unless it `grows`.-] ... [-grows: whether a compiled program reads no more "
+                "of it than is filled: on a CPU, which has little else to do, and without windows.-]"
             ),
             "XLA's shapes are fixed",
         ),
