@@ -25,6 +25,7 @@ ONLY = {
     "cuda_graphs.py": "XLA runs the whole loop on the device",
     "generation_ahead.py": "the same",
     "generation_graph.py": "PyTorch has no such graph",
+    "generation_lookup.py": "XLA runs the whole loop, which PyTorch has in `speculate`",
     "generation_programs.py": "XLA compiles what PyTorch runs as it is",
 }
 
@@ -100,7 +101,8 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
         "search": (
             (
                 "[-@in_evaluation-] ... {+at_once+} ... {+room+} ... [-min_length processors ends logits_RV-] {+numbers number tables "
-                "given+} ... [-tokens_RN strategy texts _-] {+first go_on program state chosen goes_on+} ... {+length tensors until now+}"
+                "given+} ... [-tokens_RN strategy texts _-] {+first go_on program state chosen goes_on end return_scores source+} ... "
+                "{+length tensors until now+}"
             ),
             "a graph may take all steps at once, PyTorch takes one at a time; Keras has no training mode to set back",
         ),
@@ -171,13 +173,25 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
             ),
             "the same",
         ),
-        "PromptLookup.propose": ("{+room+}", "the same"),
+        "docstring of the file": ("[-vocabulary.-] {+vocabulary, S key length (of what is looked through).+}", "the same"),
+        "docstring of PromptLookup": (
+            "[-2023).-] {+2023), as `configs.speculation.look_up` does, in a graph.+}",
+            "the same",
+        ),
+        "PromptLookup.propose": ("[-seen found-] {+seen_S end place_S matching_S goes_on_S back best following_M+}", "the same"),
         "Assistant.__init__": ("[-processors-] {+given+} ... [-self.processors-] {+self.given+}", "the same"),
         "Assistant.propose": (
             "{+model generation size longest+} ... [-logits_RV number scores_RV-] {+numbers run guessed_M tensors+}",
             "the same",
         ),
-        "build_drafter": ("[-processors-] {+given+}", "the same"),
+        "build_drafter": ("[-model-] ... [-processors-] {+given+}", "the same"),
+        "docstring of build_drafter": (
+            (
+                "[-for. Prompt lookup looks through-] {+for, if it is a model: `generation_lookup` has+} ... [-encoder's input too.-] "
+                "{+other one.+}"
+            ),
+            "XLA runs the whole loop of prompt lookup",
+        ),
         "speculate": (
             "[-processors ends-] {+given+} ... {+model limit ends run longest+} ... {+fits+} ... {+new_length tensors+}",
             "the same",

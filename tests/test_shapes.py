@@ -263,13 +263,14 @@ SEARCHES: dict[str, dict[str, Any]] = {
     "beams": {"num_beams": 3, "num_return_sequences": 2, "forced_bos_token_id": 5},
     "sampling": {"do_sample": True, "num_return_sequences": 2, "top_k": 40, "top_p": 0.9, "min_p": 0.001, "typical_p": 0.9},
     "prompt lookup": {"prompt_lookup_num_tokens": 3},
+    "prompt lookup, drawn": {"prompt_lookup_num_tokens": 3, "do_sample": True},
     "assistant": {"num_assistant_tokens": 3, "do_sample": True},
 }
 
 
 def search(package: str, config: ModelConfig, name: str) -> Callable[[], Any]:
     """Five new tokens behind seven prompts of eight, with padding and without; guesses are made for one prompt."""
-    module, guesses = importlib.import_module(package), name in ("prompt lookup", "assistant")
+    module, guesses = importlib.import_module(package), "lookup" in name or name == "assistant"
     model = module.Transformer(config)
     helper = {"assistant_model": module.Transformer(config, seed=1)} if name == "assistant" else {}
     ids = example_inputs(config, 1 if guesses else 7, 8)["input_ids"]

@@ -18,6 +18,7 @@ from configs.speech import speech_prompt
 from configs.stopping import Stops, build_stops
 from transformer_tf.generation_beams import BeamSearch, best
 from transformer_tf.generation_ends import Ends
+from transformer_tf.generation_lookup import look_ahead
 from transformer_tf.generation_processors import Processors
 from transformer_tf.generation_programs import Given, compiled, parts
 from transformer_tf.generation_rows import BUCKET, Strategy, begin, decode, rounded_up
@@ -191,8 +192,13 @@ def search(request: Request, at_once: bool) -> Iterator[tuple[Any, int]]:
     state, chosen, goes_on = first(given, rows.cache.tensors(), tokens_BN, uniforms_MR, tf.repeat(logits_BV, times, 0))
     if size:
         yield state, request.start + 1
-        drafter = build_drafter(generation, model, request.assistant, request.prompts, room, given)
-        yield from speculate(generation, rows, drafter, given, state, request.start + 1, size, request.return_scores)
+        end, return_scores = request.start + 1, request.return_scores
+        if request.assistant is None:
+            source = request.prompts.source_ids[0].tolist()
+            yield from look_ahead(generation, rows, source, given, state, end, size, return_scores, at_once)
+        else:
+            drafter = build_drafter(generation, request.assistant, request.prompts, room, given)
+            yield from speculate(generation, rows, drafter, given, state, end, size, return_scores)
         return
     length, tensors = given.start, rows.cache.tensors()
     if not at_once:

@@ -27,7 +27,6 @@ CHANGING = (
     "min_length",
     "seed",
     "num_return_sequences",
-    "max_matching_ngram_size",
     "language",
     "task",
 )

@@ -1,6 +1,7 @@
 """Guess several tokens, and let the model read them at once (Leviathan et al. 2023, algorithm 1).
 
-B batch, R rows, both of them one, N longest length, M new tokens (those that are guessed), T query length (M + 1), V vocabulary.
+B batch, R rows, both of them one, N longest length, M new tokens (those that are guessed), T query length (M + 1), V vocabulary,
+S key length (of what is looked through).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from configs import GenerationConfig, Prompts
-from configs.speculation import longest_with_guesses, look_up
+from configs.speculation import longest_with_guesses
 from transformer_tf.generation_ends import Ends
 from transformer_tf.generation_processors import Processors
 from transformer_tf.generation_programs import Given, compiled, parts
@@ -37,21 +38,31 @@ class Drafter(Protocol):
 
 
 class PromptLookup:
-    """Guess what followed the last tokens where they stood before (Saxena 2023). source: ids to look through before the text."""
+    """Guess what followed the last tokens where they stood before (Saxena 2023), as `configs.speculation.look_up` does, in a graph.
 
-    def __init__(self, generation: GenerationConfig, vocab_size: int, source: list[int]) -> None:
+    source: ids to look through before the text.
+    """
+
+    def __init__(self, generation: GenerationConfig, vocab_size: int, source: tf.Tensor) -> None:
         self.generation = generation
         self.vocab_size = vocab_size
         self.source = source
 
-    def propose(self, tokens_RN: tf.Tensor, length: int, count: int, uniforms_M: tf.Tensor) -> Guesses:
-        seen = self.source + tokens_RN[0, :length].numpy().tolist()
-        found = look_up(seen, self.generation.max_matching_ngram_size, count)
-        # Where nothing is found a single token is read; two shapes are compiled.
-        room = len(uniforms_M) if found else 0
-        guessed_M = tf.constant(found + [0] * (room - len(found)), tf.int64)
+    def propose(self, tokens_RN: tf.Tensor, length: tf.Tensor, count: tf.Tensor, uniforms_M: tf.Tensor) -> Guesses:
+        seen_S = tf.concat([self.source, tokens_RN[0]], 0)
+        end, place_S = self.source.shape[0] + length, tf.range(seen_S.shape[0])
+        # How many tokens up to each place are the last ones.
+        matching_S, goes_on_S = tf.zeros_like(place_S), place_S < end - 1
+        for back in range(self.generation.max_matching_ngram_size):
+            goes_on_S &= (place_S >= back) & (tf.roll(seen_S, back, 0) == tf.gather(seen_S, tf.maximum(end - 1 - back, 0)))
+            matching_S += tf.cast(goes_on_S, tf.int32)
+        # The longest match, and the last of those.
+        best = tf.argmax(matching_S * seen_S.shape[0] + place_S * tf.sign(matching_S), output_type=tf.int32)
+        # Where the text runs out, it is taken to go round in a circle.
+        following_M = best + 1 + tf.range(uniforms_M.shape[0]) % tf.maximum(end - 1 - best, 1)
+        guessed_M = tf.gather(seen_S, following_M)
         guesses_MV = tf.one_hot(guessed_M, self.vocab_size, dtype=tf.float64) if self.generation.do_sample else None
-        return guessed_M, guesses_MV, tf.constant(len(found))
+        return guessed_M, guesses_MV, tf.where(tf.gather(matching_S, best) > 0, count, 0)
 
 
 class Assistant:
@@ -116,15 +127,12 @@ def num_guesses(generation: GenerationConfig, assistant: Transformer | None) -> 
 
 def build_drafter(
     generation: GenerationConfig,
-    model: Transformer,
-    assistant: Transformer | None,
+    assistant: Transformer,
     prompts: Prompts,
     room: int,
     given: Given,
 ) -> Drafter:
-    """The drafter that is asked for. Prompt lookup looks through the encoder's input too."""
-    if assistant is None:
-        return PromptLookup(generation, model.config.vocab_size, prompts.source_ids[0].tolist())
+    """The drafter that is asked for, if it is a model: `generation_lookup` has the other one."""
     rows, _, _ = begin(assistant, prompts, room, 0, generation.ahead)
     # A model that knows shorter texts gives the source less room.
     return Assistant(generation, assistant, given._replace(encoder_mask_RS=rows.encoder_mask_RS), rows)

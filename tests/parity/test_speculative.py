@@ -18,6 +18,8 @@ from parity import tolerances
 from tests.parity.conftest import Subject
 from tests.parity.rungs import Entry
 from tests.parity.test_streaming import byte_tokenizer, slices_at_numbers
+from transformer_tf.generation_lookup import NO_TOKEN
+from transformer_tf.generation_speculative import PromptLookup
 from transformer_torch.generation_speculative import accept
 
 DECODERS = [
@@ -205,6 +207,22 @@ def test_what_followed_the_last_tokens() -> None:
     assert look_up([7, 7, 7], 3, 4) == [7, 7, 7, 7]
     assert look_up([9, 1, 2, 3, 1, 2], 2, 7) == [3, 1, 2, 3, 1, 2, 3]
     assert look_up([1, 2, 3], 2, 4) == look_up([1], 2, 4) == []
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_graph_finds_what_followed_the_last_tokens(seed: int) -> None:
+    """In a source with padding on its left, and in a text with room behind it, in which anything may stand."""
+    random = np.random.default_rng(seed)
+    source, text = (random.integers(0, 4, size).tolist() for size in random.integers((0, 1), (7, 9)))
+    longest, count = random.integers(1, 5, 2).tolist()
+    tokens_RN = tf.constant([text + random.integers(0, 4, 5).tolist()])
+    padded = tf.constant([NO_TOKEN] * (8 - len(source)) + source)
+    drafter = PromptLookup(GenerationConfig(max_matching_ngram_size=longest), 4, padded)
+    guessed_M, _, found = drafter.propose(tokens_RN, tf.constant(len(text)), tf.constant(count), tf.zeros(count))
+    expected = look_up(source + text, longest, count)
+    assert int(found) == len(expected)
+    if expected:
+        assert guessed_M.numpy().tolist() == expected
 
 
 MODEL = load_model_config("gpt2-mini")
