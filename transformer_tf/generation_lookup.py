@@ -68,8 +68,8 @@ def look_ahead(
 
             def read(guesses: Guesses) -> tuple[Texts, tf.Tensor, list[tf.Tensor]]:
                 rows.cache.set_tensors(tensors)
-                read = verify(generation, rows, processors, ends, texts, length, guesses, uniforms_T, return_scores)
-                return *read, rows.cache.tensors()
+                verified = verify(generation, rows, processors, ends, texts, length, guesses, uniforms_T, return_scores)
+                return *verified, rows.cache.tensors()
 
             guessed_M, guesses_MV, found = guesses
             nothing = guessed_M[:0], None if guesses_MV is None else guesses_MV[:0], found
