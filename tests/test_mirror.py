@@ -174,11 +174,8 @@ ALLOWED: dict[str, dict[str, tuple[str, str]]] = {
             "the same",
         ),
         "docstring of the file": ("[-vocabulary.-] {+vocabulary, S key length (of what is looked through).+}", "the same"),
-        "docstring of PromptLookup": (
-            "[-2023).-] {+2023), as `configs.speculation.look_up` does, in a graph.+}",
-            "the same",
-        ),
-        "PromptLookup.propose": ("[-seen found-] {+seen_S end place_S matching_S goes_on_S back best following_M+}", "the same"),
+        "look_up": ("only in TensorFlow", "`configs.speculation.look_up` in a graph"),
+        "PromptLookup.propose": ("[-seen found-] {+seen_S end+} ... {+is_found+}", "the same"),
         "Assistant.__init__": ("[-processors-] {+given+} ... [-self.processors-] {+self.given+}", "the same"),
         "Assistant.propose": (
             "{+model generation size longest+} ... [-logits_RV number scores_RV-] {+numbers run guessed_M tensors+}",

@@ -38,10 +38,7 @@ class Drafter(Protocol):
 
 
 class PromptLookup:
-    """Guess what followed the last tokens where they stood before (Saxena 2023), as `configs.speculation.look_up` does, in a graph.
-
-    source: ids to look through before the text.
-    """
+    """Guess what followed the last tokens where they stood before (Saxena 2023). source: ids to look through before the text."""
 
     def __init__(self, generation: GenerationConfig, vocab_size: int, source: tf.Tensor) -> None:
         self.generation = generation
@@ -49,20 +46,25 @@ class PromptLookup:
         self.source = source
 
     def propose(self, tokens_RN: tf.Tensor, length: tf.Tensor, count: tf.Tensor, uniforms_M: tf.Tensor) -> Guesses:
-        seen_S = tf.concat([self.source, tokens_RN[0]], 0)
-        end, place_S = self.source.shape[0] + length, tf.range(seen_S.shape[0])
-        # How many tokens up to each place are the last ones.
-        matching_S, goes_on_S = tf.zeros_like(place_S), place_S < end - 1
-        for back in range(self.generation.max_matching_ngram_size):
-            goes_on_S &= (place_S >= back) & (tf.roll(seen_S, back, 0) == tf.gather(seen_S, tf.maximum(end - 1 - back, 0)))
-            matching_S += tf.cast(goes_on_S, tf.int32)
-        # The longest match, and the last of those.
-        best = tf.argmax(matching_S * seen_S.shape[0] + place_S * tf.sign(matching_S), output_type=tf.int32)
-        # Where the text runs out, it is taken to go round in a circle.
-        following_M = best + 1 + tf.range(uniforms_M.shape[0]) % tf.maximum(end - 1 - best, 1)
-        guessed_M = tf.gather(seen_S, following_M)
+        seen_S, end = tf.concat([self.source, tokens_RN[0]], 0), self.source.shape[0] + length
+        guessed_M, is_found = look_up(seen_S, end, self.generation.max_matching_ngram_size, uniforms_M.shape[0])
         guesses_MV = tf.one_hot(guessed_M, self.vocab_size, dtype=tf.float64) if self.generation.do_sample else None
-        return guessed_M, guesses_MV, tf.where(tf.gather(matching_S, best) > 0, count, 0)
+        return guessed_M, guesses_MV, tf.where(is_found, count, 0)
+
+
+def look_up(seen_S: tf.Tensor, end: tf.Tensor, longest: int, count: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """`configs.speculation.look_up` in a graph, of the first `end` tokens: `count` that may follow (M), and whether any were found."""
+    place_S = tf.range(seen_S.shape[0])
+    # How many tokens up to each place are the last ones.
+    matching_S, goes_on_S = tf.zeros_like(place_S), place_S < end - 1
+    for back in range(longest):
+        goes_on_S &= (place_S >= back) & (tf.roll(seen_S, back, 0) == tf.gather(seen_S, tf.maximum(end - 1 - back, 0)))
+        matching_S += tf.cast(goes_on_S, tf.int32)
+    # The longest match, and the last of those.
+    best = tf.argmax(matching_S * seen_S.shape[0] + place_S * tf.sign(matching_S), output_type=tf.int32)
+    # Where the text runs out, it is taken to go round in a circle.
+    following_M = best + 1 + tf.range(count) % tf.maximum(end - 1 - best, 1)
+    return tf.gather(seen_S, following_M), tf.gather(matching_S, best) > 0
 
 
 class Assistant:
